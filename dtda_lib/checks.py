@@ -1,0 +1,246 @@
+"""Comparing a notebook's results with its committed reference values.
+
+`tests/reference/<notebook>.json` holds one block per profile:
+`{profile: {"values": {name: {"value", "rtol", "atol"}}, "claims": {id: status}}}`.
+Only a run with `DTDA_BLESS=1` rewrites it, and only the block of its own profile.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dtda_lib import tolerant
+from dtda_lib.artefacts import blessing, checking, study_root, to_json, write_atomic
+from dtda_lib.claims import (
+    STATUSES,
+    Claim,
+    above,
+    below,
+    between,
+    claims_table,
+    combine,
+    decide,
+    decide_interval,
+    interval_rule,
+)
+
+__all__ = [
+    "STATUSES",
+    "CheckFailed",
+    "Checks",
+    "Claim",
+    "above",
+    "below",
+    "between",
+    "combine",
+    "decide",
+    "decide_interval",
+    "interval_rule",
+]
+
+Scalar = float | int | str | bool
+
+PASS, FAIL, NO_REFERENCE = "PASS", "FAIL", "NO REFERENCE"
+
+
+class CheckFailed(AssertionError):
+    """Some results left their bands, or have no reference to be compared with."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A reference value and its band: `|got - value| <= atol + rtol * |value|`."""
+
+    value: Scalar
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether only the very same value of the very same type will do."""
+        return self.rtol == self.atol == 0
+
+    def accepts(self, got: Scalar) -> bool:
+        """Whether a result lies in the band; NaN and infinity never do."""
+        if self.exact:
+            return type(got) is type(self.value) and got == self.value
+        if any(isinstance(side, bool | str) for side in (got, self.value)):
+            return False
+        return abs(got - self.value) <= self._half_width
+
+    def __str__(self) -> str:
+        if self.exact:
+            return f"exactly {self.value!r}"
+        return f"{self.value:.6g} ± {self._half_width:.2g}"
+
+    @property
+    def _half_width(self) -> float:
+        return self.atol + self.rtol * abs(self.value)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the comparison of one value or claim came to."""
+
+    verdict: str
+    name: str
+    expected: str
+    got: str = ""
+
+    @property
+    def failure(self) -> str:
+        """One line for the exception; for a pass it is never asked for."""
+        return f"{self.verdict}: {self.name}: got {self.got}, expected {self.expected}"
+
+
+class Checks:
+    """Collects a notebook's values and claims, and compares them with the reference.
+
+    `cfg` is what `study.configure` returns. `report()` prints constant text unless something
+    leaves its band, because nbval compares that text with the committed one.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        reference_dir: Path | str | None = None,
+        figures_dir: Path | str | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.claims: list[Claim] = []
+        self._values: dict[str, Expected] = {}
+        self._reference_dir = Path(reference_dir or study_root() / "tests" / "reference")
+        self._figures_dir = Path(figures_dir or study_root() / "figures")
+
+    def value(
+        self, name: str, got: Scalar, *, rtol: float | None = None, atol: float | None = None
+    ) -> None:
+        """Add a result. Integers, strings and booleans are exact unless a tolerance is given."""
+        if name in self._values:
+            raise ValueError(f"the value {name!r} is checked twice.")
+        got = got.item() if hasattr(got, "item") else got  # NumPy and torch scalars
+        if not isinstance(got, float | int | str | bool):
+            raise TypeError(f"{name}: {type(got).__name__} is no number, text or truth value.")
+        if rtol is None and atol is None and isinstance(got, float):
+            rtol, atol = tolerant.RTOL, tolerant.ATOL
+        rtol, atol = float(rtol or 0), float(atol or 0)
+        if (rtol or atol) and isinstance(got, bool | str):
+            raise TypeError(f"{name}: a tolerance makes no sense for {got!r}.")
+        self._values[name] = Expected(got, rtol, atol)
+
+    def claim(self, claim: Claim) -> None:
+        """Add a claim; its status must be the reference's."""
+        if any(claim.id == known.id for known in self.claims):
+            raise ValueError(f"the claim {claim.id!r} is stated twice.")
+        self.claims.append(claim)
+
+    @property
+    def passed(self) -> int:
+        """How many values and claims agree with the reference."""
+        return sum(outcome.verdict == PASS for outcome in self._outcomes())
+
+    @property
+    def total(self) -> int:
+        """How many values and claims are compared: 0 where the parameters are no profile's."""
+        return len(self._outcomes())
+
+    def claims_table(self) -> pd.DataFrame:
+        """The claims as a table for display."""
+        return claims_table(self.claims)
+
+    def report(self) -> None:
+        """Print one line per value and claim; raise `CheckFailed` naming every failure."""
+        if checking() and blessing():
+            raise ValueError("DTDA_CHECK and DTDA_BLESS exclude each other: compare or rewrite?")
+        if blessing() and not self._custom:
+            self._bless()
+        if not checking():
+            self._write_claims()
+        if self._custom:
+            changed = ", ".join(sorted(self.cfg.overridden))
+            print(f"not compared: parameters differ from profile {self.cfg.profile} ({changed})")
+            return
+        outcomes = self._outcomes()
+        width = max((len(outcome.name) for outcome in outcomes), default=0)
+        for outcome in outcomes:
+            obtained = "" if outcome.verdict == PASS else f"  got {outcome.got}"
+            print(f"{outcome.verdict}  {outcome.name:<{width}}  {outcome.expected}{obtained}")
+        failures = [outcome.failure for outcome in outcomes if outcome.verdict != PASS]
+        print(f"{len(outcomes) - len(failures)} of {len(outcomes)} agree ({self.cfg.profile})")
+        if failures:
+            lines = "\n  ".join(failures)
+            raise CheckFailed(f"{len(failures)} of {len(outcomes)} checks failed:\n  {lines}")
+
+    @property
+    def _custom(self) -> bool:
+        return self.cfg.name != self.cfg.profile
+
+    @property
+    def _reference_path(self) -> Path:
+        return self._reference_dir / f"{self.cfg.notebook}.json"
+
+    def _reference(self) -> dict[str, Any]:
+        path = self._reference_path
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _outcomes(self) -> list[Outcome]:
+        """Values first, then claims; what only the reference knows is a failure, too."""
+        if self._custom:
+            return []
+        block = self._reference().get(self.cfg.profile, {})
+        values, statuses = block.get("values", {}), block.get("claims", {})
+        outcomes = [self._judge_value(name, values.get(name)) for name in self._values]
+        outcomes += [
+            Outcome(FAIL, name, str(Expected(**values[name])), "nothing: no longer computed")
+            for name in sorted(values.keys() - self._values.keys())
+        ]
+        outcomes += [self._judge_claim(claim, statuses.get(claim.id)) for claim in self.claims]
+        outcomes += [
+            Outcome(FAIL, f"claim {name}", statuses[name], "nothing: no longer stated")
+            for name in sorted(statuses.keys() - {claim.id for claim in self.claims})
+        ]
+        return outcomes
+
+    def _judge_value(self, name: str, reference: dict[str, Any] | None) -> Outcome:
+        got = self._values[name]
+        if reference is None:
+            return Outcome(NO_REFERENCE, name, "a reference value", repr(got.value))
+        expected = Expected(**reference)
+        # The reviewed band is the committed one: a wider one in the notebook must be blessed.
+        if (got.rtol, got.atol) != (expected.rtol, expected.atol):
+            band = f"rtol {expected.rtol:g} and atol {expected.atol:g}"
+            return Outcome(FAIL, name, band, f"rtol {got.rtol:g} and atol {got.atol:g}")
+        verdict = PASS if expected.accepts(got.value) else FAIL
+        return Outcome(verdict, name, str(expected), repr(got.value))
+
+    @staticmethod
+    def _judge_claim(claim: Claim, status: str | None) -> Outcome:
+        name = f"claim {claim.id}"
+        if status is None:
+            return Outcome(NO_REFERENCE, name, "a reference status", claim.status)
+        return Outcome(PASS if claim.status == status else FAIL, name, status, claim.status)
+
+    def _bless(self) -> None:
+        for name, got in self._values.items():
+            if isinstance(got.value, float) and not math.isfinite(got.value):
+                raise ValueError(f"{name} is {got.value}: only finite values can be a reference.")
+        reference = self._reference()
+        reference[self.cfg.profile] = {
+            "values": {name: asdict(got) for name, got in self._values.items()},
+            "claims": {claim.id: claim.status for claim in self.claims},
+        }
+        write_atomic(self._reference_path, to_json(reference))
+
+    def _write_claims(self) -> None:
+        path = self._figures_dir / self.cfg.name / f"{self.cfg.notebook}.claims.json"
+        content = {
+            "notebook": self.cfg.notebook,
+            "profile": self.cfg.name,
+            "spec_hash": self.cfg.hash,
+            "claims": [claim.as_dict() for claim in self.claims],
+        }
+        write_atomic(path, to_json(content))

@@ -1,0 +1,104 @@
+"""A shard: the slice of a bank that is trained, cached and lost as one piece."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from .measures import Measure
+from .models import Model
+from .progress import readable_seconds
+from .recipes import Recipe
+from .store import Arrays
+from .task import Task
+from .training import train
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A slice of a bank's runs, seed-major; `key` names everything its content depends on."""
+
+    start: int
+    stop: int
+    key: str
+    spec: str
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to train one shard."""
+
+    task: Task
+    model: Model
+    recipe: Recipe
+    init_seeds: list[int]
+    order_seeds: list[int]
+    weights: torch.Tensor
+    measures: tuple[Measure, ...]
+    device: str
+    chunk: int | None
+
+
+def train_job(job: Job) -> tuple[Arrays, float]:
+    """Measurements `(runs, checkpoint, ...)` of the job and the seconds they took."""
+    start = time.perf_counter()
+    measured = train(
+        job.task,
+        job.model,
+        job.recipe,
+        job.init_seeds,
+        job.order_seeds,
+        job.weights,
+        job.measures,
+        device=job.device,
+        chunk=job.chunk,
+    )
+    return {n: t.numpy() for n, t in measured.items()}, time.perf_counter() - start
+
+
+def probe_job(job: Job) -> tuple[float, float, float]:
+    """Seconds of (start-up, one epoch, one measurement) of a stack like the job's."""
+
+    def seconds(epochs: int, measures: tuple[Measure, ...]) -> float:
+        recipe = replace(job.recipe, epochs=epochs, keep_last=1, warm_epochs=0)
+        return train_job(replace(job, recipe=recipe, measures=measures))[1]
+
+    seconds(1, ())  # the first call warms caches and allocators up
+    one, three, measured = seconds(1, ()), seconds(3, ()), seconds(1, job.measures)
+    epoch = max((three - one) / 2, 1e-6)
+    return max(one - epoch, 0.0), epoch, max(measured - one, 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What filling a bank will cost.
+
+    Args:
+        runs, missing: Runs in all, and runs that must be trained.
+        seconds: Expected wall-clock seconds, 0 if nothing is missing.
+        workers: Worker processes it counts on.
+    """
+
+    runs: int
+    missing: int
+    seconds: float
+    workers: int
+
+    def __str__(self) -> str:
+        if not self.missing:
+            return f"{self.runs} runs, all cached"
+        cached = self.runs - self.missing
+        return (
+            f"{self.runs} runs, {cached} cached, {self.missing} to train: about "
+            f"{readable_seconds(self.seconds)} with {self.workers} worker(s)"
+        )
+
+
+def train_shard(item: tuple[Shard, Job]) -> tuple[Arrays, float]:
+    """`train_job` for a shard and its job; a worker runs this."""
+    return train_job(item[1])

@@ -1,0 +1,340 @@
+"""Is the influence of one training point larger than the noise of training?
+
+Scores are as in `over_seeds`, whose functions are importable from here too. Every test works on all
+pairs at once; p-values are two-sided and without unit. Bad input is refused with a `ValueError` of
+one sentence.
+
+Sources: Nguyen, Seo and Oh 2023 (arXiv 2305.19765) and its published code, ElisaNguyen/bayesian-tda
+at 90fa729, named below as "published code".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import integrate, special, stats
+
+from dtda_lib.over_seeds import (
+    average_checkpoints,
+    between_within,
+    bootstrap_over_seeds,
+    jackknife_over_seeds,
+    mean_and_sd,
+    require_same_pairs,
+    require_seeds,
+    signal_to_noise,
+    wilson_interval,
+)
+
+__all__ = [
+    "P_VALUES", "Replication", "average_checkpoints", "benjamini_hochberg", "between_within",
+    "bootstrap_over_seeds", "calibrated_snr_tail", "jackknife_over_seeds", "mean_and_sd",
+    "null_snr_tail", "null_snr_tail_cdf", "null_table", "power", "replication", "seeds_needed",
+    "sign_flip", "sign_flip_null", "signal_to_noise", "simulate_null", "snr_tail", "t_test",
+    "wilson_interval",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------- tests, one p-value a pair
+
+
+def snr_tail(scores: xr.DataArray, dim: str = "seed") -> xr.DataArray:
+    """The published statistic, p_code = 2 Phi(-|mu / sigma|), *without* sqrt(n).
+
+    It asks whether ONE draw can be told from 0, not whether the mean can: more seeds do not shrink
+    it, and under pure noise it is not uniform (`null_snr_tail`). sigma = 0 gives 0, or 1 if mu = 0.
+    Source: published code, utils.py:309-345.
+    """
+    return xr.apply_ufunc(
+        lambda z: 2 * special.ndtr(-np.abs(z)), signal_to_noise(scores, dim), keep_attrs=False
+    )
+
+
+def t_test(scores: xr.DataArray, dim: str = "seed") -> xr.DataArray:
+    """One-sample Student t-test of mean 0 over `dim`, n - 1 degrees of freedom.
+
+    As `scipy.stats.ttest_1samp`, but from `signal_to_noise`, so that sigma = 0 is a defined case
+    (p = 0, or 1 if mu = 0) and not a warning. Exact for Gaussian seeds.
+    """
+    snr = signal_to_noise(scores, dim)
+    n = scores.sizes[dim]
+    return xr.apply_ufunc(
+        lambda z: 2 * special.stdtr(n - 1, -np.sqrt(n) * np.abs(z)), snr, keep_attrs=False
+    )
+
+
+def sign_flip(
+    scores: xr.DataArray,
+    dim: str = "seed",
+    *,
+    generator: np.random.Generator | None = None,
+    max_flips: int = 2**12,
+) -> xr.DataArray:
+    """Sign-flip test of the mean over `dim`: exact wherever seeds are symmetric about 0.
+
+    All 2^n sign vectors are enumerated while 2^n <= `max_flips` (half of them: a flip and its
+    negative have the same |mean|), so the smallest attainable p is 2 / 2^n: 0.002 at n = 10.
+    Beyond, `max_flips` random flips give p = (1 + b) / (1 + m), and `generator` must be passed.
+    A flip counts as extreme within rounding error of the sum, which keeps ties on the safe side.
+    Source: Fisher 1935; (1 + b) / (1 + m): Phipson and Smyth 2010.
+    """
+    scores = require_seeds(scores, dim)
+    n = scores.sizes[dim]
+    exact = 2**n <= max_flips
+    if exact:
+        signs = np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=n - 1)])
+    elif generator is None:
+        raise ValueError(f"2^{n} flips exceed max_flips = {max_flips}: pass a generator.")
+    else:
+        signs = generator.choice([-1.0, 1.0], size=(max_flips, n))
+
+    def p_value(values: np.ndarray) -> np.ndarray:
+        extreme = _count_extreme(values.reshape(-1, n), signs).reshape(values.shape[:-1])
+        return extreme / len(signs) if exact else (1 + extreme) / (1 + len(signs))
+
+    return xr.apply_ufunc(p_value, scores, input_core_dims=[[dim]], keep_attrs=False)
+
+
+def _count_extreme(values: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """For each row of `values` (pairs, n), how many of `signs` (flips, n) reach its |sum|."""
+    rounding = 4 * values.shape[1] * np.finfo(np.float64).eps
+    least = np.abs(values.sum(axis=1)) - rounding * np.abs(values).sum(axis=1)
+    counts = np.empty(len(values), dtype=np.int64)
+    # Blocks this small stay in the cache, and below the size from which OpenBLAS wakes its threads,
+    # which on a busy machine costs ten times what it gains.
+    step = max(1, 2**17 // signs.size)
+    for start in range(0, len(values), step):
+        block = slice(start, start + step)
+        sums = values[block] @ signs.T
+        counts[block] = np.count_nonzero(np.abs(sums, out=sums) >= least[block, None], axis=1)
+    return counts
+
+
+P_VALUES = {"code": snr_tail, "t": t_test, "sign_flip": sign_flip}
+
+
+# ---------------------------------------------------------------- what p_code means under noise
+
+
+def null_snr_tail(n: int) -> float:
+    """Mean of p_code over noise-only Gaussian pairs, E[2 Phi(-|T| / sqrt(n))] with T ~ t_{n-1}.
+
+    The level beside which a mean p_code over pairs is read: 0.79 at n = 10, not 0.5.
+    """
+    _require_sample(n)
+
+    def integrand(t: float) -> float:
+        return 4 * special.ndtr(-t / np.sqrt(n)) * stats.t.pdf(t, n - 1)
+
+    return integrate.quad(integrand, 0, np.inf)[0]
+
+
+def null_snr_tail_cdf(alpha: float | np.ndarray, n: int) -> float | np.ndarray:
+    """P(p_code < alpha) for a noise-only Gaussian pair of n seeds, 2 F_{t,n-1}(sqrt(n) z_{a/2}).
+
+    Elementwise in `alpha`, a probability; far below `alpha` for the usual levels.
+    """
+    _require_sample(n)
+    if not np.all((np.asarray(alpha) >= 0) & (np.asarray(alpha) <= 1)):
+        raise ValueError("alpha is a probability and lies in 0..1.")
+    return 2 * special.stdtr(n - 1, np.sqrt(n) * special.ndtri(np.asarray(alpha) / 2))
+
+
+def calibrated_snr_tail(p_code: xr.DataArray, n: int) -> xr.DataArray:
+    """p_code of n seeds through its null distribution: the t-test p, of any shape.
+
+    The published statistic thus orders pairs exactly as the t-test does. Only where p_code
+    underflows to 0 (|mu / sigma| > 38) is the t-test p lost.
+    """
+    return xr.apply_ufunc(null_snr_tail_cdf, p_code, kwargs={"n": n}, keep_attrs=False)
+
+
+def _require_sample(n: int) -> None:
+    if n < 2:
+        raise ValueError(f"n = {n} seeds have no standard deviation; at least 2 needed.")
+
+
+def simulate_null(
+    n_seeds: int, n_pairs: int, generator: np.random.Generator, *, law: str = "normal"
+) -> xr.DataArray:
+    """Independent noise of mean 0 with dimensions (seed, pair), for calibration.
+
+    `law`: "normal", "t3" (Student, 3 degrees of freedom: heavy tails) or "skewed" (exponential
+    less 1: the sign-flip test is not exact for it either).
+    """
+    draws = {
+        "normal": lambda size: generator.standard_normal(size),
+        "t3": lambda size: generator.standard_t(3, size),
+        "skewed": lambda size: generator.standard_exponential(size) - 1,
+    }
+    if law not in draws:
+        raise ValueError(f"law '{law}' is none of {list(draws)}.")
+    _require_sample(n_seeds)
+    return xr.DataArray(draws[law]((n_seeds, n_pairs)), dims=("seed", "pair"), attrs={"law": law})
+
+
+def sign_flip_null(
+    scores: xr.DataArray, generator: np.random.Generator, dim: str = "seed"
+) -> xr.DataArray:
+    """`scores` with the sign of each seed flipped at random, one flip shared by all its pairs.
+
+    An empirical null that keeps the dependence between pairs, which share their runs: repeat it to
+    learn how many discoveries noise makes. Real effects inflate its sigma, which makes it cautious.
+    """
+    scores = require_seeds(scores, dim)
+    return scores * xr.DataArray(generator.choice([-1.0, 1.0], size=scores.sizes[dim]), dims=dim)
+
+
+def null_table(
+    scores: xr.DataArray,
+    *,
+    alphas: Sequence[float] = (0.01, 0.05, 0.1),
+    dim: str = "seed",
+    generator: np.random.Generator | None = None,
+    max_flips: int = 2**12,
+) -> pd.DataFrame:
+    """How often each statistic falls to p <= alpha on noise-only `scores`: one row a case.
+
+    Columns: `statistic` (keys of `P_VALUES`), `n_seeds`, `n_pairs`, `alpha`, `share` with its 95 %
+    Wilson interval `low`, `high` (which takes pairs as independent), `expected_share` and
+    `expected_mean_p` under Gaussian noise, `mean_p`. `generator` and `max_flips` go to `sign_flip`.
+    """
+    n = require_seeds(scores, dim).sizes[dim]
+    levels = 2 ** (n - 1) if 2**n <= max_flips else max_flips + 1  # attainable p of the sign flip
+    flip_p = sign_flip(scores, dim, generator=generator, max_flips=max_flips)
+    cases = [
+        ("code", snr_tail(scores, dim), lambda a: null_snr_tail_cdf(a, n), null_snr_tail(n)),
+        ("t", t_test(scores, dim), lambda a: a, 0.5),
+        ("sign_flip", flip_p, lambda a: np.floor(a * levels) / levels, (levels + 1) / levels / 2),
+    ]
+    rows = []
+    for (statistic, p, expected, expected_mean), alpha in product(cases, alphas):
+        below = int((p <= alpha).sum())
+        low, high = wilson_interval(below, p.size)
+        row = (statistic, n, p.size, alpha, below / p.size, low, high, float(expected(alpha)))
+        rows.append((*row, float(p.mean()), expected_mean))
+    names = "statistic n_seeds n_pairs alpha share low high expected_share mean_p expected_mean_p"
+    return pd.DataFrame(rows, columns=names.split())
+
+
+# ---------------------------------------------------------------- many pairs
+
+
+def benjamini_hochberg(
+    p: xr.DataArray, q: float = 0.05, *, over: Sequence[str] | None = None, method: str = "bh"
+) -> xr.Dataset:
+    """False discovery control over all pairs, or within each cell of the dimensions not in `over`.
+
+    Returns `adjusted` p-values and the booleans `discovery` = adjusted <= q, both shaped like `p`.
+    Pairs share runs and are dependent: "bh" (Benjamini and Hochberg 1995) holds for independent or
+    positively dependent p-values, "by" (Benjamini and Yekutieli 2001) for any, at a factor of about
+    log(number of pairs). Neither makes p_code a calibrated p-value. `ValueError`: p outside 0..1.
+    """
+    over = list(p.dims if over is None else over)
+    if missing := set(over) - set(p.dims):
+        raise ValueError(f"p has no dimension {sorted(missing)}, only {list(p.dims)}.")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p-values lie in 0..1, and none may be missing.")
+    if not 0 < q < 1:
+        raise ValueError(f"q = {q} is a share of false discoveries, between 0 and 1.")
+
+    def adjust(values: np.ndarray) -> np.ndarray:
+        flat = values.reshape(*values.shape[: values.ndim - len(over)], -1)
+        return stats.false_discovery_control(flat, axis=-1, method=method).reshape(values.shape)
+
+    adjusted = xr.apply_ufunc(
+        adjust, p, input_core_dims=[over], output_core_dims=[over], keep_attrs=False
+    ).transpose(*p.dims)
+    return xr.Dataset({"adjusted": adjusted, "discovery": adjusted <= q})
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What `replication` found; shares are of pairs, `ci` is a 95 % Wilson interval."""
+
+    n_pairs: int
+    n_first: int  # discoveries in the first set of seeds
+    n_replicated: int
+    share: float  # n_replicated / n_first; NaN without discoveries
+    ci: tuple[float, float]
+    chance: float  # alpha / 2, for a pair of no effect
+    base_rate: float  # the same criterion on all pairs, discoveries or not
+    n_second: int  # discoveries in the second set
+    n_both: int
+    jaccard: float  # n_both / discoveries in either; NaN without any
+
+
+def replication(
+    p_first: xr.DataArray,
+    mu_first: xr.DataArray,
+    p_second: xr.DataArray,
+    mu_second: xr.DataArray,
+    *,
+    alpha: float = 0.05,
+    q: float = 0.05,
+) -> Replication:
+    """Do the discoveries of one set of seeds (Benjamini-Hochberg at `q`) hold in a disjoint one?
+
+    A discovery replicates if in the second set p <= `alpha` and mu has the same nonzero sign. The
+    chance rate alpha / 2 holds for a calibrated p (t, sign flip), not for p_code. All four arrays
+    have the same pairs, whatever their shape. The interval takes pairs as independent; they share
+    runs, so a sound comparison repeats this on `sign_flip_null` of the second set.
+    """
+    require_same_pairs(p_first, mu_first, p_second, mu_second)
+    if not (np.isfinite(mu_first) & np.isfinite(mu_second)).all():
+        raise ValueError("mu_first or mu_second holds values that are not finite.")
+    first = benjamini_hochberg(p_first, q).discovery
+    second = benjamini_hochberg(p_second, q).discovery
+    holds = (p_second <= alpha) & (np.sign(mu_first) * np.sign(mu_second) > 0)
+    n_first, n_second, n_both = int(first.sum()), int(second.sum()), int((first & second).sum())
+    n_replicated = int((first & holds).sum())
+    n_either = n_first + n_second - n_both
+    return Replication(
+        n_pairs=p_first.size,
+        n_first=n_first,
+        n_replicated=n_replicated,
+        share=n_replicated / n_first if n_first else np.nan,
+        ci=wilson_interval(n_replicated, n_first),
+        chance=alpha / 2,
+        base_rate=float(holds.mean()),
+        n_second=n_second,
+        n_both=n_both,
+        jaccard=n_both / n_either if n_either else np.nan,
+    )
+
+
+# ---------------------------------------------------------------- power
+
+
+def power(snr: float | np.ndarray, n: int, alpha: float = 0.05) -> float | np.ndarray:
+    """Probability that the two-sided t-test of n Gaussian seeds finds a pair of true mu / sigma.
+
+    Elementwise in `snr`, whose sign is ignored. T is noncentral t with shift sqrt(n) snr, and its
+    square noncentral F, whose upper tail scipy evaluates where the lower tail of T comes out NaN.
+    """
+    _require_sample(n)
+    critical, noncentrality = stats.t.isf(alpha / 2, n - 1), n * np.square(snr)
+    positive = np.where(noncentrality > 0, noncentrality, 1.0)  # scipy's tail is wrong at 0
+    return np.where(noncentrality > 0, stats.ncf.sf(critical**2, 1, n - 1, positive), alpha)[()]
+
+
+def seeds_needed(snr: float, alpha: float = 0.05, target: float = 0.8) -> int:
+    """Smallest n with `power(snr, n, alpha)` >= `target`, for one pair, at least 2.
+
+    `ValueError`: snr = 0 or not finite, or `target` outside alpha..1 (both ends excluded).
+    """
+    if not np.isfinite(snr) or snr == 0:
+        raise ValueError(f"snr = {snr}: a finite nonzero mu / sigma needed.")
+    if not 0 < alpha < target < 1:
+        raise ValueError(f"0 < alpha = {alpha} < target = {target} < 1 needed.")
+    high = 2
+    while power(snr, high, alpha) < target:
+        high *= 2
+    low = high // 2  # power grows with n: the answer lies in low + 1..high, or is 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(snr, middle, alpha) < target else (low, middle)
+    return high

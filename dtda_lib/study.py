@@ -1,0 +1,260 @@
+"""Profiles and validated settings: the frame around every notebook.
+
+`configure` turns what a reader (or papermill, which hands over strings) wrote in the parameters
+cell into a frozen `Config`, or refuses with one sentence. `provenance` closes the notebook.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtda_lib.names import unknown
+from dtda_lib.provenance import provenance
+
+__all__ = [
+    "PROFILES",
+    "RULES",
+    "Config",
+    "Rule",
+    "StudyError",
+    "configure",
+    "default_parameters",
+    "provenance",
+]
+
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "01_noise_vs_influence": {
+        "smoke": {
+            "sizes": (10,),
+            "n_seeds": 3,
+            "n_replication_seeds": 3,
+            "n_checkpoints": 2,
+            "queries_per_class": 5,
+            "n_null": 2_000,
+        },
+        "default": {
+            "sizes": (10,),
+            "n_seeds": 10,
+            "n_replication_seeds": 10,
+            "n_checkpoints": 5,
+            "queries_per_class": 100,
+            "n_null": 20_000,
+        },
+        "paper": {
+            "sizes": (10, 20, 50),
+            "n_seeds": 10,
+            "n_replication_seeds": 10,
+            "n_checkpoints": 5,
+            "queries_per_class": 300,
+            "n_null": 20_000,
+        },
+    },
+}
+"""Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""
+
+
+class StudyError(ValueError):
+    """A setting that cannot be used; the message is one sentence: what, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter may be: an "int", or "ints" (a non-empty tuple), each in `low..high`."""
+
+    kind: str
+    low: int
+    high: int
+    also: tuple[int, ...] = ()  # single values allowed outside the range
+    because: str = ""
+
+    def __str__(self) -> str:
+        noun = "an integer" if self.kind == "int" else "a list of different integers"
+        either = "".join(f"{value} or " for value in self.also)
+        because = f" ({self.because})" if self.because else ""
+        return f"{noun}, {either}{self.low} to {self.high}{because}"
+
+    def read(self, given: Any) -> int | tuple[int, ...]:
+        """Convert `given`, a Python value or papermill's string; raise ValueError if impossible."""
+        if self.kind == "int":
+            return self._one(given)
+        if isinstance(given, str):
+            given = ast.literal_eval(given.strip())
+        values = tuple(map(self._one, given if isinstance(given, list | tuple) else [given]))
+        if not values or len(set(values)) < len(values):
+            raise ValueError
+        return values
+
+    def _one(self, given: Any) -> int:
+        if isinstance(given, str) and re.fullmatch(r"\s*[+-]?\d+\s*", given):
+            given = int(given)
+        # bool is an int to Python, and numpy integers are not; both would mislead a reader.
+        if isinstance(given, bool) or not hasattr(given, "__index__"):
+            raise ValueError
+        value = int(given)
+        if not (self.low <= value <= self.high or value in self.also):
+            raise ValueError
+        return value
+
+
+_SPREAD = "a standard deviation needs at least two"
+RULES: dict[str, Rule] = {
+    "sizes": Rule("ints", 1, 50),
+    "n_seeds": Rule("int", 2, 100_000, because=_SPREAD),
+    "n_replication_seeds": Rule("int", 2, 100_000, also=(0,), because=_SPREAD),
+    "n_checkpoints": Rule("int", 1, 15),
+    "queries_per_class": Rule("int", 1, 300),
+    "n_null": Rule("int", 100, 10_000_000),
+}
+"""What each parameter may be; a parameter means the same in every notebook that has it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The resolved settings of a notebook; each parameter is also an attribute (`cfg.n_seeds`)."""
+
+    notebook: str
+    profile: str
+    parameters: Mapping[str, Any]
+    overridden: tuple[str, ...]
+    device: str
+    workers: int
+    started: float = field(compare=False, repr=False, default_factory=time.monotonic)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for names that are no field; unpickling asks before `parameters` exists.
+        try:
+            return self.__dict__["parameters"][name]
+        except KeyError:
+            raise AttributeError(f"the settings have no {name!r}") from None
+
+    def __hash__(self) -> int:
+        return hash((self.hash, self.device, self.workers))
+
+    @property
+    def name(self) -> str:
+        """Folder name of what these settings make: the profile, or `custom-<hash>` if changed."""
+        return f"custom-{_digest(self.parameters)[:8]}" if self.overridden else self.profile
+
+    @property
+    def hash(self) -> str:
+        """Short hash of everything that decides the numbers, apart from code and machine."""
+        return _digest([self.notebook, self.profile, self.parameters])[:16]
+
+    def _machine(self) -> str:
+        return f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
+
+    def describe(self) -> None:
+        """Print the resolved settings as plain text."""
+        print(f"{self.notebook}, profile {self.profile}")
+        for key, value in self.parameters.items():
+            changed = "  (changed)" if key in self.overridden else ""
+            print(f"  {key:<20} {_shown(value)}{changed}")
+        print(self._machine())
+
+    def _repr_markdown_(self) -> str:
+        rows = []
+        for key, value in self.parameters.items():
+            source = "changed" if key in self.overridden else self.profile
+            rows.append(f"| `{key}` | {_shown(value)} | {source} |")
+        return "\n".join(
+            ["| setting | value | from |", "|---|---|---|", *rows, "", self._machine()]
+        )
+
+
+def default_parameters(notebook: str, profile: str) -> dict[str, Any]:
+    """The parameter values of a notebook at a profile."""
+    profiles = _look_up(PROFILES, notebook, "notebook", "the study")
+    return dict(_look_up(profiles, profile, "profile", f"notebook {notebook}"))
+
+
+def configure(
+    notebook: str,
+    *,
+    profile: str,
+    device: str = "auto",
+    workers: int | str | None = None,
+    **overrides: Any,
+) -> Config:
+    """Validate the settings of a notebook; None (or "none", "") leaves the profile's value.
+
+    Raises `StudyError` for unknown names, wrong types and impossible values.
+    """
+    defaults = default_parameters(notebook, profile)
+    parameters = dict(defaults)
+    for name, given in overrides.items():
+        _look_up(defaults, name, "parameter", f"notebook {notebook}")
+        if not _is_none(given):
+            parameters[name] = _read(RULES[name], name, given, f"in notebook {notebook}")
+    return Config(
+        notebook=notebook,
+        profile=profile,
+        parameters=parameters,
+        overridden=tuple(name for name in defaults if parameters[name] != defaults[name]),
+        device=_resolve_device(device),
+        workers=_resolve_workers(workers),
+    )
+
+
+def _look_up(table: Mapping[str, Any], name: Any, what: str, where: str) -> Any:
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise StudyError(unknown(f"{what} of {where}", name, table))
+
+
+def _read(rule: Rule, name: str, given: Any, where: str) -> Any:
+    try:
+        return rule.read(given)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise StudyError(f"{name}={given!r} {where} is not possible: give {rule}.") from None
+
+
+def _is_none(given: Any) -> bool:
+    return given is None or (isinstance(given, str) and given.strip().lower() in ("", "none"))
+
+
+def _resolve_workers(workers: Any) -> int:
+    if _is_none(workers):
+        # The cores this process may use, which containers and batch systems make fewer.
+        usable = getattr(os, "sched_getaffinity", None)
+        return len(usable(0)) if usable else os.cpu_count() or 1
+    return _read(Rule("int", 1, 10_000), "workers", workers, "in every notebook")
+
+
+def _resolve_device(device: Any) -> str:
+    form = "give auto, cpu, cuda, cuda:N or mps"
+    if _is_none(device):
+        device = "auto"
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device.strip()):
+        raise StudyError(f"device={device!r} is no device: {form}.")
+    device = device.strip()
+    if device == "cpu":
+        return device
+    import torch  # only now: refusals and the cpu answer stay instant
+
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":  # never mps, which has no float64: it is used by name only
+        return "cuda" if n_cuda else "cpu"
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise StudyError("device='mps' is not present on this machine: give auto or cpu.")
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= n_cuda:
+        has = f"{n_cuda or 'no'} CUDA device{'' if n_cuda == 1 else 's'}"
+        raise StudyError(
+            f"device={device!r} is not present on this machine, which has {has}: {form}."
+        )
+    return device
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict).encode()
+    ).hexdigest()
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

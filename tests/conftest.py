@@ -1,0 +1,27 @@
+"""Every test gets its own empty cache, and leaves the global random state as it found it."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTDA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DTDA_BATCH", "1")
+
+
+@pytest.fixture(autouse=True)
+def global_random_state_is_untouched(request):
+    before, legacy = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    yield
+    if "hypothesis" in request.keywords:  # hypothesis seeds the global streams itself
+        return
+    assert torch.equal(before, torch.get_rng_state()), "the test drew from torch's global stream"
+    after = np.random.get_state()  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(legacy, after, strict=True))

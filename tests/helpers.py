@@ -1,0 +1,77 @@
+"""What several test modules share: small tasks, a plain PyTorch training loop as oracle."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from dtda_lib.models import Model
+from dtda_lib.recipes import SCHEDULES, Recipe
+from dtda_lib.task import Task
+from dtda_lib.training import epoch_order, order_generator
+
+
+def digits_like(n_train: int = 10, n_query: int = 4, dtype: torch.dtype = torch.float64) -> Task:
+    """Random 28 x 28 images of three classes."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(n_train + n_query, 1, 28, 28, generator=generator, dtype=dtype)
+    y = torch.arange(n_train + n_query) % 3
+    return Task(
+        "digits-like", x[:n_train], y[:n_train], x[n_train:], y[n_train:], "cross_entropy", 10
+    )
+
+
+def table_like(n_train: int = 12, n_query: int = 5, dtype: torch.dtype = torch.float64) -> Task:
+    """A noisy linear regression with eight inputs."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n_train + n_query, 8, generator=generator, dtype=dtype)
+    noise = torch.randn(n_train + n_query, generator=generator, dtype=dtype)
+    y = x.sum(dim=1) / 3 + 0.1 * noise
+    return Task(
+        "table-like", x[:n_train], y[:n_train], x[n_train:], y[n_train:], "squared_error", 1
+    )
+
+
+def plain_loop(
+    task: Task, model: Model, recipe: Recipe, init_seed: int, order_seed: int, weight: torch.Tensor
+) -> list[nn.Module]:
+    """The straightforward PyTorch script: one model, `torch.optim`, `.backward()`.
+
+    Shares with the engine only the batch order. Returns a copy of the model per checkpoint.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(init_seed)
+        net = model().to(task.train_x.dtype)
+    if recipe.optimiser == "adam":
+        optimiser = torch.optim.Adam(
+            net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=recipe.betas
+        )
+    else:
+        optimiser = torch.optim.SGD(
+            net.parameters(),
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+        )
+    generator = order_generator(order_seed)
+    total = recipe.epochs * math.ceil(task.n_train / recipe.batch_size)
+    step, kept = 0, []
+    for epoch in range(recipe.epochs):
+        order = epoch_order(generator, task.n_train, recipe)
+        for start in range(0, task.n_train, recipe.batch_size):
+            batch = order[start : start + recipe.batch_size]
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.lr * SCHEDULES[recipe.schedule](step / total)
+            optimiser.zero_grad()
+            output = net(task.train_x[batch])
+            if task.loss == "cross_entropy":
+                losses = nn.functional.cross_entropy(output, task.train_y[batch], reduction="none")
+            else:
+                losses = 0.5 * (output[:, 0] - task.train_y[batch]) ** 2
+            ((weight[batch] * losses).sum() / len(batch)).backward()
+            optimiser.step()
+            step += 1
+        if epoch in recipe.checkpoints:
+            kept.append(copy.deepcopy(net))
+    return kept

@@ -1,0 +1,293 @@
+"""Figures: the same bytes each time, data compared by tolerance, and a gallery that matches."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+
+from dtda_lib import figures
+from dtda_lib.figures import (
+    METHODS,
+    STATISTICS,
+    TEXT_WIDTH,
+    Exporter,
+    FigureMismatch,
+    render_gallery,
+    use_style,
+    write_gallery,
+)
+from dtda_lib.gallery import SHOWN_PROFILES, descriptions
+
+ROOT = Path(__file__).parents[1]
+CAPTION = "Influence against noise. Bars are 95 % intervals over seeds, 2Φ(−|μ/σ|)."
+STEM = "01_noise_vs_influence-snr"
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("DTDA_CHECK", "SOURCE_DATE_EPOCH"):
+        monkeypatch.delenv(name, raising=False)
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def config(profile="default", name=None, overridden=()):
+    return SimpleNamespace(
+        notebook="01_noise_vs_influence",
+        profile=profile,
+        name=name or profile,
+        parameters={"sizes": (10, 20), "n_seeds": 10},
+        hash="abc123",
+        overridden=overridden,
+        device="cpu",
+    )
+
+
+def drawn():
+    shift = np.array([0.1, 0.25, -1e-4])
+    return pd.DataFrame({"method": ["loo", "ats", "null"], "n": [10, 10, 12000], "shift": shift})
+
+
+def draw(data):
+    use_style()
+    fig, ax = plt.subplots()
+    for row in data.itertuples():
+        ax.errorbar(row.n, row.shift, yerr=0.1, **METHODS[row.method].line)
+    ax.set(xlabel="runs", ylabel="shift σ")
+    ax.legend()
+    return fig
+
+
+def export(root, data=None, name="snr", caption=CAPTION, profile="default", **options):
+    data = drawn() if data is None else data
+    exporter = Exporter(config(profile), root)
+    return exporter(draw(drawn()), name, data=data, caption=caption, **options)
+
+
+def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
+    shown = export(tmp_path, claims=("B1",))
+    folder = tmp_path / "figures" / "default"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{STEM}.{kind}" for kind in ("csv", "json", "pdf", "png")
+    ]
+    table = (folder / f"{STEM}.csv").read_bytes()
+    assert table == b"method,n,shift\nloo,10,0.1\nats,10,0.25\nnull,12000,-0.0001\n"
+    assert json.loads((folder / f"{STEM}.json").read_text()) == {
+        "figure": "snr",
+        "caption": CAPTION,
+        "claims": ["B1"],
+        "notebook": "01_noise_vs_influence",
+        "profile": "default",
+        "parameters": {"sizes": [10, 20], "n_seeds": 10},
+        "spec_hash": "abc123",
+        "csv_sha256": hashlib.sha256(table).hexdigest(),
+        "command": "./run_all.sh --profile default 01 --force",
+    }
+    assert shown.data == f"**Figure snr.** {CAPTION}"
+    assert capsys.readouterr().out == "figure snr: data match\n"
+    assert not plt.get_fignums()  # else the inline backend would show it a second time
+
+
+def test_overridden_parameters_are_in_the_command():
+    cfg = config(name="custom-1", overridden=("sizes",))
+    told = "./run_all.sh --profile default 01 --force -p sizes '(10, 20)'"
+    assert figures.command(cfg) == told
+
+
+def test_the_same_figure_gives_the_same_bytes_on_any_day(tmp_path, monkeypatch):
+    export(tmp_path / "a")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1893456000")
+    export(tmp_path / "b")
+    assert os.environ["SOURCE_DATE_EPOCH"] == "1893456000"
+    for kind in ("pdf", "png", "csv", "json"):
+        first, second = (
+            (tmp_path / side / "figures" / "default" / f"{STEM}.{kind}").read_bytes()
+            for side in "ab"
+        )
+        assert first == second, kind
+    pdf = (tmp_path / "a" / "figures" / "default" / f"{STEM}.pdf").read_bytes()
+    assert b"CreationDate" not in pdf
+    assert mpl.__version__.encode() not in pdf
+    assert b"/Type3" not in pdf  # fonts are embedded as type 42
+
+
+def test_png_is_at_final_size(tmp_path):
+    export(tmp_path)
+    height, width, _ = plt.imread(tmp_path / "figures" / "default" / f"{STEM}.png").shape
+    assert (width, height) == (round(300 * TEXT_WIDTH), 720)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "SNR plot"}, "lower-case"),
+        ({"name": ""}, "lower-case"),
+        ({"caption": "  "}, "caption is missing"),
+        ({"data": drawn().iloc[:0]}, "empty"),
+    ],
+)
+def test_exports_refuse(tmp_path, change, told):
+    with pytest.raises(ValueError, match=told):
+        export(tmp_path, **change)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_named_index_is_part_of_the_data(tmp_path):
+    export(tmp_path, drawn().set_index("method"))
+    text = (tmp_path / "figures" / "default" / f"{STEM}.csv").read_text()
+    assert text.startswith("method,n,shift\nloo,10,0.1\n")
+
+
+class TestChecking:
+    @pytest.fixture(autouse=True)
+    def committed(self, tmp_path, monkeypatch, plain_environment):
+        export(tmp_path)
+        self.root, self.folder = tmp_path, tmp_path / "figures" / "default"
+        self.before = {path: path.read_bytes() for path in self.folder.iterdir()}
+        monkeypatch.setenv("DTDA_CHECK", "1")
+        yield
+        assert {path: path.read_bytes() for path in self.folder.iterdir()} == self.before
+
+    @pytest.mark.parametrize("factor", [1, 1.0005, 0.9995])
+    def test_jitter_is_green(self, factor, capsys):
+        capsys.readouterr()
+        assert export(self.root, drawn().assign(shift=lambda d: d["shift"] * factor)) is not None
+        assert capsys.readouterr().out == "figure snr: data match\n"
+
+    def test_tolerances_can_be_given(self):
+        near = drawn().assign(shift=lambda d: d["shift"] * 1.05)
+        with pytest.raises(FigureMismatch):
+            export(self.root, near)
+        export(self.root, near, rtol=0.1)
+        export(self.root, near, atol=0.1)
+
+    @pytest.mark.parametrize(
+        ("column", "row", "value", "told"),
+        [
+            ("shift", 1, 0.2525, "'shift', row 1: committed 0.25, obtained 0.2525 (1 of 3"),
+            ("shift", 0, np.nan, "'shift', row 0: committed 0.1, obtained  "),
+            ("shift", 2, 1e-4, "'shift', row 2: committed -0.0001, obtained 0.0001"),
+            ("n", 2, 12001, "'n', row 2: committed 12000, obtained 12001"),
+            ("method", 0, "ats", "'method', row 0: committed loo, obtained ats"),
+        ],
+    )
+    def test_a_difference_is_named(self, column, row, value, told):
+        data = drawn()
+        data.loc[row, column] = value
+        with pytest.raises(FigureMismatch) as caught:
+            export(self.root, data)
+        assert told in str(caught.value)
+
+    def test_shape_and_columns_are_exact(self):
+        with pytest.raises(FigureMismatch, match="rows differ: committed 3, obtained 2"):
+            export(self.root, drawn().iloc[:2])
+        with pytest.raises(FigureMismatch, match="columns differ"):
+            export(self.root, drawn().rename(columns={"shift": "response"}))
+
+    def test_missing_data_fail(self):
+        with pytest.raises(FigureMismatch, match="missing"):
+            export(self.root, name="other")
+
+
+def test_every_style_is_distinct():
+    for table in (METHODS, STATISTICS, METHODS | STATISTICS):
+        styles = table.values()
+        for field in ("label", "colour", "marker"):
+            assert len({getattr(style, field) for style in styles}) == len(table), field
+    assert len({style.linestyle for style in METHODS.values()}) == len(METHODS)
+    assert set(METHODS) == {
+        *("loo", "grad_dot", "grad_cos", "ats", "if_lissa", "if_ggn", "unrolling", "null")
+    }
+
+
+# --- gallery -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A root with two exported profiles, of which one is shown."""
+    shutil.copy(ROOT / "CITATION.cff", tmp_path)
+    export(tmp_path, claims=("B1", "B2"))
+    export(tmp_path, profile="smoke")
+    status = {"claims": [{"id": "B1", "status": "partly", "claim": "noise exceeds influence"}]}
+    path = tmp_path / "figures" / "default" / "01_noise_vs_influence.claims.json"
+    path.write_text(json.dumps(status))
+    return tmp_path
+
+
+def test_the_gallery_shows_what_there_is(study):
+    text = write_gallery(study).read_text()
+    for told in (
+        f"![Influence against noise.](default/{STEM}.png)",
+        f"**Figure snr.** {CAPTION}",
+        "- B1, partly: noise exceeds influence\n- B2, no status recorded",
+        "`./run_all.sh --profile default 01 --force`",
+        "(../notebooks/01_noise_vs_influence.ipynb)",
+        f"[PDF](default/{STEM}.pdf)",
+        "@software{dtda_study,",
+        "author = {Nguyen, Elisa and Seo, Minjoon and Oh, Seong Joon}",
+        "This file is generated",
+    ):
+        assert told in text
+    assert "smoke" not in text
+    assert render_gallery(study) == text
+
+
+def test_paper_comes_before_default(study):
+    export(study, profile="paper")
+    text = render_gallery(study)
+    assert text.index("## Profile `paper`") < text.index("## Profile `default`")
+
+
+def test_the_gallery_of_no_figures_says_so(tmp_path):
+    shutil.copy(ROOT / "CITATION.cff", tmp_path)
+    assert "No figures have been exported yet." in render_gallery(tmp_path)
+
+
+# --- what is committed ---------------------------------------------------------------------------
+
+COMMITTED = [
+    path for profile in SHOWN_PROFILES for path in descriptions(ROOT / "figures" / profile)
+]
+
+
+def test_the_committed_gallery_is_current():
+    gallery = ROOT / "figures" / "README.md"
+    if not COMMITTED and not gallery.exists():
+        pytest.skip("no figures yet")
+    assert gallery.read_text(encoding="utf-8") == render_gallery(ROOT)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_committed_figures_are_whole(path):
+    described = json.loads(path.read_text(encoding="utf-8"))
+    table = path.with_suffix(".csv").read_bytes()
+    assert described["csv_sha256"] == hashlib.sha256(table).hexdigest()
+    assert path.with_suffix(".pdf").exists()
+    assert path.with_suffix(".png").exists()
+    assert path.stem == f"{described['notebook']}-{described['figure']}"
+    assert described["profile"] == path.parent.name
+
+
+@pytest.mark.parametrize("profile", SHOWN_PROFILES)
+def test_no_figure_file_is_left_over(profile):
+    folder = ROOT / "figures" / profile
+    stems = {path.stem for path in descriptions(folder)}
+    others = {
+        path.name
+        for path in folder.glob("[!.]*")
+        if path.stem not in stems and not path.name.endswith(".claims.json")
+    }
+    assert not others

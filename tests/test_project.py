@@ -1,0 +1,261 @@
+"""The project as a whole: packaging, citation, floors of the library, nothing local committed."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from test_contract import LOCAL_PATH
+
+import dtda_lib
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "dtda_lib"
+MODULES = sorted(path for path in LIBRARY.rglob("*.py"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+MAX_LINES = 320
+
+
+def module_id(path):
+    return path.relative_to(LIBRARY).as_posix()
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=module_id)
+
+
+# --- packaging and citation ----------------------------------------------------------------------
+
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
+
+
+def requirements(lines):
+    """Name -> set of bounds."""
+    split = [re.fullmatch(r"([A-Za-z0-9_.-]+)\s*(.*)", line).groups() for line in lines]
+    return {
+        CONDA_NAMES.get(name.lower(), name.lower()): set(bounds.replace(" ", "").split(",")) - {""}
+        for name, bounds in split
+    }
+
+
+def test_the_conda_route_installs_the_same():
+    project = PYPROJECT["project"]
+    pip = requirements(project["dependencies"] + project["optional-dependencies"]["test"])
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    conda = requirements(line for line in listed if isinstance(line, str))
+    assert conda.pop("python") == {project["requires-python"]}
+    assert conda.pop("pip") == set()
+    assert conda == pip
+    assert [line for line in listed if not isinstance(line, str)] == [{"pip": ["-e . --no-deps"]}]
+
+
+def test_the_citation_is_valid_and_current():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= cff.keys()
+    assert cff["cff-version"] == "1.2.0"
+    assert cff["type"] == "software"
+    assert cff["version"] == PYPROJECT["project"]["version"] == dtda_lib.__version__
+    assert cff["license"] == PYPROJECT["project"]["license"]
+    assert cff["title"] == PYPROJECT["project"]["description"]
+    assert isinstance(cff["date-released"], date)
+    for work in [cff, *cff["references"]]:
+        assert all("name" in author or "family-names" in author for author in work["authors"])
+    for reference in cff["references"]:
+        assert {"type", "title", "authors", "year", "identifiers"} <= reference.keys()
+
+
+# --- nothing local -------------------------------------------------------------------------------
+
+
+def tracked_texts():
+    """Tracked files and those about to be, with their text; pictures are left out."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        try:
+            yield name, (ROOT / name).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue
+
+
+def test_no_file_names_a_path_of_one_machine():
+    found = {name: match[0] for name, text in tracked_texts() if (match := LOCAL_PATH.search(text))}
+    assert not found
+
+
+def test_a_local_path_would_be_found():
+    for folder in ("home", "root", "tmp", "work", "opt", "Users"):
+        assert LOCAL_PATH.search(f"open('{'/' + folder}/x')")
+
+
+# --- the library's floors ------------------------------------------------------------------------
+
+# From the top: each imports only from those above it. A new module takes its place here.
+FLOORS = [
+    *("names", "sources", "task", "tasks", "models", "removal", "protocols", "tracing", "measures"),
+    *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards", "bank"),
+    "attribution",
+    *("distributions", "over_seeds", "significance", "agreement", "testbeds"),
+    *("provenance", "study", "artefacts", "tolerant", "claims", "checks", "gallery", "figures"),
+    *("execution", "batch"),
+]
+
+
+def floor(path):
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def for_hints(block):
+    return ast.unparse(block.test).endswith("TYPE_CHECKING")
+
+
+def own_imports(tree, package="dtda_lib"):
+    """The modules of dtda_lib that a module of `package` imports, wherever the import stands."""
+    hints = [node for node in ast.walk(tree) if isinstance(node, ast.If) and for_hints(node)]
+    unused = {id(node) for block in hints for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in unused:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: 1 - node.level or None] if node.level else []
+            source = ".".join([*parents, *filter(None, [node.module])])
+            names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("dtda_lib."))
+
+
+def wrong_floors(name, tree, package="dtda_lib"):
+    """What a module on a floor imports from below it."""
+    below = FLOORS[FLOORS.index(name) + 1 :]
+    return sorted(set(own_imports(tree, package)) & set(below))
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@each_module
+def test_imports_come_from_above(path):
+    if path == LIBRARY / "__init__.py":
+        return
+    assert floor(path) in FLOORS, "give the new module its floor in FLOORS"
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    assert wrong_floors(floor(path), parse(path), package) == []
+
+
+def test_an_import_from_below_would_be_found():
+    tree = ast.parse("def f():\n    from dtda_lib import study\n    import dtda_lib.tasks")
+    assert wrong_floors("models", tree) == ["study"]
+    assert wrong_floors("figures", tree) == []
+    for source in ("from .study import configure", "from . import study"):
+        assert wrong_floors("models", ast.parse(source)) == ["study"]
+    hints = ast.parse("if TYPE_CHECKING:\n    from dtda_lib.study import Config")
+    assert wrong_floors("models", hints) == []
+    upwards = ast.parse("from ..study import configure\nfrom .steps import ats")
+    assert wrong_floors("attribution", upwards, "dtda_lib.attribution") == ["study"]
+
+
+@each_module
+def test_modules_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+# --- documentation and types ---------------------------------------------------------------------
+
+
+def public(nodes):
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return [node for node in nodes if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def undocumented(tree):
+    """Public functions and classes without docstring, functions and methods without hints."""
+    for node in public(tree.body):
+        if not ast.get_docstring(node):
+            yield f"{node.name} has no docstring"
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                f"{node.name}.{told}" for one in public(node.body) for told in unhinted(one)
+            )
+        else:
+            yield from unhinted(node)
+
+
+def unhinted(function):
+    if isinstance(function, ast.ClassDef):
+        return
+    given = function.args
+    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    for argument in filter(None, arguments):
+        if argument.annotation is None and argument.arg not in ("self", "cls"):
+            yield f"{function.name}: {argument.arg} has no type"
+    if function.returns is None:
+        yield f"{function.name}: the result has no type"
+
+
+@each_module
+def test_public_names_are_documented_and_typed(path):
+    assert list(undocumented(parse(path))) == []
+
+
+def test_missing_documentation_would_be_found():
+    tree = ast.parse("def f(a, *, b: int = 0):\n    'Text.'\nclass A:\n    def g(self): pass")
+    assert list(undocumented(tree)) == [
+        "f: a has no type",
+        "f: the result has no type",
+        "A has no docstring",
+        "A.g: the result has no type",
+    ]
+
+
+# --- no global random state ----------------------------------------------------------------------
+
+SEEDING = {
+    *("torch.manual_seed", "torch.random.manual_seed", "torch.seed", "random.seed"),
+    *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.set_rng_state"),
+}
+NEW_NUMPY = ("default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox")
+
+
+def global_randomness(node, forked=False):
+    """Uses of global random state outside a `with ...fork_rng(...)` block, in order."""
+    if isinstance(node, ast.With):
+        forked = forked or any("fork_rng" in ast.unparse(item.context_expr) for item in node.items)
+    if isinstance(node, ast.Attribute) and not forked:
+        name = ast.unparse(node)
+        legacy = re.fullmatch(r"(?:np|numpy)\.random\.(\w+)", name)
+        if name in SEEDING or (legacy and legacy[1] not in NEW_NUMPY):
+            yield f"line {node.lineno}: {name}"
+    for child in ast.iter_child_nodes(node):
+        yield from global_randomness(child, forked)
+
+
+@each_module
+def test_no_global_random_state(path):
+    assert list(global_randomness(parse(path))) == []
+
+
+def test_global_random_state_would_be_found():
+    source = """
+torch.manual_seed(0)
+np.random.seed(0)
+rng: np.random.Generator = np.random.default_rng(0)
+generator.manual_seed(0)
+with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(0)
+x = np.random.randn(3)
+"""
+    assert list(global_randomness(ast.parse(source))) == [
+        "line 2: torch.manual_seed",
+        "line 3: np.random.seed",
+        "line 8: np.random.randn",
+    ]
