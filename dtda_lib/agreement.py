@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.over_seeds import mean_and_sd, require_same_pairs, require_seeds, signal_to_noise
+from .over_seeds import mean_and_sd, require_same_pairs, require_seeds, signal_to_noise
 
 Reduction = Callable[[xr.DataArray], xr.DataArray]
 PAIR = ("train", "query")

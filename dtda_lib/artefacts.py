@@ -1,9 +1,14 @@
 """Where results go and how they are written: one tree, whole files, the same bytes each time."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+
+ROOT = Path(__file__).resolve().parents[1]
+"""What holds this package: the checkout, or `site-packages`."""
 
 
 def study_root() -> Path:
@@ -12,8 +17,7 @@ def study_root() -> Path:
     It is this package's parent in a checkout, and the working folder where the package was
     installed as a wheel: nothing is ever written into `site-packages`.
     """
-    checkout = Path(__file__).resolve().parents[1]
-    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return ROOT if (ROOT / "notebooks").is_dir() else Path.cwd()
 
 
 def checking() -> bool:
@@ -32,6 +36,12 @@ def to_json(content: object) -> str:
         content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False, default=_plain
     )
     return text + "\n"
+
+
+def digest(content: object) -> str:
+    """Hexadecimal sha256 of plain data, the same for the same content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -6,20 +6,21 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dtda_lib import execution
-from dtda_lib.artefacts import to_json, write_atomic
-from dtda_lib.execution import ROOT, Job, Outcome
-from dtda_lib.names import unknown
-from dtda_lib.study import StudyError, configure
+from . import execution
+from .artefacts import to_json, write_atomic
+from .execution import ROOT, Job, Outcome
+from .names import unknown
+from .study import StudyError, configure
 
 NOTEBOOKS = ROOT / "notebooks"
 COSTS = ROOT / "tests" / "reference" / "costs.json"
 PROFILE_NAMES = ("smoke", "default", "paper")
+NO_NOTEBOOK = "there is no notebook yet: put NN_question.ipynb into notebooks/."
 
 
 class Stopped(BaseException):
@@ -77,7 +78,7 @@ def select(wanted: Sequence[str]) -> list[Path]:
     """The notebooks that names, numbers or unique beginnings stand for; all if none is given."""
     found = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     if wanted and not found:
-        raise StudyError("there is no notebook yet: put NN_question.ipynb into notebooks/.")
+        raise StudyError(NO_NOTEBOOK)
     chosen = set()
     for word in wanted:
         stem = word.removesuffix(".ipynb").removeprefix("notebooks/")
@@ -110,16 +111,17 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
         if not error and (args.update or args.bless):
             _write_cost(job, outcome)
         if not error and args.update and args.profile == "default":
-            error = execution.publish(job)
+            error = execution.publish(job, _say)
         if error:
             failed = True
             print(f"{job.notebook.stem} failed: {error}", file=sys.stderr)
         rows.append(_row(job, "FAILED" if error else "done", outcome.seconds, outcome.summary))
-    if args.update and find_spec("dtda_lib.figures"):
-        from dtda_lib.figures import write_gallery
-
-        write_gallery()
-    _table(["notebook", "state", "seconds", "runs cached", "checks", "claims"], rows)
+    if args.update and (error := _write_gallery()):
+        failed = True
+        print(f"the gallery was not written: {error}", file=sys.stderr)
+    _table(["notebook", "state", "seconds", "runs cached", "checks passed", "claims"], rows)
+    for name in dict.fromkeys(job.config.name for job in jobs):
+        _say(f"results: executed notebooks in .runs/{name}/, figures and claims in figures/{name}/")
     return int(failed)
 
 
@@ -131,7 +133,9 @@ def show_list(jobs: Sequence[Job]) -> int:
         cost = costs.get(job.notebook.stem, {})
         seconds = " / ".join(f"{cost[p]:.0f}" if p in cost else "-" for p in PROFILE_NAMES)
         rows.append([job.notebook.stem, _title(job), job.state(), _shards(job), seconds])
-    _table(["notebook", "title", "state", "cache", f"seconds {'/'.join(PROFILE_NAMES)}"], rows)
+    _table(["notebook", "title", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}"], rows)
+    if any(row[2] == "stale" for row in rows):
+        _say("stale: the notebook, its settings or dtda_lib changed since it was last executed here")
     return 0
 
 
@@ -215,18 +219,33 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _row(job: Job, state: str, seconds: float, summary: dict[str, Any]) -> list[str]:
-    cached, trained = summary.get("runs_cached", 0), summary.get("runs_trained", 0)
-    checks = f"{summary.get('checks_passed', 0)}/{summary.get('checks_total', 0)}"
-    claims = ", ".join(f"{name} {status}" for name, status in summary.get("claims", {}).items())
-    runs = f"{cached}/{cached + trained}"
-    return [job.notebook.stem, state, f"{seconds:.1f}", runs, checks, claims or "-"]
+def _write_gallery() -> str:
+    from .figures import write_gallery  # only now: it brings matplotlib
+
+    try:
+        write_gallery()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _row(job: Job, state: str, seconds: float, summary: Mapping[str, Any]) -> list[str]:
+    def share(part: str, whole: int) -> str:
+        return f"{summary[part]} of {whole}" if whole else "-"
+
+    runs = share("runs_cached", summary.get("runs_cached", 0) + summary.get("runs_trained", 0))
+    checks = share("checks_passed", summary.get("checks_total", 0))
+    count = Counter(summary.get("claims", {}).values())
+    claims = ", ".join(f"{n} {status}" for status, n in sorted(count.items())) or "-"
+    return [job.notebook.stem, state, f"{seconds:.1f}", runs, checks, claims]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(head, *rows)]
     for row in [head, *rows]:
         _say("  ".join(map(str.ljust, row, widths)).rstrip())
+    if not rows:
+        _say(NO_NOTEBOOK)
 
 
 def _title(job: Job) -> str:
@@ -241,7 +260,7 @@ def _shards(job: Job) -> str:
     keys = job.record().get("summary", {}).get("shards", [])
     if not keys:
         return "-"
-    from dtda_lib.store import Store, cache_folder  # only now: most calls do not need it
+    from .store import Store, cache_folder  # only now: most calls do not need it
 
     folder = cache_folder()
     if folder is None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from dtda_lib import tolerant
-from dtda_lib.artefacts import blessing, checking, study_root, to_json, write_atomic
-from dtda_lib.claims import (
+from . import tolerant
+from .artefacts import blessing, checking, study_root, to_json, write_atomic
+from .claims import (
     STATUSES,
     Claim,
     above,

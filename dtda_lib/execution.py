@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -19,11 +18,10 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dtda_lib.artefacts import to_json, write_atomic
-from dtda_lib.provenance import SUMMARY_MIME
-from dtda_lib.study import Config
+from .artefacts import ROOT, digest, to_json, write_atomic
+from .provenance import SUMMARY_MIME
+from .study import Config
 
-ROOT = Path(__file__).resolve().parents[1]
 START_TROUBLE = ("Kernel died before replying to kernel_info", "Address already in use")
 PROGRESS = ("bank ", "cost ")
 STRIP = (
@@ -48,8 +46,7 @@ class Job:
     def key(self) -> str:
         """Hash of all that decides the outputs: sources, settings and kind of device."""
         device = self.config.device.partition(":")[0]
-        parts = [*cell_sources(self.notebook), _library(), self.config.hash, device]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return digest([*cell_sources(self.notebook), _library(), self.config.hash, device])
 
     def record(self) -> dict[str, Any]:
         """What the last successful run wrote down; empty if there was none."""
@@ -77,14 +74,14 @@ class Outcome:
 
 def cell_sources(notebook: Path) -> list[str]:
     """Kind and source of each cell, which, unlike the outputs, no execution changes."""
-    return [f"{cell['cell_type']}\n{_source(cell)}" for cell in _cells(notebook)]
+    return [f"{cell['cell_type']}\n{_text(cell['source'])}" for cell in _cells(notebook)]
 
 
 def parameter_names(notebook: Path) -> set[str]:
     """The names that the notebook's `parameters` cell assigns."""
     for cell in _cells(notebook):
         if "parameters" in cell["metadata"].get("tags", ()):
-            statements = ast.parse(_source(cell)).body
+            statements = ast.parse(_text(cell["source"])).body
             assigned = [s.target for s in statements if isinstance(s, ast.AnnAssign)]
             assigned += [t for s in statements if isinstance(s, ast.Assign) for t in s.targets]
             return {target.id for target in assigned if isinstance(target, ast.Name)}
@@ -103,7 +100,6 @@ def environment(**extra: str) -> dict[str, str]:
         "MPLBACKEND": "agg",
         "OMP_WAIT_POLICY": "passive",
         "DTDA_BATCH": "1",
-        "SOURCE_DATE_EPOCH": "1700000000",
         "PYTHONHASHSEED": "0",
     }
     # Whether results are compared or blessed is said by the caller, not by a forgotten export.
@@ -185,7 +181,7 @@ def run_papermill(
         return run(command, env, on_line)
 
 
-def publish(job: Job) -> str:
+def publish(job: Job, say: Callable[[str], None]) -> str:
     """Put the executed notebook, cleaned, in place of the committed one; return why not, if so."""
     if cell_sources(job.notebook) != cell_sources(job.file(".ipynb")):
         return "the notebook was edited while it ran, so it was not replaced"
@@ -195,6 +191,7 @@ def publish(job: Job) -> str:
         strip = ["--keep-output", "--keep-count", "--extra-keys", STRIP, str(part)]
         subprocess.run([sys.executable, "-m", "nbstripout", *strip], cwd=ROOT, check=True)
         content = _read(part)
+        _drop_stderr(content["cells"], say)
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
         content["metadata"]["kernelspec"] = kernel
         # Written as nbformat and JupyterLab write it, so that opening and saving changes nothing.
@@ -203,6 +200,21 @@ def publish(job: Job) -> str:
     finally:
         part.unlink(missing_ok=True)
     return ""
+
+
+def _drop_stderr(cells: list[dict[str, Any]], say: Callable[[str], None]) -> None:
+    """Leave out what cells wrote to stderr, and say so where it was more than progress."""
+    for cell in filter(lambda cell: cell["cell_type"] == "code", cells):
+        for output in filter(_is_stderr, cell["outputs"]):
+            lines = _text(output["text"]).splitlines()
+            if told := [line for line in lines if line.strip() and not line.startswith(PROGRESS)]:
+                where = f"cell [{cell['execution_count']}] ({_text(cell['source']).splitlines()[0]})"
+                say(f"  note: {where} wrote to stderr; not committed: {told[0]}")
+        cell["outputs"] = [output for output in cell["outputs"] if not _is_stderr(output)]
+
+
+def _is_stderr(output: dict[str, Any]) -> bool:
+    return output["output_type"] == "stream" and output["name"] == "stderr"
 
 
 @cache
@@ -223,8 +235,8 @@ def _cells(notebook: Path) -> list[dict[str, Any]]:
     return _read(notebook)["cells"]
 
 
-def _source(cell: dict[str, Any]) -> str:
-    return "".join(cell["source"])  # a string or a list of lines
+def _text(lines: str | list[str]) -> str:
+    return "".join(lines)  # nbformat allows both
 
 
 def _outputs(notebook: Path) -> list[dict[str, Any]]:

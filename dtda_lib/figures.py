@@ -1,6 +1,7 @@
 """One look for all figures, and their export as PDF, PNG, data and description.
 
-`python -m dtda_lib.figures` rewrites the gallery `figures/README.md` out of the exported files.
+`python -m dtda_lib.figures` rewrites `figures/README.md` and the results in `README.md` out of the
+exported files.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import io
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +26,8 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from dtda_lib.artefacts import checking, study_root, to_json, write_atomic
-from dtda_lib.gallery import render_gallery, write_gallery
+from .artefacts import checking, study_root, to_json, write_atomic
+from .gallery import render_gallery, write_gallery
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -205,7 +207,9 @@ def command(cfg: Any) -> str:
     """The shell command that remakes the outputs of these settings."""
     words = ["./run_all.sh", "--profile", cfg.profile, cfg.notebook.split("_")[0], "--force"]
     for name in cfg.overridden:
-        words += ["-p", name, str(cfg.parameters[name])]
+        value = cfg.parameters[name]
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        words += ["-p", f"{name}={text}"]
     return shlex.join(words)
 
 
@@ -285,5 +289,8 @@ def _constant_date() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    write_gallery()
-    print("figures/README.md: written")
+    try:
+        write_gallery()
+    except ValueError as missing:
+        sys.exit(str(missing))
+    print("figures/README.md and the results in README.md: written")

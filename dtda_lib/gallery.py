@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dtda_lib.artefacts import study_root, write_atomic
+from .artefacts import study_root, write_atomic
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
 

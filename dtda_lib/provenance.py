@@ -10,15 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtda_lib import __version__
+from . import __version__
+from .artefacts import ROOT
 
 if TYPE_CHECKING:
-    from dtda_lib.study import Config
+    from .study import Config
 
 SUMMARY_MIME = "application/vnd.dtda.summary+json"
 """MIME type of the machine-readable summary that `provenance` leaves in the executed notebook."""
-
-ROOT = Path(__file__).parents[1]
 
 
 def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> None:

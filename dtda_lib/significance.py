@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from scipy import integrate, special, stats
 
-from dtda_lib.over_seeds import (
+from .over_seeds import (
     average_checkpoints,
     between_within,
     bootstrap_over_seeds,
@@ -28,6 +28,7 @@ from dtda_lib.over_seeds import (
     signal_to_noise,
     wilson_interval,
 )
+from .power import power, require_sample, seeds_needed
 
 __all__ = [
     "P_VALUES", "Replication", "average_checkpoints", "benjamini_hochberg", "between_within",
@@ -124,7 +125,7 @@ def null_snr_tail(n: int) -> float:
 
     The level beside which a mean p_code over pairs is read: 0.79 at n = 10, not 0.5.
     """
-    _require_sample(n)
+    require_sample(n)
 
     def integrand(t: float) -> float:
         return 4 * special.ndtr(-t / np.sqrt(n)) * stats.t.pdf(t, n - 1)
@@ -137,7 +138,7 @@ def null_snr_tail_cdf(alpha: float | np.ndarray, n: int) -> float | np.ndarray:
 
     Elementwise in `alpha`, a probability; far below `alpha` for the usual levels.
     """
-    _require_sample(n)
+    require_sample(n)
     if not np.all((np.asarray(alpha) >= 0) & (np.asarray(alpha) <= 1)):
         raise ValueError("alpha is a probability and lies in 0..1.")
     return 2 * special.stdtr(n - 1, np.sqrt(n) * special.ndtri(np.asarray(alpha) / 2))
@@ -150,11 +151,6 @@ def calibrated_snr_tail(p_code: xr.DataArray, n: int) -> xr.DataArray:
     underflows to 0 (|mu / sigma| > 38) is the t-test p lost.
     """
     return xr.apply_ufunc(null_snr_tail_cdf, p_code, kwargs={"n": n}, keep_attrs=False)
-
-
-def _require_sample(n: int) -> None:
-    if n < 2:
-        raise ValueError(f"n = {n} seeds have no standard deviation; at least 2 needed.")
 
 
 def simulate_null(
@@ -172,7 +168,7 @@ def simulate_null(
     }
     if law not in draws:
         raise ValueError(f"law '{law}' is none of {list(draws)}.")
-    _require_sample(n_seeds)
+    require_sample(n_seeds)
     return xr.DataArray(draws[law]((n_seeds, n_pairs)), dims=("seed", "pair"), attrs={"law": law})
 
 
@@ -304,37 +300,3 @@ def replication(
         n_both=n_both,
         jaccard=n_both / n_either if n_either else np.nan,
     )
-
-
-# ---------------------------------------------------------------- power
-
-
-def power(snr: float | np.ndarray, n: int, alpha: float = 0.05) -> float | np.ndarray:
-    """Probability that the two-sided t-test of n Gaussian seeds finds a pair of true mu / sigma.
-
-    Elementwise in `snr`, whose sign is ignored. T is noncentral t with shift sqrt(n) snr, and its
-    square noncentral F, whose upper tail scipy evaluates where the lower tail of T comes out NaN.
-    """
-    _require_sample(n)
-    critical, noncentrality = stats.t.isf(alpha / 2, n - 1), n * np.square(snr)
-    positive = np.where(noncentrality > 0, noncentrality, 1.0)  # scipy's tail is wrong at 0
-    return np.where(noncentrality > 0, stats.ncf.sf(critical**2, 1, n - 1, positive), alpha)[()]
-
-
-def seeds_needed(snr: float, alpha: float = 0.05, target: float = 0.8) -> int:
-    """Smallest n with `power(snr, n, alpha)` >= `target`, for one pair, at least 2.
-
-    `ValueError`: snr = 0 or not finite, or `target` outside alpha..1 (both ends excluded).
-    """
-    if not np.isfinite(snr) or snr == 0:
-        raise ValueError(f"snr = {snr}: a finite nonzero mu / sigma needed.")
-    if not 0 < alpha < target < 1:
-        raise ValueError(f"0 < alpha = {alpha} < target = {target} < 1 needed.")
-    high = 2
-    while power(snr, high, alpha) < target:
-        high *= 2
-    low = high // 2  # power grows with n: the answer lies in low + 1..high, or is 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(snr, middle, alpha) < target else (low, middle)
-    return high

@@ -5,17 +5,15 @@ cell into a frozen `Config`, or refuses with one sentence. `provenance` closes t
 """
 
 import ast
-import hashlib
-import json
-import os
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dtda_lib.names import unknown
-from dtda_lib.provenance import provenance
+from .artefacts import digest
+from .names import unknown
+from .provenance import provenance
 
 __all__ = [
     "PROFILES",
@@ -139,12 +137,12 @@ class Config:
     @property
     def name(self) -> str:
         """Folder name of what these settings make: the profile, or `custom-<hash>` if changed."""
-        return f"custom-{_digest(self.parameters)[:8]}" if self.overridden else self.profile
+        return f"custom-{digest(self.parameters)[:8]}" if self.overridden else self.profile
 
     @property
     def hash(self) -> str:
         """Short hash of everything that decides the numbers, apart from code and machine."""
-        return _digest([self.notebook, self.profile, self.parameters])[:16]
+        return digest([self.notebook, self.profile, self.parameters])[:16]
 
     def _machine(self) -> str:
         return f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
@@ -220,9 +218,9 @@ def _is_none(given: Any) -> bool:
 
 def _resolve_workers(workers: Any) -> int:
     if _is_none(workers):
-        # The cores this process may use, which containers and batch systems make fewer.
-        usable = getattr(os, "sched_getaffinity", None)
-        return len(usable(0)) if usable else os.cpu_count() or 1
+        from .executors import available_cores  # only now: it imports torch
+
+        return available_cores()
     return _read(Rule("int", 1, 10_000), "workers", workers, "in every notebook")
 
 
@@ -248,12 +246,6 @@ def _resolve_device(device: Any) -> str:
             f"device={device!r} is not present on this machine, which has {has}: {form}."
         )
     return device
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict).encode()
-    ).hexdigest()
 
 
 def _shown(value: Any) -> str:

@@ -102,7 +102,7 @@ FLOORS = [
     *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards", "bank"),
     "attribution",
     *("distributions", "over_seeds", "significance", "agreement", "testbeds"),
-    *("provenance", "study", "artefacts", "tolerant", "claims", "checks", "gallery", "figures"),
+    *("artefacts", "provenance", "study", "tolerant", "claims", "checks", "gallery", "figures"),
     *("execution", "batch"),
 ]
 
