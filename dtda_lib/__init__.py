@@ -1,8 +1,10 @@
 """Training data attribution as distributions: helpers of the notebooks.
 
 The modules stand on floors, each importing only from those above it:
-`tasks`, `models`, `removal`, `training`, `measures`, `bank`, `executors`, `attribution`,
-`significance`, `agreement`, then `study`, `checks`, `figures`, `progress` around them.
+`task`, `tasks` (what is learned), `models`, `removal`, `protocols` (which runs), `measures`,
+`recipes`, `training` (the trainer), `fingerprint`, `store`, `executors`, `shards`, `shifts`, `bank`
+(many runs, cached), `attribution`, `over_seeds`, `power`, `significance`, `agreement`, then
+`study`, `checks`, `claims`, `figures` and `progress` around them.
 """
 
 import os

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-
 ROOT = Path(__file__).resolve().parents[1]
 """What holds this package: the checkout, or `site-packages`."""
 

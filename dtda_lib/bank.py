@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 
 import numpy as np
@@ -23,11 +23,13 @@ from .models import Model, Network
 from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
-from .shards import Estimate, Job, Shard, probe_job, train_shard
+from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
 from .shifts import plan, shift_upon_removal
 from .store import Arrays, CacheError, DamagedShard, Store, cache_folder
 from .task import Task
 from .training import best_chunk
+
+__all__ = ["RunBank", "plan", "shift_upon_removal"]
 
 CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
 
@@ -42,7 +44,7 @@ class RunBank:
         title: How progress lines call this bank.
         device: "cpu", "cuda", ...; GPUs train in this process.
         workers: Worker processes on a CPU; None takes all cores.
-        executor: Your own `concurrent.futures.Executor` instead of workers.
+        executor: Your own `concurrent.futures.Executor`; it is given `workers` + 1 shards at once.
         chunk: Runs per vectorised pass; None takes the measured best.
 
     Raises:
@@ -75,18 +77,15 @@ class RunBank:
         self.title = title or task.name
         self.device, self.executor, self.chunk = str(device), executor, chunk
         on_cpu = torch.device(device).type == "cpu"
-        self.workers = (workers or available_cores()) if on_cpu else 1
+        cores = available_cores() if workers is None else workers
+        self.workers = cores if on_cpu or executor else 1
         folder = cache_folder()
         self.store = Store(folder) if folder else None
         self.network = Network.of(model)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
-        self.stats = {
-            "runs_cached": 0,
-            "runs_trained": 0,
-            "seconds": 0.0,
-            "shards": [shard.key for shard in self.shards],
-        }
+        self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
+        self.stats["shards"] = [shard.key for shard in self.shards]
 
     def _declare(self) -> list[Shard]:
         """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
@@ -146,7 +145,6 @@ class RunBank:
     def estimate(self) -> Estimate:
         """Cost of filling the bank, from a timed probe on all workers at once."""
         missing = self.missing()
-        runs = sum(shard.runs for shard in missing)
         if not missing:
             return Estimate(len(self.runs), 0, 0.0, self.workers)
         # A CNN trains alone, so one run is a fair sample; a stack must be probed at its size.
@@ -154,23 +152,13 @@ class RunBank:
         probe = self._job(missing[0].start, missing[0].start + stop)
         with self._pool() as pool:
             futures = [pool.submit(probe_job, probe) for _ in range(self.workers)]
-            timed = np.array([future.result() for future in futures]).mean(axis=0)
-        start_up, epoch, measurement = timed.tolist()
-        recipe = self.recipe
-        per_stack = start_up + (recipe.epochs + recipe.warm_epochs) * epoch
-        per_stack += len(recipe.checkpoints) * measurement
-        # Stacks of different size cost about in proportion; the last shard may be small.
-        seconds = per_stack * runs / len(probe.init_seeds)
+            each = seconds_per_run(probe, [future.result() for future in futures])
+        runs = sum(shard.runs for shard in missing)
         slots = min(self.workers, len(missing))
-        return Estimate(len(self.runs), runs, seconds / slots, self.workers)
+        return Estimate(len(self.runs), runs, each * runs / slots, self.workers)
 
-    @contextmanager
-    def _pool(self) -> Iterator[Executor]:
-        if self.executor is not None:
-            yield self.executor
-            return
-        with worker_pool(self.workers) as pool:
-            yield pool
+    def _pool(self) -> AbstractContextManager[Executor]:
+        return nullcontext(self.executor) if self.executor else worker_pool(self.workers)
 
     def fill(self) -> "RunBank":
         """Train what is missing.
@@ -204,19 +192,19 @@ class RunBank:
     def _fill_once(self, todo: list[Shard], pool: Executor, progress: Progress) -> list[Shard]:
         """One pass over `todo`; returns what other processes hold at the moment."""
         held: list[Shard] = []
-        claims: dict[str, ExitStack] = {}
+        claims: dict[int, ExitStack] = {}
 
         def claimed() -> Iterator[tuple[Shard, Job]]:
             for shard in todo:
                 claim = ExitStack()
-                if self.store and not claim.enter_context(self.store.claim(shard.key)):
+                if not self._claim(shard, claim):
                     held.append(shard)
                     continue
                 if self._load(shard):  # another process finished it meanwhile
                     claim.close()
                     progress.add(shard.runs)
                     continue
-                claims[shard.key] = claim
+                claims[shard.start] = claim
                 yield shard, self._job(shard.start, shard.stop)
 
         try:
@@ -224,12 +212,19 @@ class RunBank:
                 pool, train_shard, claimed(), most=self.workers + 1
             ):
                 self._keep(shard, arrays, seconds)
-                claims.pop(shard.key).close()
+                claims.pop(shard.start).close()
                 progress.add(shard.runs)
         finally:
             for claim in claims.values():
                 claim.close()
         return held
+
+    def _claim(self, shard: Shard, claim: ExitStack) -> bool:
+        try:
+            return not self.store or claim.enter_context(self.store.claim(shard.key))
+        except CacheError as error:
+            self._leave_cache(error)
+            return True
 
     def _load(self, shard: Shard) -> bool:
         """Take a shard from memory or cache; a damaged one is named, removed and missing."""
@@ -261,9 +256,12 @@ class RunBank:
         try:
             self.store.write(shard.key, arrays, seconds, shard.spec)
         except CacheError as error:
-            # Hours may have been spent already: go on in memory rather than lose them.
-            warnings.warn(f"bank {self.title}: {error} Results stay in memory.", stacklevel=2)
-            self.store = None
+            self._leave_cache(error)
+
+    def _leave_cache(self, error: CacheError) -> None:
+        # Hours may have been spent already: go on in memory rather than lose them.
+        warnings.warn(f"bank {self.title}: {error} Results stay in memory.", stacklevel=3)
+        self.store = None
 
     def dataset(self) -> xr.Dataset:
         """All measurements, axes `(seed, removal, checkpoint, ...)`; trains what is missing.
@@ -292,13 +290,8 @@ class RunBank:
         for dim, ids in (("train", self.task.train_id), ("query", self.task.query_id)):
             if dim in data.dims:
                 data = data.assign_coords({dim: np.arange(len(ids)), f"{dim}_id": (dim, list(ids))})
-        data.attrs = {
-            "title": self.title,
-            "task": self.task.name,
-            "recipe": canonical(asdict(self.recipe)),
-            "bank": self.key,
-        }
-        return data
+        data.attrs = {"title": self.title, "task": self.task.name, "bank": self.key}
+        return data.assign_attrs(recipe=canonical(asdict(self.recipe)))
 
     def __repr__(self) -> str:
         return f"RunBank({self.title!r}, {len(self.runs)} runs in {len(self.shards)} shards)"

@@ -135,7 +135,7 @@ def show_list(jobs: Sequence[Job]) -> int:
         rows.append([job.notebook.stem, _title(job), job.state(), _shards(job), seconds])
     _table(["notebook", "title", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}"], rows)
     if any(row[2] == "stale" for row in rows):
-        _say("stale: the notebook, its settings or dtda_lib changed since it was last executed here")
+        _say("stale: the notebook, its settings or dtda_lib changed since it was executed here")
     return 0
 
 

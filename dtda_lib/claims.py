@@ -5,7 +5,7 @@ A status is never typed in: it comes out of `decide` (stated yes/no rules), `dec
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -174,8 +174,8 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
             "id": claim.id,
             "claim": claim.claim,
             "status": claim.status,
-            "estimate": _shown(claim.estimate),
-            "ci": "-" if claim.ci is None else f"[{_shown(claim.ci[0])}, {_shown(claim.ci[1])}]",
+            "estimate": shown(claim.estimate),
+            "ci": shown_interval(claim.ci),
             "n": claim.n,
             "setting": claim.setting,
             "paper value": "not available" if claim.paper_value is None else claim.paper_value,
@@ -186,10 +186,16 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def shown(value: float | None) -> str:
+    """Four significant digits, or a dash where there is no number."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def shown_interval(ci: Sequence[float | None] | None) -> str:
+    """Both ends, or a dash where there is no interval."""
+    return "-" if ci is None else f"[{shown(ci[0])}, {shown(ci[1])}]"
+
+
 def _rounded(value: Any) -> float | None:
     """Six significant digits: enough to quote, few enough that jitter seldom shows in a diff."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

@@ -208,7 +208,9 @@ def _drop_stderr(cells: list[dict[str, Any]], say: Callable[[str], None]) -> Non
         for output in filter(_is_stderr, cell["outputs"]):
             lines = _text(output["text"]).splitlines()
             if told := [line for line in lines if line.strip() and not line.startswith(PROGRESS)]:
-                where = f"cell [{cell['execution_count']}] ({_text(cell['source']).splitlines()[0]})"
+                where = (
+                    f"cell [{cell['execution_count']}] ({_text(cell['source']).splitlines()[0]})"
+                )
                 say(f"  note: {where} wrote to stderr; not committed: {told[0]}")
         cell["outputs"] = [output for output in cell["outputs"] if not _is_stderr(output)]
 

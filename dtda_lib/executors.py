@@ -120,7 +120,8 @@ def in_flight(
     source = iter(items)
     exhausted = False
     while waiting or not exhausted:
-        while not exhausted and len(waiting) < most:
+        # What is done already is handed over before anything else starts (see InlineExecutor).
+        while not exhausted and len(waiting) < most and not any(f.done() for f in waiting):
             try:
                 item = next(source)
             except StopIteration:
@@ -129,5 +130,5 @@ def in_flight(
             waiting[executor.submit(function, item)] = item
         if waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in sorted(done, key=lambda f: f.exception() is not None):  # failures last
                 yield waiting.pop(future), future.result()

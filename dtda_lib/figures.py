@@ -27,7 +27,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from .artefacts import checking, study_root, to_json, write_atomic
-from .gallery import render_gallery, write_gallery
+from .gallery import render_gallery, render_readme, write_gallery
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -38,6 +38,7 @@ __all__ = [
     "FigureMismatch",
     "Style",
     "render_gallery",
+    "render_readme",
     "use_style",
     "write_gallery",
 ]

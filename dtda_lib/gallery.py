@@ -1,4 +1,7 @@
-"""The gallery `figures/README.md`, generated from the descriptions of the exported figures."""
+"""The generated pages: the gallery `figures/README.md`, and the table of results in `README.md`.
+
+Both are made only from what the notebooks have exported to `figures/<profile>/`.
+"""
 
 import json
 import re
@@ -7,16 +10,52 @@ from pathlib import Path
 from typing import Any
 
 from .artefacts import study_root, write_atomic
+from .claims import shown, shown_interval
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
+REMADE_BY = {"paper": "./run_all.sh --profile paper --update", "default": "./run_all.sh --update"}
+START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 
 def write_gallery(root: Path | str | None = None) -> Path:
-    """Write `figures/README.md` and return its path."""
+    """Write `figures/README.md` and the results in `README.md`; return the path of the former.
+
+    Raises:
+        ValueError: `README.md` has no place for the results; the gallery is written all the same.
+    """
     root = Path(root or study_root())
     path = root / "figures" / "README.md"
     write_atomic(path, render_gallery(root))
+    write_atomic(root / "README.md", render_readme(root))
     return path
+
+
+def render_readme(root: Path | str) -> str:
+    """The text of `README.md` with what stands between its two markers made anew."""
+    path = Path(root) / "README.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"README.md needs a line {START} and below it a line {END}: add them.")
+    return f"{before}{START}\n\n{render_results(root)}\n\n{END}{after}"
+
+
+def render_results(root: Path | str) -> str:
+    """One table of all claims, each notebook at the first of `SHOWN_PROFILES` that it has run."""
+    parts, seen = [], set()
+    for profile in SHOWN_PROFILES:
+        paths = sorted((Path(root) / "figures" / profile).glob("*.claims.json"))
+        files = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        new = [file for file in files if file["claims"] and file["notebook"] not in seen]
+        seen |= {file["notebook"] for file in new}
+        if new:
+            parts += [
+                f"Generated from `figures/{profile}/`: profile `{profile}`, "
+                f"remade by `{REMADE_BY[profile]}`.",
+                _table([_row(claim, file["notebook"]) for file in new for claim in file["claims"]]),
+            ]
+    return "\n\n".join(parts) or "No results have been exported yet."
 
 
 def render_gallery(root: Path | str) -> str:
@@ -76,6 +115,31 @@ def bibtex(citation: Path) -> str:
         kind = "inproceedings" if fields["booktitle"] else "misc"
         entries.append(_bibtex(kind, f"{first}{reference['year']}", fields))
     return "\n\n".join(entries)
+
+
+def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
+    ci = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
+    paper = claim["paper_value"]
+    return {
+        "id": claim["id"],
+        "claim": claim["claim"],
+        "status": f"**{claim['status']}**",
+        "estimate": f"{shown(claim['estimate'])}{ci}",
+        "n": claim["n"],
+        "setting": claim["setting"],
+        "paper value": "not available" if paper is None else paper,
+        "notebook": f"[{notebook[:2]}](notebooks/{notebook}.ipynb)",
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; the columns are the keys of the rows."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _bibtex(kind: str, key: str, fields: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     packages = ("torch", "numpy", "scipy", "xarray", "matplotlib")
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     print(f"versions   python {platform.python_version()}, {versions}, dtda_lib {__version__}")
-    print(f"platform   {platform.system()} {platform.machine()}, {_cpu_model()}")
+    print(f"platform   {platform.system()} {platform.machine()}, {cpu_model()}")
     print(f"device     {cfg.device}, {torch.get_num_threads()} threads, {cfg.workers} workers")
     print(f"source     {_git_state()}")
     print(f"settings   {cfg.name}, hash {cfg.hash}")
@@ -80,7 +80,8 @@ def _output(*command: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Name of the processor, as far as the system tells."""
     if platform.system() == "Darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or "CPU of unknown model"
     try:

@@ -1,8 +1,12 @@
 """A shard: the slice of a bank that is trained, cached and lost as one piece."""
 
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cloudpickle
+import numpy as np
 import torch
 
 from .measures import Measure
@@ -43,22 +47,36 @@ class Job:
     device: str
     chunk: int | None
 
+    def __reduce__(self) -> tuple:
+        # So that any executor can send measures, and models that a notebook defines.
+        return _unpacked, (cloudpickle.dumps(self.__dict__),)
+
+
+def _unpacked(fields: bytes) -> Job:
+    return Job(**cloudpickle.loads(fields))
+
+
+# Initialisation borrows torch's global stream and recording patches torch, so the threads of one
+# process take turns.
+_one_at_a_time = threading.Lock()
+
 
 def train_job(job: Job) -> tuple[Arrays, float]:
     """Measurements `(runs, checkpoint, ...)` of the job and the seconds they took."""
-    start = time.perf_counter()
-    measured = train(
-        job.task,
-        job.model,
-        job.recipe,
-        job.init_seeds,
-        job.order_seeds,
-        job.weights,
-        job.measures,
-        device=job.device,
-        chunk=job.chunk,
-    )
-    return {n: t.numpy() for n, t in measured.items()}, time.perf_counter() - start
+    with _one_at_a_time:
+        start = time.perf_counter()
+        measured = train(
+            job.task,
+            job.model,
+            job.recipe,
+            job.init_seeds,
+            job.order_seeds,
+            job.weights,
+            job.measures,
+            device=job.device,
+            chunk=job.chunk,
+        )
+        return {n: t.numpy() for n, t in measured.items()}, time.perf_counter() - start
 
 
 def probe_job(job: Job) -> tuple[float, float, float]:
@@ -72,6 +90,17 @@ def probe_job(job: Job) -> tuple[float, float, float]:
     one, three, measured = seconds(1, ()), seconds(3, ()), seconds(1, job.measures)
     epoch = max((three - one) / 2, 1e-6)
     return max(one - epoch, 0.0), epoch, max(measured - one, 0.0)
+
+
+def seconds_per_run(job: Job, probes: Sequence[tuple[float, float, float]]) -> float:
+    """Seconds of one run in a stack like the job's, from what each worker's `probe_job` found.
+
+    Stacks of different size cost about in proportion; the last shard may be small.
+    """
+    start_up, epoch, measurement = np.mean(probes, axis=0).tolist()
+    recipe = job.recipe
+    training = start_up + (recipe.epochs + recipe.warm_epochs) * epoch
+    return (training + len(recipe.checkpoints) * measurement) / len(job.init_seeds)
 
 
 @dataclass(frozen=True)

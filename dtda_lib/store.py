@@ -71,12 +71,12 @@ class Store:
             DamagedShard: truncated, altered or mislabelled file.
         """
         path = self.path(key)
-        if not path.exists():
-            return None
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            return None
         except (SafetensorError, ValueError, KeyError, EOFError, UnicodeDecodeError) as error:
             raise DamagedShard(f"it cannot be read ({error})") from error
         seconds = metadata.get("seconds", "")
@@ -91,7 +91,7 @@ class Store:
             CacheError: the folder is read-only, full or not a folder.
         """
         path = self.path(key)
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         text = f"{seconds:.3f}"
         metadata = {"sha256": _checksum(arrays, key, text), "seconds": text, "spec": spec}
         temporary = None
@@ -105,11 +105,13 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C included: leave no temporary file behind
             if temporary:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
-            raise self._unusable(error) from error
+            if isinstance(error, OSError):
+                raise self._unusable(error) from error
+            raise
 
     def check_writable(self) -> None:
         """Try a small file, so that a useless folder is known before hours of training.

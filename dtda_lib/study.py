@@ -29,8 +29,9 @@ __all__ = [
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "01_noise_vs_influence": {
         "smoke": {
-            "sizes": (10,),
+            "sizes": (4,),
             "n_seeds": 3,
+            "replication_sizes": (4,),
             "n_replication_seeds": 3,
             "n_checkpoints": 2,
             "queries_per_class": 5,
@@ -39,6 +40,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "default": {
             "sizes": (10,),
             "n_seeds": 10,
+            "replication_sizes": (10,),
             "n_replication_seeds": 10,
             "n_checkpoints": 5,
             "queries_per_class": 100,
@@ -47,6 +49,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {
             "sizes": (10, 20, 50),
             "n_seeds": 10,
+            "replication_sizes": (10, 20),
             "n_replication_seeds": 10,
             "n_checkpoints": 5,
             "queries_per_class": 300,
@@ -103,6 +106,7 @@ class Rule:
 _SPREAD = "a standard deviation needs at least two"
 RULES: dict[str, Rule] = {
     "sizes": Rule("ints", 1, 50),
+    "replication_sizes": Rule("ints", 1, 50),
     "n_seeds": Rule("int", 2, 100_000, because=_SPREAD),
     "n_replication_seeds": Rule("int", 2, 100_000, also=(0,), because=_SPREAD),
     "n_checkpoints": Rule("int", 1, 15),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 
-from dtda_lib import figures
+from dtda_lib import batch, figures
 from dtda_lib.figures import (
     METHODS,
     STATISTICS,
@@ -24,10 +25,12 @@ from dtda_lib.figures import (
     Exporter,
     FigureMismatch,
     render_gallery,
+    render_readme,
     use_style,
     write_gallery,
 )
-from dtda_lib.gallery import SHOWN_PROFILES, descriptions
+from dtda_lib.gallery import END, SHOWN_PROFILES, START, descriptions
+from dtda_lib.study import configure
 
 ROOT = Path(__file__).parents[1]
 CAPTION = "Influence against noise. Bars are 95 % intervals over seeds, 2Φ(−|μ/σ|)."
@@ -102,8 +105,17 @@ def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
 
 def test_overridden_parameters_are_in_the_command():
     cfg = config(name="custom-1", overridden=("sizes",))
-    told = "./run_all.sh --profile default 01 --force -p sizes '(10, 20)'"
+    told = "./run_all.sh --profile default 01 --force -p sizes=10,20"
     assert figures.command(cfg) == told
+
+
+@pytest.mark.parametrize("changed", [{"sizes": (10, 50)}, {"sizes": (50,), "n_seeds": 4}])
+def test_the_command_gives_back_the_settings(changed):
+    cfg = configure("01_noise_vs_influence", profile="smoke", device="cpu", **changed)
+    args = batch.parser().parse_args(shlex.split(figures.command(cfg))[1:])
+    given = dict(text.split("=", 1) for text in args.parameters)
+    again = configure("01_noise_vs_influence", profile=args.profile, device="cpu", **given)
+    assert (again.hash, again.name, args.notebooks) == (cfg.hash, cfg.name, ["01"])
 
 
 def test_the_same_figure_gives_the_same_bytes_on_any_day(tmp_path, monkeypatch):
@@ -221,10 +233,26 @@ def study(tmp_path):
     shutil.copy(ROOT / "CITATION.cff", tmp_path)
     export(tmp_path, claims=("B1", "B2"))
     export(tmp_path, profile="smoke")
-    status = {"claims": [{"id": "B1", "status": "partly", "claim": "noise exceeds influence"}]}
-    path = tmp_path / "figures" / "default" / "01_noise_vs_influence.claims.json"
-    path.write_text(json.dumps(status))
+    (tmp_path / "README.md").write_text(f"# Study\n\n{START}\nold\n{END}\n\n## Next\n")
+    state(tmp_path, "default", "01_noise_vs_influence")
     return tmp_path
+
+
+def state(root, profile, notebook, **changes):
+    """Write down one claim, as the check cell of a notebook does."""
+    claim = {
+        "id": "B1",
+        "claim": "noise exceeds |influence|",
+        "status": "partly",
+        "estimate": 0.123456,
+        "ci": [0.1, 0.2],
+        "n": 30,
+        "setting": "mnist3",
+        "paper_value": None,
+    }
+    path = root / "figures" / profile / f"{notebook}.claims.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"notebook": notebook, "claims": [claim | changes]}))
 
 
 def test_the_gallery_shows_what_there_is(study):
@@ -232,7 +260,7 @@ def test_the_gallery_shows_what_there_is(study):
     for told in (
         f"![Influence against noise.](default/{STEM}.png)",
         f"**Figure snr.** {CAPTION}",
-        "- B1, partly: noise exceeds influence\n- B2, no status recorded",
+        "- B1, partly: noise exceeds |influence|\n- B2, no status recorded",
         "`./run_all.sh --profile default 01 --force`",
         "(../notebooks/01_noise_vs_influence.ipynb)",
         f"[PDF](default/{STEM}.pdf)",
@@ -256,6 +284,56 @@ def test_the_gallery_of_no_figures_says_so(tmp_path):
     assert "No figures have been exported yet." in render_gallery(tmp_path)
 
 
+def results(root):
+    text = render_readme(root)
+    assert text.startswith(f"# Study\n\n{START}\n\n")
+    assert text.endswith(f"\n\n{END}\n\n## Next\n")
+    return text.split(START)[1].split(END)[0].strip()
+
+
+ROW = (
+    r"| B1 | noise exceeds \|influence\| | **partly** | 0.1235 [0.1, 0.2] | 30 | mnist3 "
+    "| not available | [01](notebooks/01_noise_vs_influence.ipynb) |"
+)
+
+
+def test_the_readme_has_the_results(study):
+    write_gallery(study)
+    text = (study / "README.md").read_text()
+    assert text == render_readme(study)  # writing twice changes nothing
+    head, blank, *table = results(study).splitlines()
+    assert "profile `default`" in head
+    assert "`./run_all.sh --update`" in head
+    assert blank == ""
+    assert table[0].startswith("| id | claim | status | estimate | n | setting | paper value |")
+    assert table[2:] == [ROW]
+
+
+def test_each_notebook_is_shown_at_its_best_profile(study):
+    state(study, "paper", "01_noise_vs_influence", status="refuted", paper_value=0.5, ci=None)
+    state(study, "default", "02_other", estimate=None, ci=None)
+    paper, default = results(study).split("Generated from")[1:]
+    assert "`./run_all.sh --profile paper --update`" in paper
+    assert "| **refuted** | 0.1235 | 30 | mnist3 | 0.5 | [01]" in paper
+    assert "| - | 30 |" in default
+    assert "[01]" not in default
+
+
+def test_no_results_are_said_to_be_none(study):
+    shutil.rmtree(study / "figures" / "default")
+    assert results(study) == "No results have been exported yet."
+
+
+@pytest.mark.parametrize("text", [None, "", f"{START}\n", f"{END}\n{START}\n"])
+def test_a_readme_without_markers_is_refused(study, text):
+    path = study / "README.md"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ValueError, match=r"README.md needs a line .*: add them\.$"):
+        write_gallery(study)
+    assert "B1" in (study / "figures" / "README.md").read_text()
+    assert (path.read_text() if path.exists() else None) == text
+
+
 # --- what is committed ---------------------------------------------------------------------------
 
 COMMITTED = [
@@ -268,6 +346,10 @@ def test_the_committed_gallery_is_current():
     if not COMMITTED and not gallery.exists():
         pytest.skip("no figures yet")
     assert gallery.read_text(encoding="utf-8") == render_gallery(ROOT)
+
+
+def test_the_committed_results_are_current():
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == render_readme(ROOT)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")

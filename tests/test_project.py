@@ -99,9 +99,10 @@ def test_a_local_path_would_be_found():
 # From the top: each imports only from those above it. A new module takes its place here.
 FLOORS = [
     *("names", "sources", "task", "tasks", "models", "removal", "protocols", "tracing", "measures"),
-    *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards", "bank"),
+    *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards"),
+    *("shifts", "bank"),
     "attribution",
-    *("distributions", "over_seeds", "significance", "agreement", "testbeds"),
+    *("distributions", "over_seeds", "power", "significance", "agreement", "testbeds"),
     *("artefacts", "provenance", "study", "tolerant", "claims", "checks", "gallery", "figures"),
     *("execution", "batch"),
 ]

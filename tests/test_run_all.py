@@ -106,7 +106,8 @@ def call(project, *arguments):
 def rows(text):
     """The final table: notebook -> the other cells."""
     lines = text[text.index("notebook  ") :].splitlines()[1:]
-    return {cells[0]: cells[1:] for cells in (re.split(r"  +", line) for line in lines)}
+    found = {cells[0]: cells[1:] for cells in (re.split(r"  +", line) for line in lines)}
+    return {name: cells for name, cells in found.items() if cells}  # sentences have one cell
 
 
 def outputs_text(path):
@@ -524,6 +525,23 @@ def test_update_cleans_and_replaces_and_records_costs(project):
     assert committed.read_bytes() == before
     assert json.loads(costs.read_text())["02_beta"].keys() == {"default", "smoke"}
     assert leftovers(project) == []
+
+
+@pytest.mark.slow
+def test_update_drops_stderr_and_tells_of_warnings(project):
+    write_notebook(
+        project / "notebooks" / "02_beta.ipynb",
+        "import sys, warnings\nprint('bank toy: 4 runs', file=sys.stderr)\nprint('beta')\n"
+        "warnings.warn('the cache is full')",
+    )
+    result = call(project, "--update", "2")
+    assert result.code == 0, result.err
+    assert outputs_text(project / "notebooks" / "02_beta.ipynb") == "beta\n"
+    (note,) = [line for line in result.out.splitlines() if line.startswith("  note:")]
+    assert "cell [2] (import sys, warnings)" in note
+    assert "the cache is full" in note
+    assert "note:" not in call(project, "--update", "1").out
+    assert "bank toy" not in outputs_text(project / "notebooks" / "01_alpha.ipynb")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Estimators of what a training point does to a query.
 
-Each estimator is a `Measure` with the axes `(method, train, query)`, taken on one model at a time
-like any other measurement, so that a bank gives it per run and checkpoint. Sign and scale are those
+Each estimator is a `Measure` with the axes `(estimator, train, query)`, taken on one model at a
+time like any other measurement, so a bank gives it per run and checkpoint. Sign and scale are those
 of a shift upon removal unless the label's unit says "none". A new estimator is one function in one
 file plus one line here.
 """

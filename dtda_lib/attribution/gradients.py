@@ -37,12 +37,12 @@ def per_example_gradients(
 
 
 @measure(
-    dims=("method", "train", "query"),
+    dims=("estimator", "train", "query"),
     unit="grad_dot: (loss unit)² per squared parameter unit; grad_cos: none",
-    labels={"method": ("grad_dot", "grad_cos")},
+    labels={"estimator": ("grad_dot", "grad_cos")},
 )
 def gradient_similarity(network: Network, theta: Tensor, task: Task) -> Tensor:
-    """Inner product and cosine of loss gradients, `(method, train, query)`.
+    """Inner product and cosine of loss gradients, `(estimator, train, query)`.
 
     grad_dot = <grad L(query), grad L(train)>, grad_cos the same over both norms (2305.19765,
     run_cnn_gd_and_gc.py:72-76; called GD and GC there). Positive = the training point helps, the
