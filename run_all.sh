@@ -12,7 +12,7 @@
 #   --device NAME     auto, cpu, cuda, cuda:N or mps (default: auto)
 #   --force           run notebooks that are up to date, too
 #   --list            show the notebooks, their state, cached shards and measured seconds
-#   --update          replace the committed notebooks and figures by what is executed now
+#   --update          replace committed notebooks, figures and README results by what is executed
 #   --bless           rewrite the reference values of this profile
 #   --test            lint, tests, and a check of all notebooks from an empty cache
 #   --conda           use the conda environment dtda-study (made from environment.yml)

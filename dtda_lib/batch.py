@@ -132,9 +132,9 @@ def show_list(jobs: Sequence[Job]) -> int:
     for job in jobs:
         cost = costs.get(job.notebook.stem, {})
         seconds = " / ".join(f"{cost[p]:.0f}" if p in cost else "-" for p in PROFILE_NAMES)
-        rows.append([job.notebook.stem, _title(job), job.state(), _shards(job), seconds])
-    _table(["notebook", "title", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}"], rows)
-    if any(row[2] == "stale" for row in rows):
+        rows.append([job.notebook.stem, job.state(), _shards(job), seconds, _title(job)])
+    _table(["notebook", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}", "title"], rows)
+    if any(row[1] == "stale" for row in rows):
         _say("stale: the notebook, its settings or dtda_lib changed since it was executed here")
     return 0
 

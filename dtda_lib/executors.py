@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ def worker_pool(workers: int) -> Iterator[Executor]:
         return
     from loky import get_reusable_executor
 
+    # loky retires workers whose memory has grown, which ours do on purpose, and starts new ones.
+    warnings.filterwarnings("ignore", message="A worker was (stopped|restarted)")
     pool = get_reusable_executor(
         max_workers=workers,
         timeout=300,

@@ -49,7 +49,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {
             "sizes": (10, 20, 50),
             "n_seeds": 10,
-            "replication_sizes": (10, 20),
+            "replication_sizes": (10,),
             "n_replication_seeds": 10,
             "n_checkpoints": 5,
             "queries_per_class": 300,

@@ -102,9 +102,10 @@ FLOORS = [
     *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards"),
     *("shifts", "bank"),
     "attribution",
-    *("distributions", "over_seeds", "power", "significance", "agreement", "testbeds"),
-    *("artefacts", "provenance", "study", "tolerant", "claims", "checks", "gallery", "figures"),
-    *("execution", "batch"),
+    *("distributions", "over_seeds", "power", "significance", "agreement", "noise"),
+    "testbeds",
+    *("artefacts", "provenance", "study", "tolerant", "claims", "noise_claims", "checks"),
+    *("gallery", "figures", "plots", "execution", "batch"),
 ]
 
 

@@ -227,7 +227,6 @@ BENCHMARKS |= {"eval_chunk": eval_chunk, "peak_memory_paper_bank": peak_memory}
 def profile(name: str) -> None:
     """A table of the costliest operations of ours, quick size, all in this process."""
     ours = RACES[name](Size(quick=True, workers=1)).ours
-    ours()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         ours()
     print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
