@@ -28,30 +28,6 @@ _TEST_LABELS = {
 }
 
 
-def task_preview(task: Task, per_class: int = 5) -> Drawn:
-    """The first training and query images of each class, side by side, with their source ids."""
-    classes = sorted(set(task.train_y.tolist()))
-    columns = min(per_class, task.n_train // len(classes), task.n_query // len(classes))
-    fig, axes = plt.subplots(
-        len(classes), 2 * columns + 1, figsize=(TEXT_WIDTH, 0.52 * len(classes) + 0.25)
-    )
-    axes = np.atleast_2d(axes)
-    rows = []
-    for row, label in enumerate(classes):
-        for part, offset in (("train", 0), ("query", columns + 1)):
-            where = (getattr(task, f"{part}_y") == label).nonzero().flatten()[:columns].tolist()
-            for column, position in enumerate(where):
-                axis = axes[row, offset + column]
-                axis.imshow(getattr(task, f"{part}_x")[position, 0], cmap="gray_r", vmin=0, vmax=1)
-                source = getattr(task, f"{part}_id")[position]
-                rows.append({"part": part, "class": label, "position": position, "id": source})
-    for axis in axes.flat:
-        axis.axis("off")
-    axes[0, columns // 2].set_title("training points")
-    axes[0, columns + 1 + columns // 2].set_title("query points (never train)")
-    return fig, pd.DataFrame(rows)
-
-
 def influence_against_noise(
     scores: Mapping[int, xr.DataArray], *, bins: int = 60, decades: float = 3.0
 ) -> Drawn:

