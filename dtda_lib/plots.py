@@ -21,15 +21,15 @@ from .task import Task
 Drawn = tuple[Figure, pd.DataFrame]
 
 _TEST_LABELS = {
-    "code": "published\n2Φ(−|μ/σ|) < .05",
-    "t": "t-test\np < .05",
-    "sign_flip": "sign-flip\np < .05",
-    "t_fdr": "t-test\nFDR 5 %",
+    "code": "publ.",
+    "t": "t-test",
+    "sign_flip": "sign-\nflip",
+    "t_fdr": "t, FDR",
 }
 
 
 def influence_against_noise(
-    scores: Mapping[int, xr.DataArray], *, bins: int = 60, decades: float = 3.0
+    scores: Mapping[int, xr.DataArray], *, bins: int = 60, decades: float = 3.5
 ) -> Drawn:
     """Density of all pairs over |mean| and standard deviation of the shift, one panel per size.
 
@@ -41,7 +41,7 @@ def influence_against_noise(
     high = np.ceil(np.log10(float(top)) * 4) / 4
     edges = np.linspace(high - decades, high, bins + 1)
     fig, axes = plt.subplots(
-        1, len(scores), figsize=(TEXT_WIDTH, 2.5), sharex=True, sharey=True, squeeze=False
+        1, len(scores), figsize=(TEXT_WIDTH, 2.8), sharex=True, sharey=True, squeeze=False
     )
     frames = []
     for axis, (size, (mu, sd)) in zip(axes[0], moments.items(), strict=True):
@@ -55,7 +55,7 @@ def influence_against_noise(
         shown = np.ma.masked_equal(share.T, 0)
         mesh = axis.pcolormesh(10**edges, 10**edges, shown, norm="log", rasterized=True)
         axis.set(xscale="log", yscale="log", xlabel="σ over seeds (nats)")
-        axis.set_title(f"{size} per class, {share.size and int(counts.sum()):,} pairs")
+        axis.set_title(f"{size} per class\n{int(counts.sum()):,} pairs")
         line = np.array([10 ** edges[0], 10 ** edges[-1]])
         thresholds = {
             "code": stats.norm.isf(ALPHA / 2),
@@ -81,7 +81,7 @@ def influence_against_noise(
         plt.Line2D([], [], color=STATISTICS[s].colour, ls=STATISTICS[s].linestyle, label=text)
         for s, text in (("code", "published p = .05"), ("t", "t-test p = .05"))
     ]
-    axes[0, -1].legend(handles=handles, loc="lower right")
+    fig.legend(handles=handles, loc="outside upper center", ncols=2)
     fig.colorbar(mesh, ax=axes[0].tolist(), label="share of pairs", pad=0.02)
     return fig, pd.concat(frames, ignore_index=True)
 
@@ -102,10 +102,10 @@ def significant_shares(table: pd.DataFrame) -> Drawn:
             at = np.arange(len(tests)) + (index - (len(methods) - 1) / 2) * 0.22
             _interval_points(axis, at, part, METHODS[method])
             axis.plot(at, part["noise_high"], "_", color=METHODS["null"].colour, ms=7, mew=1.5)
-        axis.set_xticks(range(len(tests)), [_TEST_LABELS[t] for t in tests], fontsize=5.5)
+        axis.set_xticks(range(len(tests)), [_TEST_LABELS[t] for t in tests])
         axis.set_title(f"{size} per class")
         axis.set_ylim(-0.02, 1.02)
-    axes[0, 0].set_ylabel("share of pairs")
+    axes[0, 0].set_ylabel("share of pairs, p < .05")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     handles.append(plt.Line2D([], [], marker="_", ls="", color=METHODS["null"].colour, ms=7))
     fig.legend(handles, [*labels, "noise only, 97.5 %"], loc="outside upper center", ncols=4)
@@ -174,7 +174,9 @@ def pair_panels(
     rows = []
     for row, (name, (k, q)) in zip(axes, pairs.items(), strict=True):
         for axis, part, position in ((row[0], "train", k), (row[1], "query", q)):
-            axis.imshow(getattr(task, f"{part}_x")[position, 0], cmap="gray_r", vmin=0, vmax=1)
+            axis.imshow(
+                getattr(task, f"{part}_x")[position, 0].numpy(), cmap="gray_r", vmin=0, vmax=1
+            )
             axis.axis("off")
             axis.set_title(f"{part} {getattr(task, f'{part}_id')[position]}", fontsize=7)
         for level, (part, array) in enumerate((("first", scores), ("second", second))):

@@ -30,7 +30,9 @@ def _image_preview(task: Task, per_class: int) -> Drawn:
             where = (getattr(task, f"{part}_y") == label).nonzero().flatten()[:columns].tolist()
             for column, position in enumerate(where):
                 axis = axes[row, offset + column]
-                axis.imshow(getattr(task, f"{part}_x")[position, 0], cmap="gray_r", vmin=0, vmax=1)
+                axis.imshow(
+                    getattr(task, f"{part}_x")[position, 0].numpy(), cmap="gray_r", vmin=0, vmax=1
+                )
                 source = getattr(task, f"{part}_id")[position]
                 rows.append({"part": part, "class": label, "position": position, "id": source})
     for axis in axes.flat:

@@ -254,10 +254,10 @@ def test_mnist_reads_the_files_of_torchvision(synthetic_root):
 
 def test_mnist_refuses_positions_beyond_the_files_in_one_sentence(synthetic_root):
     for rows, part in ((([40], [0]), "40 training"), (([0], [0, 20]), "20 test")):
-        with pytest.raises(ValueError, match=f"is beyond the {part} images") as refusal:
+        with pytest.raises(ValueError, match=f"is not among the {part} images") as refusal:
             mnist(synthetic_root, *rows, download=False)
         assert "\n" not in str(refusal.value)
-    with pytest.raises(ValueError, match="is beyond the 40 training images"):
+    with pytest.raises(ValueError, match="is not among the 40 training images"):
         mnist(synthetic_root, "10pc", download=False)
     with pytest.raises(ValueError, match="unknown published list '10cp': did you mean '10pc'"):
         mnist(synthetic_root, "10cp", download=False)
@@ -289,5 +289,5 @@ def test_mnist_reads_the_official_test_files(tmp_path):
     assert torch.bincount(task.query_y).tolist() == [300, 300, 300]
     assert (task.query_y.diff() >= 0).all(), "the published list is grouped 0, 1, 2"
     assert 0.1 < float(task.query_x.mean()) < 0.2
-    with pytest.raises(ValueError, match="beyond the 10000 training images"):
+    with pytest.raises(ValueError, match="not among the 10000 training images"):
         mnist(tmp_path, [10_000], download=False)

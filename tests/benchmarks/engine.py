@@ -42,6 +42,7 @@ from dtda_lib.recipes import get_recipe
 from dtda_lib.removal import leave_one_out
 from dtda_lib.task import Task
 from dtda_lib.tasks import concrete, mnist3
+from dtda_lib.training import with_channels_last
 
 PLAIN, MEMORY = (Path(__file__).with_name(f"{name}.py") for name in ("plain", "memory"))
 WORKERS = 2
@@ -173,7 +174,7 @@ def grad_dot(size: Size) -> Race:
 
     def ours() -> float:
         start = time.perf_counter()
-        ESTIMATORS["gradient_similarity"](network, theta, task)
+        ESTIMATORS["gradient_similarity"](network, theta, with_channels_last(task))
         return task.n_train * len(task.query_x) / (time.perf_counter() - start)
 
     queries = size.of(4, 1)
