@@ -124,6 +124,7 @@ def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
         "id": claim["id"],
         "claim": claim["claim"],
         "status": f"**{claim['status']}**",
+        "what is measured": claim["statistic"],
         "estimate": f"{shown(claim['estimate'])}{ci}",
         "n": claim["n"],
         "setting": claim["setting"],

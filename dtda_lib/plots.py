@@ -65,17 +65,14 @@ def influence_against_noise(
             style = STATISTICS[name]
             axis.plot(line, ratio * line, color=style.colour, ls=style.linestyle, lw=1.2)
         axis.set(xlim=line, ylim=line)
-        where = np.argwhere(counts > 0)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "size": size,
-                    "log10_sigma_bin": edges[where[:, 0]],
-                    "log10_abs_mu_bin": edges[where[:, 1]],
-                    "share_of_pairs": share[where[:, 0], where[:, 1]],
-                }
-            )
-        )
+        left, below = np.meshgrid(edges[:-1], edges[:-1], indexing="ij")
+        # Empty bins too: on another CPU a pair may fall into a neighbouring one.
+        columns = {
+            "log10_sigma_bin": left.ravel(),
+            "log10_abs_mu_bin": below.ravel(),
+            "share_of_pairs": share.ravel(),
+        }
+        frames.append(pd.DataFrame({"size": size, **columns}))
     axes[0, 0].set_ylabel("|μ| over seeds (nats)")
     handles = [
         plt.Line2D([], [], color=STATISTICS[s].colour, ls=STATISTICS[s].linestyle, label=text)

@@ -244,6 +244,7 @@ def state(root, profile, notebook, **changes):
         "id": "B1",
         "claim": "noise exceeds |influence|",
         "status": "partly",
+        "statistic": "share of pairs",
         "estimate": 0.123456,
         "ci": [0.1, 0.2],
         "n": 30,
@@ -292,7 +293,7 @@ def results(root):
 
 
 ROW = (
-    r"| B1 | noise exceeds \|influence\| | **partly** | 0.1235 [0.1, 0.2] | 30 | mnist3 "
+    r"| B1 | noise exceeds \|influence\| | **partly** | share of pairs | 0.1235 [0.1, 0.2] | 30 | mnist3 "
     "| not available | [01](notebooks/01_noise_vs_influence.ipynb) |"
 )
 
@@ -305,7 +306,7 @@ def test_the_readme_has_the_results(study):
     assert "profile `default`" in head
     assert "`./run_all.sh --update`" in head
     assert blank == ""
-    assert table[0].startswith("| id | claim | status | estimate | n | setting | paper value |")
+    assert table[0].startswith("| id | claim | status | what is measured | estimate | n | setting |")
     assert table[2:] == [ROW]
 
 
@@ -314,7 +315,7 @@ def test_each_notebook_is_shown_at_its_best_profile(study):
     state(study, "default", "02_other", estimate=None, ci=None)
     paper, default = results(study).split("Generated from")[1:]
     assert "`./run_all.sh --profile paper --update`" in paper
-    assert "| **refuted** | 0.1235 | 30 | mnist3 | 0.5 | [01]" in paper
+    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | [01]" in paper
     assert "| - | 30 |" in default
     assert "[01]" not in default
 
