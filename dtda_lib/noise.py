@@ -149,6 +149,8 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
             row: dict[str, object] = {"size": size, "method": method, "k": int(k)}
             for name in found["quantity"].values:
                 at = found.sel(k=k, quantity=name)
+                # Intervals of ratios are made on the logarithm, so that none reaches below 0.
+                at = np.exp(at) if name.endswith("_ratio") else at
                 row[str(name)] = float(at["estimate"])
                 row[f"{name}_low"], row[f"{name}_high"] = float(at["low"]), float(at["high"])
             rows.append(row | {"mean_p_code_null": null})
@@ -159,8 +161,8 @@ def checkpoint_quantities(scores: xr.DataArray) -> xr.DataArray:
     """What depends on the number k of averaged checkpoints, `(k, quantity)`.
 
     "mean_p_code", "mean_p_t" and "share_t" (p < ALPHA) over pairs; "sigma_ratio" and
-    "abs_mu_ratio", geometric means over pairs relative to k = 1; "mean_p_code_change", the
-    difference from k = 1.
+    "abs_mu_ratio", *logarithms* of geometric means over pairs relative to k = 1;
+    "mean_p_code_change", the difference from k = 1.
     """
     rows = []
     for k in range(1, scores.sizes["checkpoint"] + 1):
@@ -171,21 +173,21 @@ def checkpoint_quantities(scores: xr.DataArray) -> xr.DataArray:
             "mean_p_code": snr_tail(late).mean(),
             "mean_p_t": p_t.mean(),
             "share_t": (p_t < ALPHA).mean(),
-            "sigma_ratio": _geometric_mean(sigma),
-            "abs_mu_ratio": _geometric_mean(np.abs(mu)),
+            "sigma_ratio": _mean_log(sigma),
+            "abs_mu_ratio": _mean_log(np.abs(mu)),
         }
         rows.append(_stacked(quantities, "quantity").expand_dims(k=[k]))
     found = xr.concat(rows, "k")
     ratios = [q for q in found["quantity"].values if q.endswith("_ratio")]
-    found.loc[{"quantity": ratios}] /= found.sel(quantity=ratios, k=1)
+    found.loc[{"quantity": ratios}] -= found.sel(quantity=ratios, k=1)
     change = found.sel(quantity="mean_p_code") - found.sel(quantity="mean_p_code", k=1)
     change = change.drop_vars(["quantity", "k"]).assign_coords(k=found["k"])
     change = change.expand_dims(quantity=["mean_p_code_change"])
     return xr.concat([found, change], "quantity").transpose("k", "quantity")
 
 
-def _geometric_mean(values: xr.DataArray) -> xr.DataArray:
-    return np.exp(np.log(values.where(values > 0)).mean(skipna=True))
+def _mean_log(values: xr.DataArray) -> xr.DataArray:
+    return np.log(values.where(values > 0)).mean(skipna=True)
 
 
 def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
