@@ -1,5 +1,6 @@
 """A shard: the slice of a bank that is trained, cached and lost as one piece."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -79,6 +80,9 @@ def train_job(job: Job) -> tuple[Arrays, float]:
         return {n: t.numpy() for n, t in measured.items()}, time.perf_counter() - start
 
 
+PROBE_SECONDS = 0.5  # what a probe should take, or an estimate is mostly noise
+
+
 def probe_job(job: Job) -> tuple[float, float, float]:
     """Seconds of (start-up, one epoch, one measurement) of a stack like the job's."""
 
@@ -87,8 +91,11 @@ def probe_job(job: Job) -> tuple[float, float, float]:
         return train_job(replace(job, recipe=recipe, measures=measures))[1]
 
     seconds(1, ())  # the first call warms caches and allocators up
-    one, three, measured = seconds(1, ()), seconds(3, ()), seconds(1, job.measures)
-    epoch = max((three - one) / 2, 1e-6)
+    one = seconds(1, ())
+    # A few milliseconds say nothing on a busy machine, so short epochs are timed many at a time.
+    many = min(max(3, math.ceil(PROBE_SECONDS / max(one, 1e-3))), 100)
+    epoch = max((seconds(many, ()) - one) / (many - 1), 1e-6)
+    measured = seconds(1, job.measures)
     return max(one - epoch, 0.0), epoch, max(measured - one, 0.0)
 
 

@@ -220,9 +220,27 @@ def peak_memory(name: str, size: Size) -> None:
     report(name, peak, None, 4 / peak, goal=4, unit="GiB", settings=settings)
 
 
+def estimate(name: str, size: Size) -> None:
+    """Seconds a bank takes (ours) against its estimate (baseline); a good ratio is 0.5 to 2."""
+    task = mnist3(10, 100)
+    runs = paired(leave_one_out(task.n_train), seed_pairs(size.of(3, 1)))
+    recipe = get_recipe("published_adam")
+    bank = RunBank(task, get_model("cnn2l"), recipe, runs, workers=size.workers)
+    expected = bank.estimate().seconds
+    start = time.perf_counter()
+    bank.fill()
+    took = time.perf_counter() - start
+    settings = machine() | {"runs": len(runs), "workers": size.workers}
+    report(name, took, expected, took / expected, goal=1, unit="s", settings=settings)
+
+
 RACES = {"mlp_runs_per_second": mlp, "cnn2l_runs_per_second": cnn2l, "grad_dot": grad_dot}
 BENCHMARKS = {name: partial(run_race, build=build) for name, build in RACES.items()}
-BENCHMARKS |= {"eval_chunk": eval_chunk, "peak_memory_paper_bank": peak_memory}
+BENCHMARKS |= {
+    "eval_chunk": eval_chunk,
+    "peak_memory_paper_bank": peak_memory,
+    "estimate": estimate,
+}
 
 
 def profile(name: str) -> None:
