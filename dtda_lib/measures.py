@@ -16,7 +16,7 @@ from .models import Network
 from .names import unknown
 from .task import Task
 
-# Larger pieces fall out of the cache: 900 images at once take 1.5 times as long as nine times 100.
+# Larger pieces fall out of the cache and take longer (benchmark eval_chunk).
 QUERY_CHUNK = 100
 
 

@@ -83,7 +83,7 @@ class Layout:
     """How named parameters lie in the flat vector theta.
 
     Weights of convolutions are stored with channels last: on a CPU that makes their trainings
-    about 1.5 times faster, and nobody has to see it but this class.
+    about a third faster, and nobody has to see it but this class.
     """
 
     names: tuple[str, ...]
