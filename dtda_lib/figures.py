@@ -49,6 +49,7 @@ TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size,
 # is left out: it vanishes on white.
 _BLACK, _GREY = "#000000", "#8C8C8C"
 _ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
+_OLIVE = "#999933"  # Tol's muted set; not used by STATISTICS
 _BLUE, _VERMILLION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 
@@ -81,7 +82,8 @@ METHODS: dict[str, Style] = {
     "loo": Style("leave-one-out", _BLACK, "o", "-"),
     "grad_dot": Style("grad-dot", _ORANGE, "s", "--"),
     "grad_cos": Style("grad-cos", _SKY, "D", "-."),
-    "ats": Style("ATS", _GREEN, "^", ":"),
+    "ats_adam": Style("ATS (Adam)", _GREEN, "^", ":"),
+    "ats_sgd": Style("ATS (SGD)", _OLIVE, "p", (0, (1, 2))),
     "if_lissa": Style("IF (LiSSA)", _VERMILLION, "v", (0, (5, 1))),
     "if_ggn": Style("IF (GGN)", _PURPLE, "P", (0, (3, 1, 1, 1))),
     "unrolling": Style("unrolling", _BLUE, "X", (0, (1, 1))),

@@ -20,6 +20,40 @@ from .shifts import shift_upon_removal
 from .task import Task
 
 
+def leave_one_out_banks(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    seeds: Sequence[SeedPair],
+    protocol: str = "paired_scratch",
+    *,
+    measure: str = "query_loss",
+    points: Sequence[int] | None = None,
+    **bank_settings: object,
+) -> list[RunBank]:
+    """The banks behind `leave_one_out_shifts`, declared but not trained: for costs and provenance.
+
+    One bank; under `continued` the base models and then one bank for each kept checkpoint.
+    """
+    check_protocol(protocol)
+    design = leave_one_out(task.n_train, points)
+
+    def bank(runs: Runs, recipe: Recipe, what: str = "") -> RunBank:
+        title = f"{protocol}, {task.name}{what}"
+        return RunBank(task, model, recipe, runs, [measure], title=title, **bank_settings)
+
+    if protocol == "paired_scratch":
+        return [bank(paired(design, seeds), recipe)]
+    if protocol == "unpaired_scratch":
+        return [bank(unpaired(design, seeds), recipe)]
+    base = bank(paired(nothing(task.n_train), seeds), recipe, ", base models")
+    runs = paired(design, seeds)
+    return [
+        base,
+        *(bank(runs, _from_epoch(recipe, e), f", from epoch {e}") for e in recipe.checkpoints),
+    ]
+
+
 def leave_one_out_shifts(
     task: Task,
     model: Model,
@@ -49,23 +83,20 @@ def leave_one_out_shifts(
     Raises:
         ValueError: unknown protocol.
     """
-    check_protocol(protocol)
-    design = leave_one_out(task.n_train, points)
+    banks = leave_one_out_banks(
+        task, model, recipe, seeds, protocol, measure=measure, points=points, **bank_settings
+    )
+    return shifts_of(banks)
 
-    def measured(runs: Runs, recipe: Recipe) -> xr.DataArray:
-        title = f"{protocol}, {task.name}"
-        bank = RunBank(task, model, recipe, runs, [measure], title=title, **bank_settings)
-        return bank.dataset()[measure]
 
-    if protocol == "paired_scratch":
-        return shift_upon_removal(measured(paired(design, seeds), recipe)).to_dataset()
-    if protocol == "unpaired_scratch":
-        return shift_upon_removal(measured(unpaired(design, seeds), recipe)).to_dataset()
-    base = measured(paired(nothing(task.n_train), seeds), recipe).isel(removal=0, drop=True)
-    parts = [
-        _continued(measured(paired(design, seeds), _from_epoch(recipe, epoch)), base, epoch)
-        for epoch in recipe.checkpoints
-    ]
+def shifts_of(banks: Sequence[RunBank]) -> xr.Dataset:
+    """The shifts that `leave_one_out_shifts` describes, from its banks; trains what is missing."""
+    measured = [bank.dataset()[bank.measures[0].name] for bank in banks]
+    if len(banks) == 1:
+        return shift_upon_removal(measured[0]).to_dataset()
+    base = measured[0].isel(removal=0, drop=True)
+    epochs = banks[0].recipe.checkpoints
+    parts = [_continued(final, base, epoch) for final, epoch in zip(measured[1:], epochs)]
     return xr.concat(parts, "checkpoint")
 
 

@@ -94,6 +94,26 @@ def leave_one_out(n_train: int, points: Sequence[int] | None = None) -> Design:
     return _design(n_train, [(int(point),) for point in chosen])
 
 
+def down_weighted(n_train: int, points: Sequence[int], fractions: Sequence[float]) -> Design:
+    """Nothing, then each of `points` with weight 1 - f, for each fraction f (fractions outermost).
+
+    A fraction f stands for the up-weighting eps = -f/N of influence theory; f = 1 leaves the point
+    out, and shifts divided by f tend to the local response as f -> 0 (`shifts.shift_per_fraction`).
+
+    Raises:
+        ValueError: a position outside 0..n_train-1, or a fraction outside (0, 1].
+    """
+    _check_positions(points, n_train)
+    wrong = [f for f in fractions if not 0 < f <= 1]
+    if wrong:
+        raise ValueError(f"removal design: fraction {wrong[0]} is impossible; take 0 < f <= 1.")
+    rows = [(fraction, int(point)) for fraction in fractions for point in points]
+    weights = torch.ones(len(rows) + 1, n_train)
+    for row, (fraction, point) in enumerate(rows, start=1):
+        weights[row, point] = 1 - fraction
+    return Design(weights, ("none", *(f"{point}@{fraction:g}" for fraction, point in rows)))
+
+
 def leave_groups_out(n_train: int, groups: Sequence[Sequence[int]]) -> Design:
     """Nothing, then each group of training positions."""
     for group in groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import xarray as xr
 
 from .progress import readable_seconds
@@ -47,3 +48,31 @@ def shift_upon_removal(measurement: xr.DataArray, base: xr.DataArray | None = No
         shift = shift.drop_vars(["removal", "point"]).rename(removal="train")
         shift = shift.assign_coords(train=points)
     return shift.rename("shift")
+
+
+def shift_per_fraction(
+    measurement: xr.DataArray, points: Sequence[int], fractions: Sequence[float]
+) -> xr.DataArray:
+    """Shifts of a `removal.down_weighted` design divided by the fraction of weight taken away.
+
+    Args:
+        measurement: Axes include `removal`, laid out by `down_weighted(..., points, fractions)`.
+        points, fractions: As given to it.
+
+    Returns:
+        `removal` replaced by `fraction` and `train`, in the unit of the measurement per whole
+        point, so that fraction 1 is the shift upon removal.
+
+    Raises:
+        ValueError: the number of removals is not 1 + points * fractions.
+    """
+    shift = shift_upon_removal(measurement)
+    if shift.sizes.get("removal") != len(points) * len(fractions):
+        raise ValueError(
+            f"shift: {shift.sizes.get('removal', 0)} removals are not {len(fractions)} fractions "
+            f"of {len(points)} points; give those of the design."
+        )
+    grid = pd.MultiIndex.from_product([fractions, points], names=["fraction", "train"])
+    coords = xr.Coordinates.from_pandas_multiindex(grid, "removal")
+    unfolded = shift.drop_vars(["removal", "point"]).assign_coords(coords).unstack("removal")
+    return unfolded / unfolded["fraction"]

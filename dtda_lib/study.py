@@ -13,6 +13,7 @@ from typing import Any
 
 from .artefacts import digest
 from .names import unknown
+from .profiles import PROFILES
 from .provenance import provenance
 
 __all__ = [
@@ -25,39 +26,6 @@ __all__ = [
     "default_parameters",
     "provenance",
 ]
-
-PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    "01_noise_vs_influence": {
-        "smoke": {
-            "sizes": (4,),
-            "n_seeds": 3,
-            "replication_sizes": (4,),
-            "n_replication_seeds": 3,
-            "n_checkpoints": 2,
-            "queries_per_class": 5,
-            "n_null": 2_000,
-        },
-        "default": {
-            "sizes": (10,),
-            "n_seeds": 10,
-            "replication_sizes": (10,),
-            "n_replication_seeds": 10,
-            "n_checkpoints": 5,
-            "queries_per_class": 100,
-            "n_null": 20_000,
-        },
-        "paper": {
-            "sizes": (10, 20, 50),
-            "n_seeds": 10,
-            "replication_sizes": (10,),
-            "n_replication_seeds": 10,
-            "n_checkpoints": 5,
-            "queries_per_class": 300,
-            "n_null": 20_000,
-        },
-    },
-}
-"""Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""
 
 
 class StudyError(ValueError):
@@ -112,6 +80,18 @@ RULES: dict[str, Rule] = {
     "n_checkpoints": Rule("int", 1, 15),
     "queries_per_class": Rule("int", 1, 300),
     "n_null": Rule("int", 100, 10_000_000),
+    "protocol_points": Rule("int", 1, 50),
+    "protocol_checkpoints": Rule("int", 1, 15),
+    "locality_points": Rule("int", 1, 50),
+    "percents": Rule("ints", 1, 99),
+    "n_boot": Rule("int", 0, 100_000),
+    "nested_sizes": Rule("ints", 4, 200, because="the points left out exist at every size"),
+    "crossed_size": Rule("int", 11, 200, because="33 points are the fewest that need two batches"),
+    "control_size": Rule("int", 4, 10, because="30 points are the most that fit into one batch"),
+    "n_init": Rule("int", 3, 1_000, because="intervals of components need three"),
+    "n_order": Rule("int", 3, 1_000, because="intervals of components need three"),
+    "points_per_class": Rule("int", 1, 4),
+    "n_crops": Rule("int", 2, 1_000, because=_SPREAD),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 

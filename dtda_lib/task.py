@@ -107,6 +107,23 @@ class Task:
             seen.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
         return seen.hexdigest()
 
+    def first_of_each_class(self, per_class: int) -> list[int]:
+        """Positions of the first training points of each class, in order.
+
+        Raises:
+            ValueError: a class has fewer.
+        """
+        found = []
+        for label in self.train_y.unique().tolist():
+            positions = (self.train_y == label).nonzero().flatten()[:per_class].tolist()
+            if len(positions) < per_class:
+                raise ValueError(
+                    f"task {self.name!r}: class {label} has {len(positions)} training points, not "
+                    f"{per_class}; ask for fewer."
+                )
+            found += positions
+        return sorted(found)
+
     def to(self, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> "Task":
         """The same task on another device or in another floating-point type."""
 

@@ -60,7 +60,9 @@ def config(profile="default", name=None, overridden=()):
 
 def drawn():
     shift = np.array([0.1, 0.25, -1e-4])
-    return pd.DataFrame({"method": ["loo", "ats", "null"], "n": [10, 10, 12000], "shift": shift})
+    return pd.DataFrame(
+        {"method": ["loo", "ats_sgd", "null"], "n": [10, 10, 12000], "shift": shift}
+    )
 
 
 def draw(data):
@@ -192,7 +194,7 @@ class TestChecking:
             ("shift", 0, np.nan, "'shift', row 0: committed 0.1, obtained  "),
             ("shift", 2, 1e-4, "'shift', row 2: committed -0.0001, obtained 0.0001"),
             ("n", 2, 12001, "'n', row 2: committed 12000, obtained 12001"),
-            ("method", 0, "ats", "'method', row 0: committed loo, obtained ats"),
+            ("method", 0, "ats_sgd", "'method', row 0: committed loo, obtained ats_sgd"),
         ],
     )
     def test_a_difference_is_named(self, column, row, value, told):
@@ -220,7 +222,17 @@ def test_every_style_is_distinct():
             assert len({getattr(style, field) for style in styles}) == len(table), field
     assert len({style.linestyle for style in METHODS.values()}) == len(METHODS)
     assert set(METHODS) == {
-        *("loo", "grad_dot", "grad_cos", "ats", "if_lissa", "if_ggn", "unrolling", "null")
+        *(
+            "loo",
+            "grad_dot",
+            "grad_cos",
+            "ats_adam",
+            "ats_sgd",
+            "if_lissa",
+            "if_ggn",
+            "unrolling",
+            "null",
+        )
     }
 
 

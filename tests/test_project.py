@@ -101,14 +101,34 @@ def test_a_local_path_would_be_found():
 FLOORS = [
     *("names", "published_lists", "sources", "task", "image_files", "image_tasks", "tasks"),
     *("convnets", "models", "removal", "protocols", "tracing", "measures"),
-    *("recipes", "training", "fingerprint", "store", "progress", "executors", "shards"),
+    *("crops", "lora", "vision_transformer"),
+    *(
+        "recipes",
+        "training",
+        "fingerprint",
+        "store",
+        "pretraining",
+        "progress",
+        "executors",
+        "shards",
+    ),
     *("shifts", "bank", "leave_one_out"),
     "attribution",
     *("distributions", "over_seeds", "power", "significance", "agreement", "noise"),
-    *("variance", "common_shift", "seed_weights", "agreement_intervals"),
+    *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
     "testbeds",
-    *("artefacts", "provenance", "study", "tolerant", "claims", "noise_claims", "checks"),
-    *("gallery", "figures", "plots", "previews", "execution", "batch"),
+    *(
+        "artefacts",
+        "provenance",
+        "profiles",
+        "study",
+        "tolerant",
+        "claims",
+        "noise_claims",
+        "checks",
+    ),
+    *("estimated", "estimated_claims", "gallery", "figures", "plots", "previews"),
+    *("estimated_plots", "execution", "batch"),
 ]
 
 

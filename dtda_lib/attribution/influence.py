@@ -31,7 +31,7 @@ NATS = "nats (cross-entropy) or half squared target units"
 SHIFT_DIMS = ("estimator", "train", "query")
 
 
-# --- Gauss-Newton, solved in the dual ------------------------------------------------------------
+# --- Gauss-Newton, solved in the dual -------------------------------------------------------------
 
 
 def influence_ggn(recipe: Recipe, *, damping: float = 0.0) -> Measure:
@@ -104,7 +104,7 @@ def _gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor
     return torch.block_diag(*own).T  # (train, rank) -> (train, row) -> (row, train)
 
 
-# --- the exact Hessian, for small networks -------------------------------------------------------
+# --- the exact Hessian, for small networks --------------------------------------------------------
 
 
 def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
@@ -161,7 +161,7 @@ def _gradients(network: Network, theta: Tensor, task: Task, x: Tensor, y: Tensor
     return torch.cat(list(per_example_gradients(network, theta, task, x, y)))  # (example, par)
 
 
-# --- LiSSA, as published -------------------------------------------------------------------------
+# --- LiSSA, as published --------------------------------------------------------------------------
 
 
 def influence_lissa(

@@ -1,0 +1,112 @@
+"""What random crops of the test image do to influence (claim R4).
+
+The published ViT runs crop every image at random at each access, so the loss before and the loss
+after a removal are taken on *different* crops of the query. Here one and the same trained model is
+measured on many crops and on the whole image, which keeps the noise of crops apart from the noise
+of training. Crops change at test time alone: models train on whole images.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from .noise import jackknife, late_mean
+from .over_seeds import between_within
+from .shifts import shift_upon_removal
+
+WAYS = {
+    "fixed": "whole image",
+    "same": "one crop, with and without the point",
+    "other": "another crop for each model (as published)",
+}
+
+
+def crop_losses_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Query losses of the full-data models, `(seed, crop, query)`; "fixed" has one "crop".
+
+    Args:
+        data: Of a bank with the measures `query_loss` and `crop_loss`.
+    """
+    full = data.sel(removal="none", drop=True)
+    return {
+        "fixed": _tidy(late_mean(full["query_loss"]).expand_dims("crop"), "query"),
+        "other": _tidy(late_mean(full["crop_loss"]), "query"),
+    }
+
+
+def crop_shifts(data: xr.Dataset, ids: Sequence[int]) -> dict[str, xr.DataArray]:
+    """Shifts upon removal by the `WAYS` of cropping, `(seed, crop, train, query)`, in nats.
+
+    "other" takes the loss of the full-data model on another of the crops, and on a different one
+    for each point left out, as published code computes it anew for each.
+    """
+    whole = late_mean(shift_upon_removal(data["query_loss"])).expand_dims("crop")
+    same = late_mean(shift_upon_removal(data["crop_loss"]))
+    base = late_mean(data["crop_loss"].isel(removal=0, drop=True))
+    n_crops = base.sizes["crop"]
+    moves = [1 + k % (n_crops - 1) for k in range(len(ids))]  # never back to the same crop
+    moved = xr.concat([base.roll(crop=move) for move in moves], "train")
+    other = same + base - moved.assign_coords(train=same["train"])
+    found = {"fixed": whole, "same": same, "other": other}
+    return {
+        way: _tidy(x, "train", "query").assign_coords(train=list(ids)) for way, x in found.items()
+    }
+
+
+def _tidy(scores: xr.DataArray, *pair: str) -> xr.DataArray:
+    return scores.transpose("seed", "crop", *pair).reset_coords(drop=True)
+
+
+def one_crop_each(scores: xr.DataArray) -> xr.DataArray:
+    """What a single look would give: of each seed one of the crops, seeds in turn; no crop axis."""
+    n = scores.sizes["seed"]
+    seed = xr.DataArray(np.arange(n), dims="seed")
+    crop = xr.DataArray(np.arange(n) % scores.sizes["crop"], dims="seed")
+    return scores.isel(seed=seed, crop=crop)
+
+
+def crop_table(
+    losses: Mapping[str, xr.DataArray], shifts: Mapping[str, xr.DataArray]
+) -> pd.DataFrame:
+    """How much of the variance of one measurement is the crop's, and how much the seed's.
+
+    Columns: `what` ("query loss" or "shift"), `way` (of `WAYS`), `seed_variance` (between seeds, of
+    the mean over crops) and `crop_variance` (over crops, of one trained model), means over pairs in
+    squared nats, unbiased; `share` = crop / (crop + seed), and `ratio` = (crop + seed) over the
+    variance on whole images; each of these two with its 95 % jackknife interval over seeds (`_low`,
+    `_high`; NaN with two seeds), the ratio's made on the logarithm. Crops are drawn once and the
+    same for all seeds; the intervals do not speak about other draws of them.
+    """
+    rows = []
+    for what, scores in (("query loss", losses), ("shift", shifts)):
+        for way, array in scores.items():
+            both = xr.Dataset({"these": array, "whole": scores["fixed"].isel(crop=0)})
+            seed_variance, crop_variance = _variances(array)
+            row = {"what": what, "way": way}
+            row |= {"seed_variance": seed_variance, "crop_variance": crop_variance}
+            found = jackknife(both, _crop_quantities)
+            share = found.sel(quantity="share")
+            ratio = np.exp(found.sel(quantity="log_ratio"))
+            for name, part in (("share", share), ("ratio", ratio)):
+                row |= {name: float(part["estimate"])}
+                row |= {f"{name}_{end}": float(part[end]) for end in ("low", "high")}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _variances(scores: xr.DataArray) -> tuple[float, float]:
+    """Variance between seeds and over crops, means over pairs."""
+    if scores.sizes["crop"] == 1:
+        return float(scores.isel(crop=0).var("seed", ddof=1).mean()), 0.0
+    parts = between_within(scores, "seed", "crop")
+    return float(parts["between_raw"].mean()), float(parts["within"].mean())
+
+
+def _crop_quantities(both: xr.Dataset) -> xr.DataArray:
+    seed_variance, crop_variance = _variances(both["these"])
+    whole = float(both["whole"].var("seed", ddof=1).mean())
+    total = seed_variance + crop_variance
+    values = [crop_variance / total, np.log(total / whole)]
+    return xr.DataArray(values, {"quantity": ["share", "log_ratio"]}, ("quantity",))
