@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from .agreement import PAIR, _halves, correlation, mean, noise_ceiling, split_half
 from .over_seeds import jackknife_over_seeds, require_same_pairs, require_seeds
-from .seed_weights import Centred, all_and_each_left_out, jackknife_t
+from .seed_weights import Centred, all_and_each_left_out, jackknife_t, unit_vectors
 
 ORDERS = ("snr", "mu", "random")
 SELECTIONS = ("all", *(f"{size}_{order}" for size in ("top", "found") for order in ORDERS))
@@ -95,6 +95,8 @@ def low_noise_agreement(
     arrays = [require_seeds(array, at_least=4) for array in (method, reference)]
     if set(arrays[0].dims) != {"seed", *PAIR}:
         raise ValueError(f"scores have dimensions {list(arrays[0].dims)}, not seed, train, query.")
+    if kind not in ("pearson", "spearman"):
+        raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
     if not (0 < top <= 1 and 0 < q < 1):
         raise ValueError(f"top = {top} and q = {q} are shares between 0 and 1.")
     if least < 3:
@@ -143,8 +145,8 @@ def _r(means: np.ndarray, kind: str, least: int) -> float:
     """Correlation of two rows of means; NaN with fewer than `least` pairs or without spread."""
     if means.shape[1] < least:
         return np.nan
-    arrays = (xr.DataArray(row, dims="pair") for row in means)
-    return float(correlation(*arrays, over="pair", kind=kind))
+    one, two = unit_vectors(means, kind)
+    return float(np.clip(one @ two, -1, 1))
 
 
 def _summary(r: np.ndarray, sizes: np.ndarray, level: float) -> xr.Dataset:

@@ -91,6 +91,8 @@ class RunBank:
         """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
         bank with more seeds begins with the shards of one with fewer."""
         size = CONVOLUTION_SHARD_RUNS if self.network.convolutional else self._lanes()
+        if self.network.convolutional and any("train" in m.dims for m in self.measures):
+            size = 1  # estimators take longer than training, and banks of them have few runs
         common = {
             "format": 1,
             "task": self.task.digest,

@@ -18,13 +18,13 @@ from .shifts import shift_upon_removal
 
 WAYS = {
     "fixed": "whole image",
-    "same": "one crop, with and without the point",
+    "same": "one crop, the same with and without the point",
     "other": "another crop for each model (as published)",
 }
 
 
 def crop_losses_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Query losses of the full-data models, `(seed, crop, query)`; "fixed" has one "crop".
+    """Query losses of the full-data models by way, `(seed, crop, query)`; "fixed" has one "crop".
 
     Args:
         data: Of a bank with the measures `query_loss` and `crop_loss`.
@@ -32,7 +32,7 @@ def crop_losses_of(data: xr.Dataset) -> dict[str, xr.DataArray]:
     full = data.sel(removal="none", drop=True)
     return {
         "fixed": _tidy(late_mean(full["query_loss"]).expand_dims("crop"), "query"),
-        "other": _tidy(late_mean(full["crop_loss"]), "query"),
+        "same": _tidy(late_mean(full["crop_loss"]), "query"),
     }
 
 
@@ -72,40 +72,56 @@ def crop_table(
 ) -> pd.DataFrame:
     """How much of the variance of one measurement is the crop's, and how much the seed's.
 
-    Columns: `what` ("query loss" or "shift"), `way` (of `WAYS`), `seed_variance` (between seeds, of
-    the mean over crops) and `crop_variance` (over crops, of one trained model), means over pairs in
-    squared nats, unbiased; `share` = crop / (crop + seed), and `ratio` = (crop + seed) over the
-    variance on whole images; each of these two with its 95 % jackknife interval over seeds (`_low`,
-    `_high`; NaN with two seeds), the ratio's made on the logarithm. Crops are drawn once and the
-    same for all seeds; the intervals do not speak about other draws of them.
+    Args:
+        losses: `crop_losses_of`.
+        shifts: `crop_shifts`.
+
+    Returns:
+        Columns `what` ("query loss" or "shift"), `way` (of `WAYS`), `seed_variance` (between seeds,
+        of the mean over crops) and `crop_variance` (over crops, of one trained model), means over
+        pairs in squared nats, unbiased; `share` = crop / (crop + seed), and `ratio` = (crop + seed)
+        over the variance on whole images; each of these two with its 95 % jackknife interval over
+        seeds (`_low`, `_high`; NaN with two seeds), the ratio's made on the logarithm. Crops are
+        drawn once and the same for all seeds; intervals do not speak about other draws of them.
     """
     rows = []
     for what, scores in (("query loss", losses), ("shift", shifts)):
         for way, array in scores.items():
-            both = xr.Dataset({"these": array, "whole": scores["fixed"].isel(crop=0)})
-            seed_variance, crop_variance = _variances(array)
+            parts = {"these": array, "whole": scores["fixed"].isel(crop=0, drop=True)}
+            if way == "other":
+                parts |= {"these": scores["same"], "base": losses["same"]}
+            both = xr.Dataset(parts)
+            seed_variance, crop_variance = _variances(both)
             row = {"what": what, "way": way}
             row |= {"seed_variance": seed_variance, "crop_variance": crop_variance}
             found = jackknife(both, _crop_quantities)
-            share = found.sel(quantity="share")
             ratio = np.exp(found.sel(quantity="log_ratio"))
-            for name, part in (("share", share), ("ratio", ratio)):
+            for name, part in (("share", found.sel(quantity="share")), ("ratio", ratio)):
                 row |= {name: float(part["estimate"])}
                 row |= {f"{name}_{end}": float(part[end]) for end in ("low", "high")}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _variances(scores: xr.DataArray) -> tuple[float, float]:
-    """Variance between seeds and over crops, means over pairs."""
-    if scores.sizes["crop"] == 1:
-        return float(scores.isel(crop=0).var("seed", ddof=1).mean()), 0.0
-    parts = between_within(scores, "seed", "crop")
-    return float(parts["between_raw"].mean()), float(parts["within"].mean())
+def _variances(both: xr.Dataset) -> tuple[float, float]:
+    """Variance between seeds (not below 0) and over crops, means over pairs.
+
+    With "base", the losses of the full-data models, for a shift whose two losses see different
+    crops: their variances over crops add up, and the mean over crops is that of the same crop.
+    """
+    these = both["these"]
+    if these.sizes["crop"] == 1:
+        return float(these.isel(crop=0).var("seed", ddof=1).mean()), 0.0
+    parts = between_within(these, "seed", "crop")
+    within = parts["within"].mean()
+    if "base" in both:
+        removed = these + both["base"]
+        within = removed.var("crop", ddof=1).mean() + both["base"].var("crop", ddof=1).mean()
+    return max(float(parts["between_raw"].mean()), 0.0), float(within)
 
 
 def _crop_quantities(both: xr.Dataset) -> xr.DataArray:
-    seed_variance, crop_variance = _variances(both["these"])
+    seed_variance, crop_variance = _variances(both)
     whole = float(both["whole"].var("seed", ddof=1).mean())
     total = seed_variance + crop_variance
     values = [crop_variance / total, np.log(total / whole)]

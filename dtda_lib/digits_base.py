@@ -10,6 +10,7 @@ Remade by `python -m dtda_lib.digits_base`. Weights: MIT; made from MNIST, CC BY
 """
 
 import importlib.resources
+import json
 import sys
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def digits_base() -> Base:
     folder = importlib.resources.files("dtda_lib") / "data"
     with importlib.resources.as_file(folder / FILE) as path, safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        accuracy = float(file.metadata()["accuracy"])
-    return Base.of(DIGITS_VIT, weights, accuracy)
+        about = json.loads(file.metadata()["about"])
+    return Base.of(DIGITS_VIT, weights, about["accuracy"])
 
 
 def write_digits_base(path: Path) -> Base:
@@ -37,11 +38,12 @@ def write_digits_base(path: Path) -> Base:
     base = pretrained_digits()
     weights = {name: w.to(torch.float32).contiguous() for name, w in base.weights().items()}
     about = {
-        "accuracy": repr(base.accuracy),
+        "accuracy": base.accuracy,
         "made_by": "python -m dtda_lib.digits_base",
         "licence": "MIT; made from MNIST, CC BY-SA 3.0",
     }
-    save_file(weights, path, about)
+    # One entry, because safetensors writes several in any order.
+    save_file(weights, path, {"about": json.dumps(about)})
     return base
 
 

@@ -88,7 +88,7 @@ def agreement_with_ceilings(table: pd.DataFrame) -> Drawn:
     ]
     names = ["all seeds, 95 %", "between halves", "ceiling of halves"]
     fig.legend(handles, names, loc="outside upper center", ncols=3)
-    return fig, part
+    return fig, part.reset_index(drop=True)
 
 
 def per_query(table: pd.DataFrame, each: Mapping[str, np.ndarray], size: int) -> Drawn:
@@ -149,10 +149,10 @@ def low_noise(table: pd.DataFrame) -> Drawn:
         )
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axis.set_xticks(range(len(_SELECTIONS)), list(_SELECTIONS.values()))
-    axis.set_ylim(max(-1.05, min(-0.05, shown["low"].min() - 0.05)), 1.05)
+    axis.set_ylim(-0.3, 1.05)
     axis.set_ylabel("correlation with LOO")
     fig.legend(loc="outside upper center", ncols=len(methods), columnspacing=1, handletextpad=0.2)
-    return fig, shown
+    return fig, shown.reset_index(drop=True)
 
 
 _PROTOCOLS = {

@@ -43,9 +43,10 @@ def component_claims(table: pd.DataFrame, size: int, n: int, setting: str) -> li
         n: Runs of the crossed design.
         setting: What was trained, in words.
     """
-    rows = table[table["size"] == size].set_index(["method", "weighting", "quantity"])
+    chosen = table[table["size"] == size]
+    rows = chosen.set_index(["method", "weighting", "quantity"]).sort_index()
     claims = []
-    for method in rows.index.unique("method"):
+    for method in dict.fromkeys(chosen["method"]):
         differences = [rows.loc[(method, w, "init - order")] for w in WEIGHTINGS]
         shares = rows.loc[(method, WEIGHTINGS[0])]["estimate"]
         told = ", ".join(f"{n} {shares[n]:.2f}" for n in ("init", "order", "init x order"))
@@ -207,7 +208,7 @@ def crop_claim(table: pd.DataFrame, n: int, setting: str) -> Claim:
     """R4: random test crops add noise, from `crop_noise.crop_table`."""
     rows = table.set_index(["what", "way"])
     row, loss, same = (
-        rows.loc[key] for key in (("shift", "other"), ("query loss", "other"), ("shift", "same"))
+        rows.loc[key] for key in (("shift", "other"), ("query loss", "same"), ("shift", "same"))
     )
     ci = float(row["share_low"]), float(row["share_high"])
     return Claim(

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 _BLOCK = (32, 1024)  # draws and pairs at a time: what stays in the cache
-_EPS = np.finfo(np.float64).eps
+_CONSTANT = 1e-12  # a spread below this share of the size is rounding
 
 # ---------------------------------------------------------------- weights, (draw, seed)
 
@@ -77,7 +77,9 @@ def _weighted_sd(
     offset = np.square(offset)
     offset *= total / (total - 1)
     variance = square - offset
-    variance[variance < 16 * _EPS * square] = 0  # seeds that agree leave rounding, of either sign
+    variance[variance < 16 * np.finfo(np.float64).eps * square] = (
+        0  # seeds that agree leave rounding, of either sign
+    )
     return np.sqrt(variance, out=variance)
 
 
@@ -136,7 +138,8 @@ def _correlations_of_means(
         np.einsum("ds,msmt,dt->dm", side, scores.covariance, side, optimize=True)
         for side in (left, right)
     ]
-    return _normalised(between, *variances, rounding=_EPS * np.square(scores.centre).mean(axis=-1))
+    least = [_CONSTANT**2 * np.square(scores.centre).mean(axis=-1)] * 2
+    return _normalised(between, variances, least)
 
 
 def _correlations_of(
@@ -157,13 +160,18 @@ def _correlations_of(
         last = len(sides) - 1
         between = total - sums[0][..., :, None] * sums[last][..., None, :] / n_pairs
         variances = [squares[side] - sums[side] ** 2 / n_pairs for side in (0, last)]
-        return _normalised(between, *variances, rounding=n_pairs * _EPS * shift[..., 0] ** 2)
+        # The squares lose the digits of a spread far smaller than what they are taken about.
+        least = [
+            n_pairs * (_CONSTANT * shift[..., 0]) ** 2 + 1e-13 * squares[side] for side in (0, last)
+        ]
+        return _normalised(between, variances, least)
 
 
 def _normalised(
-    between: np.ndarray, first: np.ndarray, second: np.ndarray, *, rounding: np.ndarray
+    between: np.ndarray, variances: Sequence[np.ndarray], least: Sequence[np.ndarray]
 ) -> np.ndarray:
-    first, second = (np.sqrt(np.where(v > rounding * _EPS, v, np.nan)) for v in (first, second))
+    """Covariances over the roots of two variances; NaN where one is rounding."""
+    first, second = (np.sqrt(np.where(v > e, v, np.nan)) for v, e in zip(variances, least))
     return np.clip(between / (first[..., :, None] * second[..., None, :]), -1, 1)
 
 
@@ -171,13 +179,19 @@ def _rank_correlation(
     scores: Centred, sides: Sequence[np.ndarray], names: Sequence[str]
 ) -> np.ndarray:
     """Spearman of one draw, `(statistic, method, method)`."""
-    units = []
-    for weights in sides:
-        values = scores.statistics(weights, names, slice(None))[0]
-        ranks = stats.rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2
-        length = np.linalg.norm(ranks, axis=-1, keepdims=True)
-        units.append(ranks / np.where(length > 0, length, np.nan))
+    values = [scores.statistics(weights, names, slice(None))[0] for weights in sides]
+    units = [unit_vectors(part, "spearman") for part in values]
     return np.clip(units[0] @ units[-1].swapaxes(-1, -2), -1, 1)
+
+
+def unit_vectors(values: np.ndarray, kind: str) -> np.ndarray:
+    """Values or their ranks over the last axis, centred and of length 1: products of two are
+    correlations. NaN where constant."""
+    values = stats.rankdata(values, axis=-1) if kind == "spearman" else values
+    centre = values.mean(axis=-1, keepdims=True)
+    length = np.linalg.norm(values - centre, axis=-1, keepdims=True)
+    constant = length <= _CONSTANT * np.abs(centre) * np.sqrt(values.shape[-1])
+    return (values - centre) / np.where(constant, np.nan, length)
 
 
 # ---------------------------------------------------------------- intervals

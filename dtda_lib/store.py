@@ -98,7 +98,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=f"{key[:8]}.", suffix=".tmp", delete=False
+                dir=path.parent, prefix=f"{key}.", suffix=".tmp", delete=False
             ) as file:
                 temporary = file.name
                 file.write(save(arrays, metadata))
@@ -149,6 +149,9 @@ class Store:
             return
         except OSError as error:
             raise self._unusable(error) from error
+        for leftover in path.parent.glob(f"{key}.*.tmp"):  # of a writer that was killed
+            with contextlib.suppress(OSError):
+                leftover.unlink()
         try:
             yield True
         finally:

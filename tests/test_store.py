@@ -307,3 +307,14 @@ def test_a_damaged_shard_is_named_and_only_it_is_trained_again(expected, damage)
     assert third.stats["runs_trained"] == 0
     untouched = [path.read_bytes() for path in paths]
     assert untouched[:2] + untouched[3:] == before[:2] + before[3:]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_claim(tmp_path):
+    store = written(tmp_path)
+    leftover = store.path(KEY).with_name(f"{KEY}.abc.tmp")
+    leftover.write_bytes(b"half")
+    other = store.path(KEY).with_name("f" * 64 + ".abc.tmp")
+    other.write_bytes(b"of another shard, perhaps being written")
+    with store.claim(KEY):
+        assert not leftover.exists()
+        assert other.exists()

@@ -44,7 +44,8 @@ from dtda_lib.task import Task
 from dtda_lib.tasks import concrete, mnist3
 from dtda_lib.training import with_channels_last
 
-PLAIN, MEMORY = (Path(__file__).with_name(f"{name}.py") for name in ("plain", "memory"))
+HERE = Path(__file__).parent
+PLAIN, MEMORY, LIMIT = (HERE / f"{name}.py" for name in ("plain", "memory", "limit"))
 WORKERS = 2
 
 
@@ -221,6 +222,16 @@ def peak_memory(name: str, size: Size) -> None:
     report(name, peak, None, 4 / peak, goal=4, unit="GiB", settings=settings)
 
 
+def cnn2l_limit(name: str, size: Size) -> None:
+    """Share of a CNN2-L step that its matrix products would take at the core's best rate; what
+    the step is made of stands in the settings (limit.py)."""
+    command = [sys.executable, str(LIMIT), *["--quick"] * size.quick]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    settings = machine() | json.loads(done.stdout.splitlines()[-1])
+    ours, least = settings["step_ms"], settings["products_at_peak_ms"]
+    report(name, ours, least, least / ours, goal=None, unit="ms", settings=settings)
+
+
 def estimate(name: str, size: Size) -> None:
     """Seconds a bank takes (ours) against its estimate (baseline); a good ratio is 0.5 to 2."""
     task = mnist3(10, 100)
@@ -239,6 +250,7 @@ RACES = {"mlp_runs_per_second": mlp, "cnn2l_runs_per_second": cnn2l, "grad_dot":
 BENCHMARKS = {name: partial(run_race, build=build) for name, build in RACES.items()}
 BENCHMARKS |= {
     "eval_chunk": eval_chunk,
+    "cnn2l_limit": cnn2l_limit,
     "peak_memory_paper_bank": peak_memory,
     "estimate": estimate,
 }
