@@ -13,8 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from .noise import jackknife, late_mean
-from .over_seeds import between_within
 from .shifts import shift_upon_removal
+from .variance import variance_components
 
 WAYS = {
     "fixed": "whole image",
@@ -106,18 +106,21 @@ def crop_table(
 def _variances(both: xr.Dataset) -> tuple[float, float]:
     """Variance between seeds (not below 0) and over crops, means over pairs.
 
-    With "base", the losses of the full-data models, for a shift whose two losses see different
-    crops: their variances over crops add up, and the mean over crops is that of the same crop.
+    Seeds share their crops, so the seeds' part is a component of the crossed design of seeds and
+    crops; all else that a crop changes is the crops'. With "base", the losses of the full-data
+    models, it is a shift whose two losses see different crops: their variances over crops add up,
+    and the mean over crops is that of the same crop.
     """
     these = both["these"]
     if these.sizes["crop"] == 1:
         return float(these.isel(crop=0).var("seed", ddof=1).mean()), 0.0
-    parts = between_within(these, "seed", "crop")
-    within = parts["within"].mean()
+    components = variance_components(these.rename(seed="init", crop="order"))["variance"]
+    between = components.sel(component="init").mean()
+    within = these.var("crop", ddof=1).mean()
     if "base" in both:
         removed = these + both["base"]
         within = removed.var("crop", ddof=1).mean() + both["base"].var("crop", ddof=1).mean()
-    return max(float(parts["between_raw"].mean()), 0.0), float(within)
+    return max(float(between), 0.0), float(within)
 
 
 def _crop_quantities(both: xr.Dataset) -> xr.DataArray:

@@ -181,7 +181,7 @@ def crop_noise_panels(
     for q, row in enumerate(axes):
         for c, axis in enumerate(row):
             show_image(axis, whole[q] if c == 0 else crops[c - 1, q])
-            axis.set_title(f"{losses[c, q]:.2f}", fontsize=7, pad=2)
+            axis.set_title(f"{losses[c, q]:.2g}", fontsize=7, pad=2)
             axis.axis("on")
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
@@ -201,7 +201,7 @@ def crop_noise_panels(
             at = level + offset
             axis.plot(max(seed, 1e-3), at, "|", color=colour, ms=9, mew=2)
             if crop > 0:
-                axis.plot(crop, at, "o", color=colour, mfc="white", ms=4)
+                axis.plot(crop, at, "x", color=colour, ms=6, mew=1.2)
             low, high = (row["ratio"] - row["ratio_low"]), (row["ratio_high"] - row["ratio"])
             axis.errorbar(
                 row["ratio"], at, xerr=np.nan_to_num([[low], [high]]), fmt="o", color=colour, lw=1
@@ -209,13 +209,14 @@ def crop_noise_panels(
     labels = ("whole\nimage", "one\ncrop", "another\ncrop each")
     axis.set_yticks(range(len(WAYS)), labels)
     axis.set(xscale="log")
-    axis.set_xlabel("variance relative to whole image", fontsize=8)
+    axis.minorticks_off()
+    axis.set_xlabel("variance relative to whole image", fontsize=7.5)
     axis.set_ylim(len(WAYS) - 0.5, -0.5)
     handles = [
         plt.Line2D([], [], marker="s", ls="", color="0.35", label="query loss"),
         plt.Line2D([], [], marker="s", ls="", color=MODELS["ViT+LoRA"].colour, label="shift"),
         plt.Line2D([], [], marker="o", ls="", color="k", label="all"),
-        plt.Line2D([], [], marker="o", mfc="white", ls="", color="k", label="crops"),
+        plt.Line2D([], [], marker="x", ms=6, ls="", color="k", label="crops"),
         plt.Line2D([], [], marker="|", mew=2, ms=8, ls="", color="k", label="seeds"),
     ]
     right.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=6.5)

@@ -88,7 +88,7 @@ def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
         f"{STEM}.{kind}" for kind in ("csv", "json", "pdf", "png")
     ]
     table = (folder / f"{STEM}.csv").read_bytes()
-    assert table == b"method,n,shift\nloo,10,0.1\nats,10,0.25\nnull,12000,-0.0001\n"
+    assert table == b"method,n,shift\nloo,10,0.1\nats_sgd,10,0.25\nnull,12000,-0.0001\n"
     assert json.loads((folder / f"{STEM}.json").read_text()) == {
         "figure": "snr",
         "caption": CAPTION,

@@ -310,6 +310,7 @@ def test_another_crop_is_never_the_same(points):
 def test_a_crop_effect_cancels_when_both_models_see_the_same_crop():
     _, table = crop_results(cropped())
     assert table.loc[("query loss", "same"), "share"] == pytest.approx(4 / 4.09, abs=0.03)
+    assert table.loc[("query loss", "same"), "seed_variance"] == pytest.approx(0.09, rel=0.2)
     assert table.loc[("shift", "same"), "share"] == pytest.approx(0, abs=1e-9)
     assert table.loc[("shift", "same"), "ratio"] == pytest.approx(1)
     assert table.loc[("shift", "other"), "crop_variance"] == pytest.approx(8, rel=0.2)
