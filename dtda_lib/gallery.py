@@ -42,20 +42,37 @@ def render_readme(root: Path | str) -> str:
 
 
 def render_results(root: Path | str) -> str:
-    """One table of all claims, each notebook at the first of `SHOWN_PROFILES` that it has run."""
-    parts, seen = [], set()
+    """A short table for newcomers: one row a claim, its variants (method, statistic) by status."""
+    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    profiles = {}
+    for profile, file in best_claims(root):
+        profiles[file["notebook"]] = profile
+        for claim in file["claims"]:
+            family = claim["id"].partition("-")[0]
+            families.setdefault((file["notebook"], family), []).append(claim)
+    if not families:
+        return "No results have been exported yet."
+    rows = [
+        _family_row(family, claims, notebook, profiles[notebook])
+        for (notebook, family), claims in families.items()
+    ]
+    remade = "; ".join(f"`{p}` by `{REMADE_BY[p]}`" for p in dict.fromkeys(profiles.values()))
+    told = (
+        "Every variant with its number, interval, rule and setting: "
+        f"[figures/README.md](figures/README.md#claims). Profiles are remade: {remade}."
+    )
+    return "\n\n".join([_table(rows), told])
+
+
+def best_claims(root: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Profile and claims file of each notebook, at the first of `SHOWN_PROFILES` it has run."""
+    seen: dict[str, tuple[str, dict[str, Any]]] = {}
     for profile in SHOWN_PROFILES:
-        paths = sorted((Path(root) / "figures" / profile).glob("*.claims.json"))
-        files = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        new = [file for file in files if file["claims"] and file["notebook"] not in seen]
-        seen |= {file["notebook"] for file in new}
-        if new:
-            parts += [
-                f"Generated from `figures/{profile}/`: profile `{profile}`, "
-                f"remade by `{REMADE_BY[profile]}`.",
-                _table([_row(claim, file["notebook"]) for file in new for claim in file["claims"]]),
-            ]
-    return "\n\n".join(parts) or "No results have been exported yet."
+        for path in sorted((Path(root) / "figures" / profile).glob("*.claims.json")):
+            file = json.loads(path.read_text(encoding="utf-8"))
+            if file["claims"]:
+                seen.setdefault(file["notebook"], (profile, file))
+    yield from (seen[notebook] for notebook in sorted(seen))
 
 
 def render_gallery(root: Path | str) -> str:
@@ -68,11 +85,15 @@ def render_gallery(root: Path | str) -> str:
         "## How to cite",
         f"```bibtex\n{bibtex(root / 'CITATION.cff')}\n```",
     ]
+    claims = [(profile, c, f["notebook"]) for profile, f in best_claims(root) for c in f["claims"]]
+    if claims:
+        rows = [_row(claim, notebook) | {"profile": profile} for profile, claim, notebook in claims]
+        parts += ["## Claims", _table(rows)]
     for profile in SHOWN_PROFILES:
         entries = [_entry(path) for path in descriptions(root / "figures" / profile)]
         if entries:
             parts += [f"## Profile `{profile}`", *entries]
-    if len(parts) == 4:
+    if not any(part.startswith("## Profile") for part in parts):
         parts.append("No figures have been exported yet.")
     return "\n\n".join(parts) + "\n"
 
@@ -118,19 +139,52 @@ def bibtex(citation: Path) -> str:
 
 
 def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
-    ci = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
     paper = claim["paper_value"]
     return {
         "id": claim["id"],
         "claim": claim["claim"],
         "status": f"**{claim['status']}**",
         "what is measured": claim["statistic"],
-        "estimate": f"{shown(claim['estimate'])}{ci}",
+        "estimate": _estimate(claim),
         "n": claim["n"],
         "setting": claim["setting"],
         "paper value": "not available" if paper is None else paper,
-        "notebook": f"[{notebook[:2]}](notebooks/{notebook}.ipynb)",
+        "notebook": f"[{notebook[:2]}](../notebooks/{notebook}.ipynb)",
     }
+
+
+def _family_row(
+    family: str, claims: list[dict[str, Any]], notebook: str, profile: str
+) -> dict[str, Any]:
+    by_status: dict[str, list[str]] = {}
+    for claim in claims:
+        variant = claim["id"].partition("-")[2]
+        by_status.setdefault(claim["status"], []).append(variant or family)
+    status = f"**{claims[0]['status']}**"
+    if len(by_status) > 1:
+        told = (f"**{status}**: {', '.join(names)}" for status, names in by_status.items())
+        status = "; ".join(told)
+    elif len(claims) > 1:
+        status += f" ({len(claims)} variants)"
+    return {
+        "id": family,
+        "claim": _without_variant(claims[0]),
+        "status": status,
+        "notebook": f"[{notebook[:2]}](notebooks/{notebook}.ipynb), `{profile}`",
+    }
+
+
+def _without_variant(claim: dict[str, Any]) -> str:
+    """The claim's words without the method that its id names."""
+    method = claim["id"].partition("-")[2].partition("-")[0]
+    if not method:
+        return claim["claim"]
+    return claim["claim"].replace(f" ({method})", "").replace(method, "an estimator")
+
+
+def _estimate(claim: dict[str, Any]) -> str:
+    ci = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
+    return f"{shown(claim['estimate'])}{ci}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

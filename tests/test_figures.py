@@ -306,30 +306,51 @@ def results(root):
 
 ROW = (
     r"| B1 | noise exceeds \|influence\| | **partly** | share of pairs | 0.1235 [0.1, 0.2] "
-    "| 30 | mnist3 | not available | [01](notebooks/01_noise_vs_influence.ipynb) |"
+    "| 30 | mnist3 | not available | [01](../notebooks/01_noise_vs_influence.ipynb) | default |"
+)
+SHORT = (
+    r"| B1 | noise exceeds \|influence\| | **partly** "
+    "| [01](notebooks/01_noise_vs_influence.ipynb), `default` |"
 )
 
 
-def test_the_readme_has_the_results(study):
+def test_the_readme_has_the_results_in_short_and_the_gallery_in_full(study):
     write_gallery(study)
     text = (study / "README.md").read_text()
     assert text == render_readme(study)  # writing twice changes nothing
-    head, blank, *table = results(study).splitlines()
-    assert "profile `default`" in head
-    assert "`./run_all.sh --update`" in head
+    *table, blank, told = results(study).splitlines()
+    assert table[0] == "| id | claim | status | notebook |"
+    assert table[2:] == [SHORT]
     assert blank == ""
-    assert table[0].startswith("| id | claim | status | what is measured | estimate | n |")
-    assert table[2:] == [ROW]
+    assert "`default` by `./run_all.sh --update`" in told
+    assert ROW in (study / "figures" / "README.md").read_text()
+
+
+def test_variants_of_a_claim_share_a_row(study):
+    path = study / "figures" / "default" / "01_noise_vs_influence.claims.json"
+    file = json.loads(path.read_text())
+    claim = file["claims"][0]
+    ids = {"B4-loo": "partly", "B4-grad_dot": "refuted", "B10-grad_cos-t": "partly"}
+    words = {"B4-loo": "x (loo)", "B4-grad_dot": "x (grad_dot)", "B10-grad_cos-t": "grad_cos y"}
+    variants = [claim | {"id": i, "status": s, "claim": words[i]} for i, s in ids.items()]
+    path.write_text(json.dumps(file | {"claims": variants}))
+    first, second = results(study).splitlines()[2:4]
+    assert first.startswith("| B4 | x | **partly**: loo; **refuted**: grad_dot |")
+    assert second.startswith("| B10 | an estimator y | **partly** |")
+    variants[1]["status"] = "partly"
+    path.write_text(json.dumps(file | {"claims": variants}))
+    assert "| B4 | x | **partly** (2 variants) |" in results(study)
 
 
 def test_each_notebook_is_shown_at_its_best_profile(study):
     state(study, "paper", "01_noise_vs_influence", status="refuted", paper_value=0.5, ci=None)
     state(study, "default", "02_other", estimate=None, ci=None)
-    paper, default = results(study).split("Generated from")[1:]
-    assert "`./run_all.sh --profile paper --update`" in paper
-    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | [01]" in paper
-    assert "| - | 30 |" in default
-    assert "[01]" not in default
+    first, second = results(study).splitlines()[2:4]
+    assert first.endswith("| **refuted** | [01](notebooks/01_noise_vs_influence.ipynb), `paper` |")
+    assert second.endswith("| **partly** | [02](notebooks/02_other.ipynb), `default` |")
+    full = render_gallery(study)
+    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | [01]" in full
+    assert "`./run_all.sh --profile paper --update`" in results(study)
 
 
 def test_no_results_are_said_to_be_none(study):
