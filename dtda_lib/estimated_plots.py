@@ -130,7 +130,6 @@ _SELECTIONS = {
     "top_random": "a random tenth",
     "top_mu": "tenth by |μ|",
     "top_snr": "tenth by |μ|/σ",
-    "found_snr": "discoveries",
 }
 
 
