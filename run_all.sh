@@ -25,7 +25,7 @@
 # Variables: DTDA_PIP_ARGS holds further arguments of the pip install into .venv. On Linux pip
 # brings a torch with gigabytes of CUDA; if you have no GPU, give --extra-index-url and the CPU index
 # that pytorch.org names, or pin a CPU build. DTDA_CACHE is where trained runs are kept ("off":
-# nowhere).
+# nowhere). DTDA_CIFAR10 is a folder with the images of CIFAR-10, which notebook 03 takes at paper.
 #
 # Exit codes: 0 success, 1 a notebook or check failed, 2 refused, 130 interrupted.
 
@@ -219,6 +219,10 @@ export OMP_WAIT_POLICY=passive MPLBACKEND=agg
 case "${DTDA_CACHE:-}" in # a relative folder means the caller's, not the one of the kernels
     "" | [Oo][Ff][Ff] | /* | "~"*) ;;
     *) export DTDA_CACHE="$PWD/$DTDA_CACHE" ;;
+esac
+case "${DTDA_CIFAR10:-}" in
+    "" | /* | "~"*) ;;
+    *) export DTDA_CIFAR10="$PWD/$DTDA_CIFAR10" ;;
 esac
 cd "$ROOT"
 # exec: a Ctrl-C or a kill reaches the batch directly, which ends its kernels in order.

@@ -7,6 +7,7 @@ Only a run with `DTDA_BLESS=1` rewrites it, and only the block of its own profil
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,7 @@ class Checks:
         self.cfg = cfg
         self.claims: list[Claim] = []
         self._values: dict[str, Expected] = {}
+        self._not_run: list[str] = []
         self._reference_dir = Path(reference_dir or study_root() / "tests" / "reference")
         self._figures_dir = Path(figures_dir or study_root() / "figures")
 
@@ -137,6 +139,11 @@ class Checks:
         if any(claim.id == known.id for known in self.claims):
             raise ValueError(f"the claim {claim.id!r} is stated twice.")
         self.claims.append(claim)
+
+    def not_run(self, part: str) -> None:
+        """Say that a part was not run, for want of its data: no reference of a value or claim whose
+        name holds this word is missed, and blessing keeps it."""
+        self._not_run.append(part)
 
     @property
     def passed(self) -> int:
@@ -188,7 +195,8 @@ class Checks:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _outcomes(self) -> list[Outcome]:
-        """Values first, then claims; what only the reference knows is a failure, too."""
+        """Values first, then claims; what only the reference knows is a failure, too, unless its
+        part was `not_run`."""
         if self._custom:
             return []
         block = self._reference().get(self.cfg.profile, {})
@@ -196,14 +204,20 @@ class Checks:
         outcomes = [self._judge_value(name, values.get(name)) for name in self._values]
         outcomes += [
             Outcome(FAIL, name, str(Expected(**values[name])), "nothing: no longer computed")
-            for name in sorted(values.keys() - self._values.keys())
+            for name in self._missed(values, self._values)
         ]
         outcomes += [self._judge_claim(claim, statuses.get(claim.id)) for claim in self.claims]
         outcomes += [
             Outcome(FAIL, f"claim {name}", statuses[name], "nothing: no longer stated")
-            for name in sorted(statuses.keys() - {claim.id for claim in self.claims})
+            for name in self._missed(statuses, {claim.id for claim in self.claims})
         ]
         return outcomes
+
+    def _missed(self, known: Collection[str], got: Collection[str]) -> list[str]:
+        return sorted(name for name in set(known) - set(got) if not self._excused(name))
+
+    def _excused(self, name: str) -> bool:
+        return any(part in name for part in self._not_run)
 
     def _judge_value(self, name: str, reference: dict[str, Any] | None) -> Outcome:
         got = self._values[name]
@@ -229,10 +243,14 @@ class Checks:
             if isinstance(got.value, float) and not math.isfinite(got.value):
                 raise ValueError(f"{name} is {got.value}: only finite values can be a reference.")
         reference = self._reference()
-        reference[self.cfg.profile] = {
+        block = {
             "values": {name: asdict(got) for name, got in self._values.items()},
             "claims": {claim.id: claim.status for claim in self.claims},
         }
+        for kind, known in reference.get(self.cfg.profile, {}).items():
+            kept = {name: old for name, old in known.items() if self._excused(name)}
+            block[kind] = kept | block[kind]
+        reference[self.cfg.profile] = block
         write_atomic(self._reference_path, to_json(reference))
 
     def _write_claims(self) -> None:

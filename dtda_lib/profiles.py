@@ -3,6 +3,26 @@
 from typing import Any
 
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "00_conventions": {
+        "smoke": {
+            "n_seeds": 2_000,
+            "seed_counts": (6, 20),
+            "n_repeats": 40,
+            "n_permutations": 99,
+        },
+        "default": {
+            "n_seeds": 100_000,
+            "seed_counts": (6, 10, 20, 40, 80, 160),
+            "n_repeats": 200,
+            "n_permutations": 199,
+        },
+        "paper": {
+            "n_seeds": 100_000,
+            "seed_counts": (6, 10, 20, 40, 80, 160, 320),
+            "n_repeats": 1_000,
+            "n_permutations": 199,
+        },
+    },
     "01_noise_vs_influence": {
         "smoke": {
             "sizes": (4,),
@@ -44,6 +64,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_checkpoints": 1,
             "queries_per_class": 4,
             "n_crops": 3,
+            "cifar_points": 0,
         },
         "default": {
             "nested_sizes": (10, 20, 50),
@@ -56,6 +77,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_checkpoints": 1,
             "queries_per_class": 20,
             "n_crops": 8,
+            "cifar_points": 0,
         },
         "paper": {
             "nested_sizes": (10, 20, 50, 100, 200),
@@ -68,6 +90,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_checkpoints": 3,
             "queries_per_class": 50,
             "n_crops": 16,
+            "cifar_points": 3,
         },
     },
     "02_ground_truth_vs_estimated": {

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from .crop_noise import WAYS
 from .figures import METHODS, TEXT_WIDTH, Style
-from .noise_sources import noise_floor
+from .noise_sources import noise_floor, positions
 from .previews import show_image
 from .published_lists import N_TEST, N_TRAIN, QUERIES, TEST
+from .task import Task
 from .variance import COMPONENTS
 
 Drawn = tuple[Figure, pd.DataFrame]
@@ -220,6 +221,62 @@ def crop_noise_panels(
         plt.Line2D([], [], marker="|", mew=2, ms=8, ls="", color="k", label="seeds"),
     ]
     right.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=6.5)
+    return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
+
+
+_TESTS = {"code": "publ.", "t": "t-test", "sign_flip": "sign-\nflip", "t_fdr": "t, FDR"}
+
+
+def images_and_shares(
+    task: Task, ids: Sequence[int], table: pd.DataFrame, per_class: int = 3
+) -> Drawn:
+    """Some of the training images left out, a row for each class, and shares of significant pairs.
+
+    Bars: jackknife over seeds. Grey: 97.5 % point with random signs of whole seeds.
+
+    Args:
+        task: Image classification.
+        ids: Training points that are left out.
+        table: `noise.share_table` of one size.
+        per_class: Images shown of each class, at most.
+    """
+    of_class: dict[int, list[int]] = {}
+    for position in positions(task, ids):
+        of_class.setdefault(int(task.train_y[position]), []).append(position)
+    columns = min(per_class, max(map(len, of_class.values())))
+    fig = plt.figure(figsize=(TEXT_WIDTH, max(2.5, 0.3 * len(of_class) + 0.3)))
+    left, right = fig.subfigures(1, 2, width_ratios=(0.8 + 0.32 * columns, 3.7))
+    axes = left.subplots(len(of_class), columns, squeeze=False)
+    drawn = []
+    for row, (label, own) in zip(axes, of_class.items(), strict=True):
+        for axis in row:
+            axis.axis("off")
+        for axis, position in zip(row, own, strict=False):
+            show_image(axis, task.train_x[position])
+            drawn.append({"shown": task.classes[label], "id": str(task.train_id[position])})
+        row[0].text(
+            -0.15, 0.5, task.classes[label], transform=row[0].transAxes, ha="right", va="center"
+        ).set_fontsize(7)
+    left.suptitle("left out, one at a time", fontsize=8)
+    axis, tests = right.subplots(), [t for t in _TESTS if t in set(table["statistic"])]
+    methods = list(dict.fromkeys(table["method"]))
+    for index, method in enumerate(methods):
+        part = table[table["method"] == method].set_index("statistic").loc[tests]
+        at = np.arange(len(tests)) + (index - (len(methods) - 1) / 2) * 0.22
+        axis.plot(at, part["noise_high"], "_", color=_GREY, ms=7, mew=1.5)
+        style, bars = METHODS[method], _bars(part.rename(columns={"share": "estimate"}))
+        axis.errorbar(
+            *(at, part["share"], bars),
+            fmt=style.marker,
+            color=style.colour,
+            label=style.label,
+            lw=1,
+        )
+    axis.set_xticks(range(len(tests)), [_TESTS[t] for t in tests])
+    axis.set(ylim=(-0.02, 1.02), ylabel="share of pairs, p < .05")
+    handles, labels = axis.get_legend_handles_labels()
+    handles.append(plt.Line2D([], [], marker="_", ls="", color=_GREY, ms=7))
+    right.legend(handles, [*labels, "noise only, 97.5 %"], loc="outside upper center", ncols=2)
     return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
 
 

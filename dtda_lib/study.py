@@ -73,6 +73,9 @@ class Rule:
 
 _SPREAD = "a standard deviation needs at least two"
 RULES: dict[str, Rule] = {
+    "seed_counts": Rule("ints", 6, 1_000, because="a paired permutation test needs six"),
+    "n_repeats": Rule("int", 10, 100_000),
+    "n_permutations": Rule("int", 19, 100_000, because="no p falls below .05 with fewer"),
     "sizes": Rule("ints", 1, 50),
     "replication_sizes": Rule("ints", 1, 50),
     "n_seeds": Rule("int", 2, 100_000, because=_SPREAD),
@@ -92,6 +95,7 @@ RULES: dict[str, Rule] = {
     "n_order": Rule("int", 3, 1_000, because="intervals of components need three"),
     "points_per_class": Rule("int", 1, 4),
     "n_crops": Rule("int", 2, 1_000, because=_SPREAD),
+    "cifar_points": Rule("int", 0, 10, because="there are 10 per class; 0 leaves CIFAR-10 out"),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 

@@ -178,6 +178,25 @@ def test_what_is_no_longer_computed_fails(make, bless):
     assert "claim B1: got nothing" in str(caught.value)
 
 
+def test_a_part_that_was_not_run_is_not_missed(make, bless, monkeypatch):
+    part = {"cifar10 loo": (0.3, {"atol": 0.02})}
+    bless(VALUES | part, [claim(), claim("B1-cifar10-t")])
+    with pytest.raises(CheckFailed, match="2 of 7"):
+        make(VALUES, [claim()]).report()
+    without = make(VALUES, [claim()])
+    without.not_run("cifar10")
+    without.report()
+    assert (without.passed, without.total) == (5, 5)
+    monkeypatch.setenv("DTDA_BLESS", "1")  # what was not run keeps its references
+    without.report()
+    monkeypatch.delenv("DTDA_BLESS")
+    make(VALUES | part, [claim(), claim("B1-cifar10-t")]).report()
+    fewer = make(part)
+    fewer.not_run("cifar10")
+    with pytest.raises(CheckFailed, match="snr: got nothing"):
+        fewer.report()
+
+
 def test_a_tolerance_cannot_be_widened_in_the_notebook_alone(make, bless):
     bless({"snr": (0.5, {"rtol": 0.01})})
     with pytest.raises(CheckFailed, match=r"got rtol 0\.5"):

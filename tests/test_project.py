@@ -110,7 +110,7 @@ FLOORS = [
     *("agreement_intervals", "agreement_where"),
     "testbeds",
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "noise_claims"),
-    *("noise_sources_claims", "checks", "estimated", "estimated_claims", "gallery", "figures"),
+    *("noise_sources_claims", "other_images", "checks", "estimated", "estimated_claims", "gallery", "figures"),
     *("plots", "previews", "source_plots", "estimated_plots", "execution", "batch"),
 ]
 

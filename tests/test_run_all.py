@@ -195,7 +195,8 @@ def checkout(tmp_path):
     """run_all.sh beside a pip and a batch that only write down that they were called."""
     (tmp_path / "dtda_lib").mkdir()
     (tmp_path / "dtda_lib" / "batch.py").write_text(
-        "import os, sys\nprint(sys.prefix, sys.argv[1:], os.environ.get('DTDA_CACHE'))\n"
+        "import os, sys\nfolders = map(os.environ.get, ('DTDA_CACHE', 'DTDA_CIFAR10'))\n"
+        "print(sys.prefix, sys.argv[1:], *filter(None, folders))\n"
     )
     (tmp_path / "pip.py").write_text(
         "import sys, time\n"
@@ -231,6 +232,8 @@ def test_set_up_is_made_once_renewed_and_repaired(checkout):
         assert process.returncode == 0
         assert out == f"{checkout / '.venv'} ['--force', '1'] /usr/runs\n"
     assert installations() == 1
+    out, _ = call(DTDA_CIFAR10="images").communicate(timeout=120)
+    assert out.endswith(" /usr/runs /usr/images\n")  # of the caller, not of the kernels
 
     marker = checkout / ".venv" / "marker"
     marker.touch()
