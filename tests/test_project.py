@@ -108,10 +108,19 @@ FLOORS = [
     *("over_seeds", "power", "significance", "agreement", "noise", "distances", "distributions"),
     *("variance", "noise_sources", "crop_noise", "common_shift", "seed_weights"),
     *("agreement_intervals", "agreement_where"),
-    "testbeds",
+    *("testbeds", "conventions", "conventions_simulated"),
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "noise_claims"),
-    *("noise_sources_claims", "other_images", "checks", "estimated", "estimated_claims", "gallery", "figures"),
-    *("plots", "previews", "source_plots", "estimated_plots", "execution", "batch"),
+    *("conventions_claims", "noise_sources_claims", "other_images", "checks"),
+    *("estimated", "estimated_claims", "gallery", "index", "figures"),
+    *(
+        "plots",
+        "previews",
+        "source_plots",
+        "estimated_plots",
+        "conventions_plots",
+        "execution",
+        "batch",
+    ),
 ]
 
 
