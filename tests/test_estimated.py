@@ -1,5 +1,6 @@
 """Tables and claims of ground truth against estimates, on constructed scores."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -294,3 +295,4 @@ def test_figures_show_what_they_say():
     )
     assert drawn["quantity"].str.startswith("square: ").sum() == 2 * 5
     assert fig.get_size_inches()[0] == pytest.approx(5.5)
+    plt.close("all")
