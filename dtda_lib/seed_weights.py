@@ -77,9 +77,7 @@ def _weighted_sd(
     offset = np.square(offset)
     offset *= total / (total - 1)
     variance = square - offset
-    variance[variance < 16 * np.finfo(np.float64).eps * square] = (
-        0  # seeds that agree leave rounding, of either sign
-    )
+    variance[variance < 4e-15 * square] = 0  # seeds that agree leave rounding, of either sign
     return np.sqrt(variance, out=variance)
 
 

@@ -123,6 +123,13 @@ def test_pairs_without_noise_have_no_spread():
     some_seeds = np.array([[1.0, 1, 1, 1, 0]])
     found = sw.Centred(constant).statistics(some_seeds, NAMES, slice(None))[0, :, 0]
     np.testing.assert_allclose(found, [[0.1, 0.1, 0], [0, 0, 0], [np.inf, np.inf, 0]])
+    blind = np.repeat(rng().normal(size=(1, 1, 50)), 7, axis=1)
+    blind[0, 6] += 1
+    six = np.array([[1.0, 1, 1, 1, 1, 1, 0]])
+    assert not sw.Centred(blind).statistics(six, ["sd"], slice(None)).any()
+    tenths = np.full((1, 10, 3), 0.1)
+    assert (tenths.mean(axis=1) != 0.1).all()  # what a plain mean makes of it
+    assert not sw.Centred(tenths).deviation.any()
 
 
 @EACH_KIND
@@ -153,6 +160,11 @@ def test_correlations_keep_their_digits_far_from_zero():
     for name in ("mean", "sd"):
         far, close = (sw.correlations(s, weights, names=[name]) for s in (scores, near))
         np.testing.assert_allclose(far, close, atol=1e-6)
+    # Spreads that hardly differ between pairs.
+    size = 1 + 1e-6 * rng(1).normal(size=(2, 1, 500))
+    alike = sw.Centred(rng().normal(size=(1, 6, 1)) * size)
+    found = sw.correlations(alike, weights[:1], names=["sd"])[0, 0, 0, 1]
+    assert found == pytest.approx(np.corrcoef(size[:, 0])[0, 1], abs=1e-6)
     flat = some()
     flat["a"] = flat["a"] * 0 + flat["a"].isel(train=0, query=0)
     found = sw.correlations(stack(flat), weights, names=NAMES)
@@ -520,6 +532,7 @@ def coverage(law, repetitions, n_boot, seed=0, statistics=tuple(NAMES)):
     return xr.Dataset(hits)
 
 
+@pytest.mark.slow
 def test_jackknife_covers_and_the_bootstrap_falls_short():
     # Pairs of their own noise: resampling pulls r towards 0 by more than its spread.
     law = Law(truth=1.0, noise=6, rank=300, fall=0, shared=0, train=30, query=40)
@@ -529,13 +542,13 @@ def test_jackknife_covers_and_the_bootstrap_falls_short():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.5, 4.0])
-@pytest.mark.parametrize("rank", [3, 20])
-@pytest.mark.parametrize("shared", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("noise", "rank", "shared"), [(0.5, 3, 0.9), (4, 3, 0), (4, 20, 0.9), (0.5, 20, 0)]
+)
 def test_jackknife_covers_in_many_settings(noise, rank, shared):
-    found = coverage(Law(noise=noise, rank=rank, shared=shared), 200, 200)
+    found = coverage(Law(noise=noise, rank=rank, shared=shared), 150, 100)
     print(noise, rank, shared, {k: v.values.round(3) for k, v in found.items()})
-    assert (found[["r", "gap", "disattenuated"]].to_array() > 0.88).all()
+    assert (found[["r", "gap", "disattenuated"]].to_array() > 0.86).all()
 
 
 @pytest.mark.slow

@@ -240,7 +240,7 @@ def test_false_positives_of_all_relabellings(kind, paired, level):
 @pytest.mark.parametrize("law", ["normal", "t3", "skewed"])
 @pytest.mark.parametrize("paired", [True, False], ids=["paired", "unpaired"])
 def test_false_positives_of_random_relabellings(kind, law, paired):
-    n_pairs = 4000
+    n_pairs = 2000
     x, y = coupled(20, n_pairs, law=law) if paired else pairs_of(20, 26, n_pairs, law=law)
     options = {"paired": paired, "n_permutations": 199, "generator": np.random.default_rng(3)}
     found = ds.distance(x, y, kind, **options)

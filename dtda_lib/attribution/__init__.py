@@ -14,6 +14,7 @@ from ..names import unknown
 from ..recipes import Recipe
 from .gradients import gradient_similarity
 from .influence import influence_ggn, influence_hessian, influence_lissa
+from .leverage import influence_leverage
 from .steps import additional_step
 
 ESTIMATORS: dict[str, Callable[..., Measure]] = {
@@ -22,6 +23,7 @@ ESTIMATORS: dict[str, Callable[..., Measure]] = {
     "influence_lissa": influence_lissa,
     "influence_ggn": influence_ggn,
     "influence_hessian": influence_hessian,
+    "influence_leverage": influence_leverage,
 }
 
 
