@@ -248,7 +248,10 @@ def test_false_positives_of_random_relabellings(kind, law, paired):
         error = np.sqrt(level * (1 - level) / n_pairs)
         share = float((found.p <= level).mean())
         assert share < level + 4 * error
-        assert share > (level / 3 if kind == "ks" else level - 4 * error)
+        # Swapping a seed that is not in the tail changes no tail: ties, which make for caution.
+        tied = paired and kind in ("quantile90", "cvar90")
+        least = level / 3 if kind == "ks" else level - 4 * error
+        assert share > (0 if tied else least)
     above = float((abs(found.estimate) > found.null_high).mean())
     assert above < 0.05 + 4 * np.sqrt(0.05 * 0.95 / n_pairs) + 0.01
 
