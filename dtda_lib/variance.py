@@ -151,7 +151,7 @@ def variance_shares(
 
     Intervals: delete-one-init and delete-one-order jackknife variances added, t quantile with
     Satterthwaite's degrees of freedom. The interaction is counted in both, so they err on the wide
-    side: nominal 95 % covered 92 to 100 % in simulations of 5 x 5, 8 x 8 and 4 x 8 runs, 3 to 20
+    side: nominal 95 % covered 89 to 100 % in simulations of 5 x 5, 8 x 8 and 4 x 8 runs, 3 to 20
     effective dimensions of noise, Gaussian and t_5 effects, order shares of 1 to 30 %. The
     percentile intervals of the "pigeonhole" bootstrap (Owen 2007) covered 46 to 98 %: repeated
     seeds shrink the interaction.

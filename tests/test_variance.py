@@ -266,7 +266,7 @@ def test_intervals_of_shares_cover_in_many_settings(a, b, shares, law):
     for rank in (3, 20):
         found = coverage(a, b, np.array(shares), rank, law, 300)
         print(a, b, shares, law, rank, found)
-        assert (found > 0.91).all(), rank  # 0.92 less the error of 300 repetitions
+        assert (found > 0.85).all(), rank  # 0.89 less the error of 300 repetitions
 
 
 # -------------------------------------------------------------- refusals
