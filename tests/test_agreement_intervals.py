@@ -314,12 +314,12 @@ def test_tables_hold_the_same_numbers():
     assert len(table) == 2 * 2 * 3
     assert set(table["method"]) == {"a", "c"}
     found = ai.pairwise_agreement(scores, kind="spearman", n_splits=10)
-    row = table.set_index(["kind", "method", "statistic"]).loc["spearman", "c", "sd"]
-    at = found.sel(estimator="c", other="b", statistic="sd")
+    row = table.set_index(["kind", "method", "statistic"]).loc["spearman", "c", "mean"]
+    at = found.sel(estimator="c", other="b", statistic="mean")
     for name in ("r", "r_low", "r_high", "ceiling", "gap_low", "disattenuated"):
         assert row[name] == pytest.approx(float(at[name]), nan_ok=True)
     for column, method in (("reliability", "c"), ("reference_reliability", "b")):
-        expected = found["reliability"].sel(statistic="sd", estimator=method)
+        expected = found["reliability"].sel(statistic="mean", estimator=method)
         assert row[column] == pytest.approx(float(expected))
     assert (row["n_pairs"], row["n_seeds"]) == (20, 6)
     pairs = ai.pairwise_table(scores)
