@@ -179,7 +179,8 @@ def _without_variant(claim: dict[str, Any]) -> str:
     method = claim["id"].partition("-")[2].partition("-")[0]
     if not method:
         return claim["claim"]
-    return claim["claim"].replace(f" ({method})", "").replace(method, "an estimator")
+    text = claim["claim"].replace(f" ({method})", "")
+    return re.sub(rf"\b{re.escape(method)}\b", "an estimator", text)
 
 
 def _estimate(claim: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done 
     "constant": lambda done: 1.0,
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "inverse": lambda done: 1.0 / (1 + 99 * done),  # Robbins-Monro steps 1 / (t0 + t), cut off
 }
 
 
@@ -27,7 +28,8 @@ class Recipe:
         weight_decay: Coupled L2: `weight_decay * theta` is added to the gradient.
         momentum: SGD only; PyTorch's form (no dampening, no Nesterov).
         betas, eps: Adam only.
-        schedule: "constant", "linear" (to 0) or "cosine" factor on lr over all steps.
+        schedule: "constant", "linear" (to 0), "cosine" (to 0) or "inverse" (1 / t, to 1/100) factor on lr
+            over all steps.
         batch_size: Examples per step; the last, partial batch of an epoch is kept.
         epochs: Passes over the data; an epoch has ceil(N / batch_size) steps.
         replacement: Draw each epoch's N examples with replacement instead of shuffling.

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dtda_lib import conventions as co
-from dtda_lib import conventions_claims as rules
-from dtda_lib import conventions_plots as plots
-from dtda_lib import conventions_simulated as sim
 from dtda_lib import index
+from dtda_lib.analyses import conventions as co
+from dtda_lib.analyses import conventions_claims as rules
+from dtda_lib.analyses import conventions_plots as plots
+from dtda_lib.analyses import conventions_simulated as sim
 from dtda_lib.testbeds import AnchoredRidge, gaussian_distances
 
 TESTBED, POINTS = co.example()

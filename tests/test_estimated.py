@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 from helpers import table_like
 
-from dtda_lib import estimated, estimated_claims, estimated_plots
 from dtda_lib.agreement_intervals import correlation_table, pairwise_agreement
+from dtda_lib.analyses import estimated, estimated_claims, estimated_plots
 from dtda_lib.attribution import get_estimator
 from dtda_lib.attribution.influence import lissa_gain, lissa_steps
 from dtda_lib.bank import RunBank

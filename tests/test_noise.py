@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dtda_lib import noise, noise_claims, previews
+from dtda_lib import previews
+from dtda_lib.analyses import noise, noise_claims
 from dtda_lib.significance import simulate_null
 from dtda_lib.tasks import concrete, mnist3, regression1d
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 import xarray as xr
 
-from dtda_lib import crop_noise, digits_base, noise_sources, published_lists, source_plots
-from dtda_lib import noise_sources_claims as rules
+from dtda_lib import digits_base, published_lists
+from dtda_lib.analyses import crop_noise, noise_sources, noise_sources_plots
+from dtda_lib.analyses import noise_sources_claims as rules
 from dtda_lib.crops import crop_loss
 from dtda_lib.models import get_model
 from dtda_lib.protocols import seed_pairs
@@ -362,28 +363,32 @@ def drawn(result):
 def test_every_figure_draws_and_hands_over_its_data():
     scores = {(20, "loo"): crossed_scores(1, 1, 1), (10, "loo"): crossed_scores(1, 0, 0)}
     table = noise_sources.component_table(scores, 12)
-    assert set(drawn(source_plots.component_points(table, 20, 10))["weighting"]) == {"pooled"}
+    assert set(drawn(noise_sources_plots.component_points(table, 20, 10))["weighting"]) == {
+        "pooled"
+    }
 
-    names = list(source_plots.MODELS)
+    names = list(noise_sources_plots.MODELS)
     settings = {name: exact(2.0, n + 1.0) for n, name in enumerate(names)}
     levels = noise_sources.level_table(settings)
     trained = pd.DataFrame(
         {"setting": names, "parameters": [10, 100, 1000, 8, 8], "points": [30, 60, 90, 120, 150]}
     ).assign(steps=[15, 30, 45, 60, 75], runs=1, loss=0.1, loss_sd=0.1, sure=1.0)
-    assert len(drawn(source_plots.size_curves(levels, trained))) == 15
-    assert set(drawn(source_plots.model_points(levels, trained))["quantity"]) == {
+    assert len(drawn(noise_sources_plots.size_curves(levels, trained))) == 15
+    assert set(drawn(noise_sources_plots.model_points(levels, trained))["quantity"]) == {
         *("snr", "t_fdr", "sigma")
     }
 
     _, crops = crop_results(cropped())
     images, losses = NESTED[2].query_x[:2], np.ones((3, 2))
-    panels = source_plots.crop_noise_panels(
+    panels = noise_sources_plots.crop_noise_panels(
         images, torch.stack([images, images]), losses, (7, 8), crops.reset_index()
     )
     assert len(drawn(panels)) == 2 * 3 + 5
 
     lists = published_lists.published_cifar10_lists()
-    found = drawn(source_plots.list_positions(lists, published_lists.list_table(lists), bins=10))
+    found = drawn(
+        noise_sources_plots.list_positions(lists, published_lists.list_table(lists), bins=10)
+    )
     np.testing.assert_allclose(found.groupby("list")["share"].sum(), 1)
 
 

@@ -16,11 +16,12 @@ import xarray as xr
 from PIL import Image
 from test_image_tasks import JPEGS, fake_cifar10, one_sentence
 
-from dtda_lib import image_tasks, noise, noise_claims, other_images, source_plots
+from dtda_lib import image_tasks
+from dtda_lib.analyses import noise, noise_claims, noise_sources_plots, other_images
+from dtda_lib.analyses.noise_sources import common_points, positions
+from dtda_lib.analyses.other_images import VARIABLE, cifar10_here, images_called
 from dtda_lib.image_tasks import CIFAR10_CLASSES
 from dtda_lib.models import get_model
-from dtda_lib.noise_sources import common_points, positions
-from dtda_lib.other_images import VARIABLE, cifar10_here, images_called
 from dtda_lib.protocols import seed_pairs
 from dtda_lib.recipes import Recipe
 
@@ -205,7 +206,7 @@ def test_the_figure_shows_images_and_shares(shares, copies):
     copies()
     task = cifar10_here(3, 1)
     ids = common_points({3: task}, 3)
-    fig, drawn = source_plots.images_and_shares(task, ids, shares, per_class=2)
+    fig, drawn = noise_sources_plots.images_and_shares(task, ids, shares, per_class=2)
     pictures = [axis for axis in fig.axes if axis.images]
     assert len(pictures) == 20
     shown = drawn["id"].dropna().tolist()

@@ -104,23 +104,14 @@ FLOORS = [
     *("crops", "lora", "vision_transformer", "recipes", "training", "fingerprint", "store"),
     *("pretraining", "digits_base", "progress", "executors", "shards"),
     *("shifts", "bank", "leave_one_out"),
-    "attribution",
-    *("over_seeds", "power", "significance", "agreement", "noise", "distances", "distributions"),
-    *("variance", "noise_sources", "crop_noise", "common_shift", "seed_weights"),
-    *("agreement_intervals", "agreement_where"),
-    *("testbeds", "conventions", "conventions_simulated"),
-    *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "noise_claims"),
-    *("conventions_claims", "noise_sources_claims", "other_images", "checks"),
-    *("estimated", "estimated_claims", "gallery", "index", "figures"),
-    *(
-        "plots",
-        "previews",
-        "source_plots",
-        "estimated_plots",
-        "conventions_plots",
-        "execution",
-        "batch",
-    ),
+    *("attribution", "unrolled_bank"),
+    *("over_seeds", "power", "significance", "agreement", "distances", "distributions"),
+    *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
+    *("testbeds", "boltzmann", "lds"),
+    *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
+    *("gallery", "index", "figures", "previews"),
+    "analyses",  # of single notebooks, free among themselves
+    *("execution", "batch"),
 ]
 
 

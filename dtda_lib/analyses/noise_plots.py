@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .figures import METHODS, STATISTICS, TEXT_WIDTH
+from ..figures import METHODS, STATISTICS, TEXT_WIDTH
+from ..over_seeds import mean_and_sd
+from ..task import Task
 from .noise import ALPHA, late_mean
-from .over_seeds import mean_and_sd
-from .task import Task
 
 Drawn = tuple[Figure, pd.DataFrame]
 

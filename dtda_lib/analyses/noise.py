@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .agreement import STATISTICS, cross_set_reliability, split_half
-from .bank import RunBank
-from .over_seeds import Statistic, average_checkpoints, jackknife_over_seeds, mean_and_sd
-from .shifts import shift_upon_removal
-from .significance import (
+from ..agreement import STATISTICS, cross_set_reliability, split_half
+from ..bank import RunBank
+from ..over_seeds import Statistic, average_checkpoints, jackknife_over_seeds, mean_and_sd
+from ..shifts import shift_upon_removal
+from ..significance import (
     P_VALUES,
     benjamini_hochberg,
     null_snr_tail,

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..shifts import shift_upon_removal
+from ..variance import variance_components
 from .noise import jackknife, late_mean
-from .shifts import shift_upon_removal
-from .variance import variance_components
 
 WAYS = {
     "fixed": "whole image",

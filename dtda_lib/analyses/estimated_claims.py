@@ -6,7 +6,7 @@ Thresholds are our choice and stated in each claim's rule; the papers' numbers a
 import numpy as np
 import pandas as pd
 
-from .claims import CONFIRMED, INCONCLUSIVE, REFUTED, Claim, combine, decide
+from ..claims import CONFIRMED, INCONCLUSIVE, REFUTED, Claim, combine, decide
 
 _PAPER = "2305.19765, abstract"
 _SECOND_HAND = "2305.19765, second-hand summaries"

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .claims import Claim, Region, below, combine, decide, decide_interval, interval_rule
+from ..claims import Claim, Region, below, combine, decide, decide_interval, interval_rule
+from ..over_seeds import wilson_interval
+from ..significance import P_VALUES
 from .noise import ALPHA, Q
-from .over_seeds import wilson_interval
-from .significance import P_VALUES
 
 _PAPER = "2305.19765, abstract"
 _STATISTICS = {

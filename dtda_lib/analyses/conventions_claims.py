@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .claims import Claim, above, decide, decide_interval, interval_rule
+from ..claims import Claim, above, decide, decide_interval, interval_rule
 from .conventions import DELTAS
 from .conventions_simulated import TARGETS
 

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..figures import METHODS, TEXT_WIDTH, Style
+from ..previews import show_image
+from ..published_lists import N_TEST, N_TRAIN, QUERIES, TEST
+from ..task import Task
+from ..variance import COMPONENTS
 from .crop_noise import WAYS
-from .figures import METHODS, TEXT_WIDTH, Style
 from .noise_sources import noise_floor, positions
-from .previews import show_image
-from .published_lists import N_TEST, N_TRAIN, QUERIES, TEST
-from .task import Task
-from .variance import COMPONENTS
 
 Drawn = tuple[Figure, pd.DataFrame]
 

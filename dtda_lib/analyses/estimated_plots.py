@@ -9,11 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .common_shift import PARTS
+from ..common_shift import PARTS
+from ..figures import METHODS, TEXT_WIDTH
+from ..previews import show_image
+from ..task import Task
 from .estimated import Scores
-from .figures import METHODS, TEXT_WIDTH
-from .previews import show_image
-from .task import Task
 
 Drawn = tuple[Figure, pd.DataFrame]
 

@@ -12,18 +12,18 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from .attribution import get_estimator
-from .bank import RunBank
-from .measures import Measure
-from .models import Model
+from ..attribution import get_estimator
+from ..bank import RunBank
+from ..measures import Measure
+from ..models import Model
+from ..over_seeds import mean_and_sd
+from ..protocols import SeedPair, crossed_pairs, paired, seed_pairs
+from ..recipes import Recipe
+from ..removal import leave_one_out, nothing
+from ..shifts import shift_upon_removal
+from ..task import Task
+from ..variance import COMPONENTS, PAIR, crossed, init_minus_order, variance_shares
 from .noise import jackknife, late_mean, shares
-from .over_seeds import mean_and_sd
-from .protocols import SeedPair, crossed_pairs, paired, seed_pairs
-from .recipes import Recipe
-from .removal import leave_one_out, nothing
-from .shifts import shift_upon_removal
-from .task import Task
-from .variance import COMPONENTS, PAIR, crossed, init_minus_order, variance_shares
 
 # Measure and estimator behind each method; of the two ATS the published one, a fresh Adam.
 ESTIMATED = {

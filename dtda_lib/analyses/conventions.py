@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .testbeds import AnchoredRidge, GaussianLaw, gaussian_distances, line_with_far_point
+from ..testbeds import AnchoredRidge, GaussianLaw, gaussian_distances, line_with_far_point
 
 DELTAS = ("mean", "log_variance_ratio", "w2")
 """The three Deltas: names in `distances.DISTANCES`. The log ratio stands for the variance."""

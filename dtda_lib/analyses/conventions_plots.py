@@ -7,11 +7,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from scipy import stats
 
+from ..figures import METHODS, TEXT_WIDTH, Style
+from ..testbeds import AnchoredRidge, GaussianLaw
 from .conventions import DELTAS
 from .conventions_simulated import LEVEL
-from .figures import METHODS, TEXT_WIDTH, Style
-from .plots import Drawn
-from .testbeds import AnchoredRidge, GaussianLaw
+from .noise_plots import Drawn
 
 # Tol's muted colours that no method has.
 LAWS = {

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .agreement import PAIR, correlation, mean
-from .agreement_intervals import paired_difference, pairwise_agreement
-from .agreement_where import low_noise_agreement, per_query_correlations
-from .attribution.influence import lissa_gain, lissa_steps
-from .bank import RunBank
-from .common_shift import common_shift
+from ..agreement import PAIR, correlation, mean
+from ..agreement_intervals import paired_difference, pairwise_agreement
+from ..agreement_where import low_noise_agreement, per_query_correlations
+from ..attribution.influence import lissa_gain, lissa_steps
+from ..bank import RunBank
+from ..common_shift import common_shift
+from ..over_seeds import jackknife_over_seeds
+from ..significance import benjamini_hochberg, snr_tail, t_test
 from .noise import ALPHA, Q, late_mean
-from .over_seeds import jackknife_over_seeds
-from .significance import benjamini_hochberg, snr_tail, t_test
 
 Scores = Mapping[str, xr.DataArray]
 

@@ -11,16 +11,16 @@ import torch
 import xarray as xr
 from scipy import stats
 
-from .attribution import get_estimator
+from ..attribution import get_estimator
+from ..distances import get_distance
+from ..distributions import distance
+from ..models import Network, get_model
+from ..over_seeds import wilson_interval
+from ..power import power
+from ..recipes import Recipe
+from ..task import Task
+from ..testbeds import AnchoredRidge, gaussian_distances
 from .conventions import LEVERAGE, at_queries, shift_sds
-from .distances import get_distance
-from .distributions import distance
-from .models import Network, get_model
-from .over_seeds import wilson_interval
-from .power import power
-from .recipes import Recipe
-from .task import Task
-from .testbeds import AnchoredRidge, gaussian_distances
 
 LEVEL = 0.05  # of the tests in `power_table`
 TARGETS = ("the mean shift", "its own run's shift", "another run's shift")

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 
-from .claims import (
+from ..claims import (
     Claim,
     Interval,
     above,
@@ -18,8 +18,8 @@ from .claims import (
     decide_interval,
     interval_rule,
 )
+from ..published_lists import QUERIES, TEST, UNDECIDED, VERDICT_RULE
 from .noise_sources import WEIGHTINGS
-from .published_lists import QUERIES, TEST, UNDECIDED, VERDICT_RULE
 
 _PAPER = "2305.19765, section on sources of noise, as summarised by others"
 _CODE = "published code of 2305.19765"

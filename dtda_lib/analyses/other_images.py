@@ -12,19 +12,19 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from .attribution import get_estimator
-from .bank import RunBank
-from .claims import Claim
-from .image_files import find_images
-from .image_tasks import CIFAR10_CLASSES, cifar10, image_folder
-from .models import Model
+from ..attribution import get_estimator
+from ..bank import RunBank
+from ..claims import Claim
+from ..image_files import find_images
+from ..image_tasks import CIFAR10_CLASSES, cifar10, image_folder
+from ..models import Model
+from ..protocols import SeedPair, paired
+from ..recipes import Recipe
+from ..removal import nothing
+from ..task import Task
 from .noise import Key, score_arrays
 from .noise_claims import noise_claims
 from .noise_sources import positions, removal_bank
-from .protocols import SeedPair, paired
-from .recipes import Recipe
-from .removal import nothing
-from .task import Task
 
 VARIABLE = "DTDA_CIFAR10"
 METHODS = ("loo", "grad_dot", "grad_cos")
