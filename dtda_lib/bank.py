@@ -93,7 +93,11 @@ class RunBank:
         size = CONVOLUTION_SHARD_RUNS if self.network.convolutional else self._lanes()
         if self.network.convolutional and any("train" in m.dims for m in self.measures):
             size = 1  # estimators take longer than training, and banks of them have few runs
-        common = {
+        return self._cut(size)
+
+    def _cut(self, size: int, **also: object) -> list[Shard]:
+        """Shards of `size` runs; `also` is what their content depends on besides."""
+        common = also | {
             "format": 1,
             "task": self.task.digest,
             "dtype": str(self.task.train_x.dtype),
@@ -277,7 +281,7 @@ class RunBank:
         for m in self.measures:
             runs = np.concatenate([self.results[shard.key][m.name] for shard in self.shards])
             values = runs.reshape(*shape, *runs.shape[1:])  # (run, ...) -> (seed, removal, ...)
-            dims = ("seed", "removal", "checkpoint", *m.dims)
+            dims = ("seed", "removal", "checkpoint", *self._axes(m))
             labels = {dim: list(names) for dim, names in m.labels.items()}
             variables[m.name] = xr.DataArray(values, labels, dims, attrs={"unit": m.unit})
         data = xr.Dataset(variables)
@@ -291,9 +295,20 @@ class RunBank:
         )
         for dim, ids in (("train", self.task.train_id), ("query", self.task.query_id)):
             if dim in data.dims:
-                data = data.assign_coords({dim: np.arange(len(ids)), f"{dim}_id": (dim, list(ids))})
+                at = self._positions(dim, len(ids))
+                coords = {dim: at, f"{dim}_id": (dim, [ids[position] for position in at])}
+                data = data.assign_coords(coords)
         data.attrs = {"title": self.title, "task": self.task.name, "bank": self.key}
         return data.assign_attrs(recipe=canonical(asdict(self.recipe)))
 
+    def _axes(self, m: Measure) -> tuple[str, ...]:
+        """Axes of what is kept of a measure at one checkpoint."""
+        return m.dims
+
+    def _positions(self, dim: str, n: int) -> np.ndarray:
+        """Positions in the task along the axis `train` or `query`."""
+        return np.arange(n)
+
     def __repr__(self) -> str:
-        return f"RunBank({self.title!r}, {len(self.runs)} runs in {len(self.shards)} shards)"
+        kind, shards = type(self).__name__, len(self.shards)
+        return f"{kind}({self.title!r}, {len(self.runs)} runs in {shards} shards)"

@@ -28,8 +28,8 @@ class Recipe:
         weight_decay: Coupled L2: `weight_decay * theta` is added to the gradient.
         momentum: SGD only; PyTorch's form (no dampening, no Nesterov).
         betas, eps: Adam only.
-        schedule: "constant", "linear" (to 0), "cosine" (to 0) or "inverse" (1 / t, to 1/100) factor on lr
-            over all steps.
+        schedule: "constant", "linear" or "cosine" (to 0), or "inverse" (1 / t, to 1/100) factor on
+            lr over all steps.
         batch_size: Examples per step; the last, partial batch of an epoch is kept.
         epochs: Passes over the data; an epoch has ceil(N / batch_size) steps.
         replacement: Draw each epoch's N examples with replacement instead of shuffling.

@@ -48,13 +48,27 @@ class Job:
     device: str
     chunk: int | None
 
+    def measured(self) -> dict[str, torch.Tensor]:
+        """Train and measure: `(runs, checkpoint, ...)` for each measure."""
+        return train(
+            self.task,
+            self.model,
+            self.recipe,
+            self.init_seeds,
+            self.order_seeds,
+            self.weights,
+            self.measures,
+            device=self.device,
+            chunk=self.chunk,
+        )
+
     def __reduce__(self) -> tuple:
         # So that any executor can send measures, and models that a notebook defines.
-        return _unpacked, (cloudpickle.dumps(self.__dict__),)
+        return _unpacked, (type(self), cloudpickle.dumps(self.__dict__))
 
 
-def _unpacked(fields: bytes) -> Job:
-    return Job(**cloudpickle.loads(fields))
+def _unpacked(kind: type[Job], fields: bytes) -> Job:
+    return kind(**cloudpickle.loads(fields))
 
 
 # Initialisation borrows torch's global stream and recording patches torch, so the threads of one
@@ -66,17 +80,7 @@ def train_job(job: Job) -> tuple[Arrays, float]:
     """Measurements `(runs, checkpoint, ...)` of the job and the seconds they took."""
     with _one_at_a_time:
         start = time.perf_counter()
-        measured = train(
-            job.task,
-            job.model,
-            job.recipe,
-            job.init_seeds,
-            job.order_seeds,
-            job.weights,
-            job.measures,
-            device=job.device,
-            chunk=job.chunk,
-        )
+        measured = job.measured()
         return {n: t.numpy() for n, t in measured.items()}, time.perf_counter() - start
 
 
