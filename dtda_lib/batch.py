@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from . import execution
 from .artefacts import to_json, write_atomic
 from .execution import ROOT, Job, Outcome
+from .executors import available_cores
 from .names import unknown
 from .study import StudyError, configure
 
@@ -147,7 +148,7 @@ def test() -> int:
     steps = [
         ("lint", [*python, "ruff", "check", "."]),
         ("format", [*python, "ruff", "format", "--check", "."]),
-        ("tests", [*python, "pytest", "tests"]),
+        ("tests", [*python, "pytest", "-n", str(min(8, available_cores())), "tests"]),
         ("notebooks", [*python, "pytest", *nbval] if select([]) else []),
     ]
     failed = []

@@ -42,19 +42,23 @@ def render_readme(root: Path | str) -> str:
 
 
 def render_results(root: Path | str) -> str:
-    """A short table for newcomers: one row a claim, its variants (method, statistic) by status."""
-    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    """A short table for newcomers: one row a claim, its variants (method, statistic) by status.
+
+    Variants are claims with the same words and the same id up to the first hyphen.
+    """
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     profiles = {}
     for profile, file in best_claims(root):
         profiles[file["notebook"]] = profile
         for claim in file["claims"]:
             family = claim["id"].partition("-")[0]
-            families.setdefault((file["notebook"], family), []).append(claim)
+            key = (file["notebook"], family, _without_variant(claim))
+            families.setdefault(key, []).append(claim)
     if not families:
         return "No results have been exported yet."
     rows = [
-        _family_row(family, claims, notebook, profiles[notebook])
-        for (notebook, family), claims in families.items()
+        _family_row(family, words, claims, notebook, profiles[notebook])
+        for (notebook, family, words), claims in families.items()
     ]
     remade = "; ".join(f"`{p}` by `{REMADE_BY[p]}`" for p in dict.fromkeys(profiles.values()))
     told = (
@@ -154,7 +158,7 @@ def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
 
 
 def _family_row(
-    family: str, claims: list[dict[str, Any]], notebook: str, profile: str
+    family: str, words: str, claims: list[dict[str, Any]], notebook: str, profile: str
 ) -> dict[str, Any]:
     by_status: dict[str, list[str]] = {}
     for claim in claims:
@@ -167,8 +171,8 @@ def _family_row(
     elif len(claims) > 1:
         status += f" ({len(claims)} variants)"
     return {
-        "id": family,
-        "claim": _without_variant(claims[0]),
+        "id": family if len(claims) > 1 else claims[0]["id"],
+        "claim": words,
         "status": status,
         "notebook": f"[{notebook[:2]}](notebooks/{notebook}.ipynb), `{profile}`",
     }

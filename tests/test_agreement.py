@@ -106,6 +106,7 @@ def test_all_distinct_splits_are_enumerated(n, count):
     assert all(sorted(a + b) == list(range(n)) for a, b in splits)
 
 
+@pytest.mark.slow
 def test_random_splits_are_reproducible_and_close_to_all():
     scores = noisy(draw(8, 30, dims=("train", "query")), 10, 2, seed=1)
     few = [

@@ -176,6 +176,7 @@ def test_correlations_keep_their_digits_far_from_zero():
 
 
 @EACH_KIND
+@pytest.mark.slow
 def test_agreement_is_put_together_from_known_parts(kind):
     scores = some()
     found = ai.pairwise_agreement(scores, kind=kind)

@@ -169,6 +169,7 @@ def test_two_workers_give_the_same_bits(alone, monkeypatch):
     assert bank(chunk=2, workers=2).dataset().identical(alone)
 
 
+@pytest.mark.slow
 def test_threads_give_the_same_bits(alone, monkeypatch):
     """Initialisation uses torch's global stream, which threads share."""
     monkeypatch.setenv("DTDA_CACHE", "off")

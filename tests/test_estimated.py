@@ -239,6 +239,7 @@ def test_b8_follows_its_rule(changed, status):
     assert estimated_claims.low_noise_agreement_claim(table, "x", "s").status == status
 
 
+@pytest.mark.slow
 def test_low_noise_and_per_query_tables_have_a_row_for_each():
     generator = np.random.default_rng(0)
     two = {name: methods()[name] for name in ("loo", "grad_dot")}
@@ -276,6 +277,7 @@ def test_r3_follows_its_rule(share, r, status):
 # --- figures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figures_show_what_they_say():
     use_style()
     named = methods() | {"ats_sgd": scores(seed=8), "if_lissa": scores(seed=9)}

@@ -166,8 +166,8 @@ def test_a_named_index_is_part_of_the_data(tmp_path):
 
 class TestChecking:
     @pytest.fixture(autouse=True)
-    def committed(self, tmp_path, monkeypatch, plain_environment):
-        export(tmp_path)
+    def committed(self, drawn_study, tmp_path, monkeypatch, plain_environment):
+        shutil.copytree(drawn_study, tmp_path, dirs_exist_ok=True)
         self.root, self.folder = tmp_path, tmp_path / "figures" / "default"
         self.before = {path: path.read_bytes() for path in self.folder.iterdir()}
         monkeypatch.setenv("DTDA_CHECK", "1")
@@ -239,15 +239,23 @@ def test_every_style_is_distinct():
 # --- gallery -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def drawn_study(tmp_path_factory):
+    """A root with two exported profiles, of which one is shown; not to be changed."""
+    root = tmp_path_factory.mktemp("study")
+    shutil.copy(ROOT / "CITATION.cff", root)
+    with mpl.rc_context():
+        export(root, claims=("B1", "B2"))
+        export(root, profile="smoke")
+    (root / "README.md").write_text(f"# Study\n\n{START}\nold\n{END}\n\n## Next\n")
+    state(root, "default", "01_noise_vs_influence")
+    return root
+
+
 @pytest.fixture
-def study(tmp_path):
-    """A root with two exported profiles, of which one is shown."""
-    shutil.copy(ROOT / "CITATION.cff", tmp_path)
-    export(tmp_path, claims=("B1", "B2"))
-    export(tmp_path, profile="smoke")
-    (tmp_path / "README.md").write_text(f"# Study\n\n{START}\nold\n{END}\n\n## Next\n")
-    state(tmp_path, "default", "01_noise_vs_influence")
-    return tmp_path
+def study(drawn_study, tmp_path):
+    """A copy of that root."""
+    return shutil.copytree(drawn_study, tmp_path / "study")
 
 
 def state(root, profile, notebook, **changes):
@@ -330,13 +338,15 @@ def test_variants_of_a_claim_share_a_row(study):
     path = study / "figures" / "default" / "01_noise_vs_influence.claims.json"
     file = json.loads(path.read_text())
     claim = file["claims"][0]
-    ids = {"B4-loo": "partly", "B4-grad_dot": "refuted", "B10-grad_cos-t": "partly"}
-    words = {"B4-loo": "x (loo)", "B4-grad_dot": "x (grad_dot)", "B10-grad_cos-t": "grad_cos y"}
-    variants = [claim | {"id": i, "status": s, "claim": words[i]} for i, s in ids.items()]
+    ids = {"B4-loo": "partly", "B4-grad_dot": "refuted", "B4-if": "refuted", "B1-if-t": "partly"}
+    words = ["x (loo)", "x (grad_dot)", "another shift", "if y"]
+    given = zip(ids.items(), words, strict=True)
+    variants = [claim | {"id": i, "status": s, "claim": w} for (i, s), w in given]
     path.write_text(json.dumps(file | {"claims": variants}))
-    first, second = results(study).splitlines()[2:4]
+    first, second, third = results(study).splitlines()[2:5]
     assert first.startswith("| B4 | x | **partly**: loo; **refuted**: grad_dot |")
-    assert second.startswith("| B10 | an estimator y | **partly** |")
+    assert second.startswith("| B4-if | another shift | **refuted** |")  # not "an estimator"
+    assert third.startswith("| B1-if-t | an estimator y | **partly** |")
     variants[1]["status"] = "partly"
     path.write_text(json.dumps(file | {"claims": variants}))
     assert "| B4 | x | **partly** (2 variants) |" in results(study)

@@ -135,6 +135,7 @@ def test_the_dual_equals_the_dense_solve(task, model, damping):
     assert not torch.allclose(scores[0], doubled, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_the_dual_of_a_convolutional_network_equals_the_dense_solve_in_its_own_space():
     """225,034 parameters: checked by multiplying the solution back, `(G + c) r = grad loss`."""
     task, model = digits_like(n_train=4, n_query=3), get_model("cnn2l")

@@ -47,12 +47,14 @@ def test_paired_is_with_minus_without_on_the_same_seeds():
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_unpaired_runs_share_only_the_full_data_runs():
     paired, unpaired = shifts("paired_scratch")["shift"], shifts("unpaired_scratch")["shift"]
     assert not np.isclose(paired, unpaired).any()
     assert float(unpaired.std()) > float(paired.std()), "fresh seeds must add noise"
 
 
+@pytest.mark.slow
 def test_continued_starts_from_the_trained_model_of_its_checkpoint():
     found = shifts("continued")
     for position, epoch in enumerate(RECIPE.checkpoints):

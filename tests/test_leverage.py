@@ -197,6 +197,7 @@ def test_single_precision_and_labels():
 # --- classification: nearer to real refits -------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_logistic_regression_with_few_points_is_nearer_to_refits():
     task = classes_like()
     network, start = prepared(get_model("mlp", widths=(4, 3)))

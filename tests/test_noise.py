@@ -49,6 +49,7 @@ def test_late_mean_averages_the_last_checkpoints_only():
     np.testing.assert_allclose(noise.late_mean(array, 2), expected)
 
 
+@pytest.mark.slow
 def test_checkpoint_table_shows_that_independent_noise_averages_out():
     table = noise.checkpoint_table(FIRST).set_index(["method", "k"])
     assert table.loc[("loo", 1), "sigma_ratio"] == 1
@@ -87,6 +88,7 @@ def test_example_pairs_follow_their_rule():
     assert sd[high] == sd[mu / sd < 0.1].max()
 
 
+@pytest.mark.slow
 def test_claims_follow_from_the_numbers(table):
     claims = {c.id: c for c in noise_claims.noise_claims(table, ["loo", "grad_dot"], "toy")}
     assert claims["B1-t"].status == "confirmed"

@@ -236,6 +236,7 @@ def test_claims_on_size_take_noise_and_its_inverse_ratio():
     ("sigmas", "status"),
     [((1, 4, 16), "confirmed"), ((4, 1, 16), "partly"), ((16, 4, 1), "refuted")],
 )
+@pytest.mark.slow
 def test_claim_on_models_looks_at_snr(sigmas, status):
     order = ["MLP", "CNN2-L", "CNN3-L"]
     settings = {name: exact(20.0, s, seeds=12) for name, s in zip(order, sigmas, strict=True)}
@@ -287,6 +288,7 @@ def crop_results(data, points=2):
     return shifts, crop_noise.crop_table(losses, shifts).set_index(["what", "way"])
 
 
+@pytest.mark.slow
 def test_ways_of_cropping_by_hand():
     data = cropped(own=0.5)
     shifts, _ = crop_results(data)
@@ -308,6 +310,7 @@ def test_another_crop_is_never_the_same(points):
     np.testing.assert_allclose(shifts["same"], 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_crop_effect_cancels_when_both_models_see_the_same_crop():
     _, table = crop_results(cropped())
     assert table.loc[("query loss", "same"), "share"] == pytest.approx(4 / 4.09, abs=0.03)
@@ -321,6 +324,7 @@ def test_a_crop_effect_cancels_when_both_models_see_the_same_crop():
     assert claim.status == "confirmed"
 
 
+@pytest.mark.slow
 def test_variance_of_own_crop_noise_is_counted_once_per_model():
     _, table = crop_results(cropped(shared=0.0, own=0.5))
     for way in ("same", "other"):
@@ -328,6 +332,7 @@ def test_variance_of_own_crop_noise_is_counted_once_per_model():
         assert table.loc[("shift", way), "seed_variance"] == pytest.approx(0.01, abs=0.01)
 
 
+@pytest.mark.slow
 def test_negligible_crops_refute_the_claim():
     _, table = crop_results(cropped(point=1.0, shared=0.05))
     assert rules.crop_claim(table.reset_index(), 60, "toy").status == "refuted"
@@ -360,6 +365,7 @@ def drawn(result):
     return data
 
 
+@pytest.mark.slow
 def test_every_figure_draws_and_hands_over_its_data():
     scores = {(20, "loo"): crossed_scores(1, 1, 1), (10, "loo"): crossed_scores(1, 0, 0)}
     table = noise_sources.component_table(scores, 12)
@@ -392,6 +398,7 @@ def test_every_figure_draws_and_hands_over_its_data():
     np.testing.assert_allclose(found.groupby("list")["share"].sum(), 1)
 
 
+@pytest.mark.slow
 def test_crops_of_a_bank_have_the_axes_that_tables_want():
     task = NESTED[2]
     ids = noise_sources.common_points(NESTED, 1)

@@ -116,6 +116,7 @@ def test_official_files_come_first_and_are_not_fetched(copies, monkeypatch):
 
 
 @pytest.mark.skipif(not JPEGS.exists(), reason="the JPEG copies of CIFAR-10 are not beside here")
+@pytest.mark.slow
 def test_the_real_copies(monkeypatch):
     monkeypatch.setenv(VARIABLE, str(JPEGS))
     task = cifar10_here(10, 50)
@@ -141,6 +142,7 @@ def test_what_was_not_run_is_said_in_one_sentence(n_points, reason):
 # --- what is trained -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_same_pairs(copies):
     copies()
     task = cifar10_here(2, 1)
@@ -185,6 +187,7 @@ def shares():
     return noise.share_table(scores, n_flips=20, generator=np.random.default_rng(1))
 
 
+@pytest.mark.slow
 def test_claims_have_the_rules_of_noise_and_ids_of_their_own(shares):
     claims = other_images.cifar10_claims(shares, "CNN2-L", "JPEG copies of CIFAR-10")
     assert {claim.id: claim.status for claim in claims} == {
@@ -202,6 +205,7 @@ def test_claims_have_the_rules_of_noise_and_ids_of_their_own(shares):
         assert claim.claim == f"{same.claim} (JPEG copies of CIFAR-10)"
 
 
+@pytest.mark.slow
 def test_the_figure_shows_images_and_shares(shares, copies):
     copies()
     task = cifar10_here(3, 1)

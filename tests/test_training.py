@@ -50,6 +50,7 @@ def test_one_run_equals_a_plain_pytorch_loop(task, model, recipe, chunk):
 
 
 @pytest.mark.parametrize("task", [table_like(n_train=40), digits_like()])
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_chunk(task):
     model = MLP8 if task.loss == "squared_error" else MLP784
     seeds, rows = (1, 1, 2, 2, 3), (0, 4, 0, 4, 1)

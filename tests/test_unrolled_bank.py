@@ -100,6 +100,7 @@ def test_what_is_asked_for_is_part_of_the_key(task):
     assert len({one.key for one in banks}) == 5
 
 
+@pytest.mark.slow
 def test_workers_give_the_same(task):
     alone = bank(task, chunk=2).dataset()
     (first,) = {shard.key for shard in bank(task, chunk=2).shards[:1]}

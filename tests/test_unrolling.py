@@ -239,6 +239,7 @@ def test_a_point_that_no_batch_holds_has_no_influence(recipe):
     assert (slopes[drawn] != 0).all()
 
 
+@pytest.mark.slow
 def test_making_the_hessian_and_pieces_of_products_change_nothing(monkeypatch):
     """Twenty rows for nine parameters make the Hessian, five do not."""
     task, model = table_like(n_train=20), get_model("mlp", widths=(8, 1))

@@ -222,6 +222,7 @@ def test_gradients_agree_with_differences(model):
 # -------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 def test_training_is_the_plain_loops(model):
     """And stacked runs, which are recorded, are runs alone."""
     weights = torch.tensor([[1.0] * 6, [1.0, 0.0] + [1.0] * 4], dtype=torch.float64)
