@@ -12,18 +12,22 @@ from collections.abc import Callable
 from ..measures import Measure
 from ..names import unknown
 from ..recipes import Recipe
+from .ekfac import influence_ekfac
 from .gradients import gradient_similarity
 from .influence import influence_ggn, influence_hessian, influence_lissa
 from .leverage import influence_leverage
 from .steps import additional_step
+from .trak import trak
 
 ESTIMATORS: dict[str, Callable[..., Measure]] = {
     "gradient_similarity": lambda recipe: gradient_similarity,
     "additional_step": additional_step,
     "influence_lissa": influence_lissa,
     "influence_ggn": influence_ggn,
+    "influence_ekfac": influence_ekfac,
     "influence_hessian": influence_hessian,
     "influence_leverage": influence_leverage,
+    "trak": trak,
 }
 
 

@@ -1,0 +1,248 @@
+"""Kronecker-factored eigenbases of the Gauss-Newton matrix, layer by layer, for theta as it lies.
+
+A linear layer of example i maps inputs a_t (a 1 appended for the bias) to outputs at places t: one
+place for a plain linear layer, one per patch for a convolution. With g_tc the gradient in the
+output at place t along column c of the loss's curvature root, a curvature gradient of the layer is
+`G_ic = sum_t g_tc a_t^T`, and the layer's block of the Gauss-Newton matrix is exactly
+`(1/N) sum_ic vec(G_ic) vec(G_ic)^T`. KFAC (Martens and Grosse 2015; places as examples of their
+own: "expand", Eschenhagen et al. 2311.00636) puts a Kronecker product in its place, whose
+eigenvectors are those of `sum a a^T` and `sum g g^T`. EK-FAC (George et al. 1806.03884) keeps these
+eigenvectors and takes as eigenvalues the mean squares of the curvature gradients along them: the
+exact diagonal of the block in that basis. No label is drawn, so all is a function of theta.
+
+A vector "in the basis" is a layer after the other, each `(out, in + 1)` flat.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import grad, vjp, vmap
+
+from ..models import Network
+from ..task import Task
+from .curvature import loss_curvature_root
+from .gradients import EXAMPLE_CHUNK
+
+INSTEAD = "use 'influence_ggn', which takes any layer"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear or convolutional layer; which of its parameters are trained.
+
+    Its gradient as a matrix is `(out, in + 1)`, the bias last; the inputs of a convolution are in
+    theta's order (row, column, channel).
+    """
+
+    name: str
+    module: nn.Linear | nn.Conv2d
+    weight: bool
+    bias: bool
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the layer's matrix is multiplied with, `(example, place, in + 1)`, float64."""
+        pieces = []
+        if isinstance(self.module, nn.Conv2d):
+            conv = self.module
+            columns = F.unfold(
+                x, conv.kernel_size, conv.dilation, conv.padding, conv.stride
+            )  # (example, channel * row * col, place)
+            columns = columns.unflatten(1, (conv.in_channels, -1))
+            x = columns.permute(0, 3, 2, 1).flatten(2)  # (example, place, row * col * channel)
+        else:
+            x = x.reshape(len(x), -1, x.shape[-1])  # (example, place, in)
+        if self.weight:
+            pieces.append(x)
+        if self.bias:
+            pieces.append(torch.ones_like(x[..., :1]))
+        return torch.cat(pieces, dim=-1).double()
+
+    def outputs(self, gradient: Tensor) -> Tensor:
+        """A gradient in the layer's output as `(example, place, out)`, float64."""
+        if isinstance(self.module, nn.Conv2d):
+            return gradient.flatten(2).transpose(1, 2).double()  # (example, out, row, col) -> ...
+        return gradient.reshape(len(gradient), -1, gradient.shape[-1]).double()
+
+
+def layers_of(network: Network) -> tuple[Layer, ...]:
+    """The layers that own all of theta, in its order.
+
+    Raises:
+        ValueError: a parameter of another kind of layer, one shared by two layers, or a
+            convolution with groups or padding other than zeros.
+    """
+    owned: dict[str, set[str]] = {}
+    for parameter in network.layout.names:
+        name, _, kind = parameter.rpartition(".")
+        module = network.module.get_submodule(name)
+        if type(module) not in (nn.Linear, nn.Conv2d):
+            raise ValueError(
+                f"EK-FAC: parameter {parameter!r} belongs to a {type(module).__name__}, and only "
+                f"linear and convolutional layers have Kronecker factors; {INSTEAD}."
+            )
+        if isinstance(module, nn.Conv2d) and (
+            module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
+        ):
+            raise ValueError(
+                f"EK-FAC: convolution {name!r} has groups or a padding other than a number of "
+                f"zeros; {INSTEAD}."
+            )
+        owned.setdefault(name, set()).add(kind)
+    parameters = [p for _, p in network.module.named_parameters(remove_duplicate=False)]
+    if len(parameters) > len({id(p) for p in parameters}):
+        raise ValueError(f"EK-FAC: two layers share a parameter; {INSTEAD}.")
+    return tuple(
+        Layer(name, network.module.get_submodule(name), "weight" in kinds, "bias" in kinds)
+        for name, kinds in owned.items()
+    )
+
+
+@contextmanager
+def _watched(
+    layers: Iterable[Layer], seen: Callable[[str, Tensor, Tensor], Tensor]
+) -> Iterator[None]:
+    """While it lasts, each layer's output is what `seen(name, input, output)` returns."""
+    handles = [
+        layer.module.register_forward_hook(
+            lambda _, args, output, name=layer.name: seen(name, args[0], output)
+        )
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+Cotangents = Callable[[Tensor], Tensor]  # outputs (example, out) -> (column, example, out)
+Factors = tuple[Tensor, Tensor]
+
+
+def layer_factors(
+    network: Network, theta: Tensor, layers: tuple[Layer, ...], x: Tensor, along: Cotangents
+) -> list[Factors]:
+    """Inputs a `(example, place, in + 1)` and gradients g `(column, example, place, out)` by layer.
+
+    The gradients are of `cotangent . output` in each layer's output, for each of the cotangents
+    that `along` makes of the network's output; `sum_t g a^T` is the gradient in the layer's matrix.
+
+    Raises:
+        ValueError: a layer is called twice in one pass, or not at all.
+    """
+    inputs: dict[str, Tensor] = {}
+    zeros: dict[str, Tensor] = {}
+
+    def note(name: str, given: Tensor, output: Tensor) -> Tensor:
+        if name in inputs:
+            raise ValueError(f"EK-FAC: layer {name!r} is used twice in one pass; {INSTEAD}.")
+        inputs[name], zeros[name] = given, torch.zeros_like(output)
+        return output
+
+    with _watched(layers, note):
+        network(theta, x)
+    if missing := [layer.name for layer in layers if layer.name not in inputs]:
+        raise ValueError(f"EK-FAC: layer {missing[0]!r} is never called; {INSTEAD}.")
+
+    def moved(shifts: dict[str, Tensor]) -> Tensor:
+        with _watched(layers, lambda name, _, output: output + shifts[name]):
+            return network(theta, x)
+
+    output, pull = vjp(moved, zeros)
+    pulled = [pull(cotangent)[0] for cotangent in along(output)]
+    return [
+        (
+            layer.inputs(inputs[layer.name]),
+            torch.stack([layer.outputs(one[layer.name]) for one in pulled]),
+        )
+        for layer in layers
+    ]
+
+
+def _curvature_columns(task: Task) -> Cotangents:
+    def columns(output: Tensor) -> Tensor:
+        roots = vmap(lambda out: loss_curvature_root(out, task.loss))(output)
+        return roots.permute(2, 0, 1)  # (example, output, column) -> (column, example, output)
+
+    return columns
+
+
+@dataclass(frozen=True)
+class KroneckerBasis:
+    """Orthonormal eigenvectors of both factors of each layer, as columns, float64.
+
+    `inputs[l]` is `(in + 1, in + 1)`, `outputs[l]` is `(out, out)`. Where a factor has equal
+    eigenvalues, the basis within their space is arbitrary, and so is the approximation.
+    """
+
+    layers: tuple[Layer, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def turned(self, factors: list[Factors]) -> Iterator[Factors]:
+        """a and g of each layer, see `layer_factors`, in coordinates of the basis."""
+        for (a, g), of_inputs, of_outputs in zip(factors, self.inputs, self.outputs):
+            yield a @ of_inputs, g @ of_outputs
+
+
+def kronecker_basis(network: Network, theta: Tensor, task: Task) -> KroneckerBasis:
+    """Eigenvectors of KFAC's factors of the training loss at theta.
+
+    Raises:
+        ValueError: see `layers_of` and `layer_factors`.
+    """
+    layers, along = layers_of(network), _curvature_columns(task)
+    sums: list[Factors] | None = None
+    for x in task.train_x.split(EXAMPLE_CHUNK):
+        factors = layer_factors(network, theta, layers, x, along)
+        here = [
+            (torch.einsum("etj,etk->jk", a, a), torch.einsum("cetj,cetk->jk", g, g))
+            for a, g in factors
+        ]
+        old = sums or [(torch.zeros_like(a), torch.zeros_like(g)) for a, g in here]
+        sums = [(a + b, g + h) for (a, g), (b, h) in zip(old, here)]
+    vectors = [(torch.linalg.eigh(a)[1], torch.linalg.eigh(g)[1]) for a, g in sums or []]
+    inputs, outputs = zip(*vectors)
+    return KroneckerBasis(layers, inputs, outputs)
+
+
+def corrected_eigenvalues(
+    network: Network, theta: Tensor, task: Task, basis: KroneckerBasis
+) -> Tensor:
+    """Mean square of the curvature gradients along each vector of the basis, `(parameter,)`.
+
+    That is the diagonal of the Gauss-Newton matrix of the mean training loss in that basis, in
+    loss units per squared parameter unit, float64; no L2 term.
+    """
+    total: list[Tensor] = []
+    for x in task.train_x.split(EXAMPLE_CHUNK):
+        factors = layer_factors(network, theta, basis.layers, x, _curvature_columns(task))
+        squares = [_sum_of_squares(a, g).flatten() for a, g in basis.turned(factors)]
+        total.append(torch.cat(squares))
+    return torch.stack(total).sum(dim=0) / task.n_train
+
+
+def _sum_of_squares(a: Tensor, g: Tensor) -> Tensor:
+    """`sum_{c,e} (sum_t g a^T)^2`, `(out, in + 1)`."""
+    if a.shape[1] == 1:  # one place: the square of a product is a product of squares
+        return torch.einsum("ceo,ei->oi", g[:, :, 0].square(), a[:, 0].square())
+    return sum(torch.einsum("eto,eti->eoi", one, a).square().sum(dim=0) for one in g)
+
+
+def gradients_in_basis(
+    network: Network, theta: Tensor, task: Task, basis: KroneckerBasis, x: Tensor, y: Tensor
+) -> Iterator[Tensor]:
+    """Loss gradients `(example, parameter)` in the basis, float64, `EXAMPLE_CHUNK` at a time."""
+
+    for points, targets in zip(x.split(EXAMPLE_CHUNK), y.split(EXAMPLE_CHUNK)):
+
+        def along(output: Tensor, targets: Tensor = targets) -> Tensor:
+            return grad(lambda out: task.per_example_loss(out, targets).sum())(output)[None]
+
+        factors = layer_factors(network, theta, basis.layers, points, along)
+        matrices = [torch.einsum("eto,eti->eoi", g[0], a) for a, g in basis.turned(factors)]
+        yield torch.cat([one.flatten(1) for one in matrices], dim=1)
