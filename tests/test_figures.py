@@ -232,6 +232,8 @@ def test_every_style_is_distinct():
             "if_ggn",
             "unrolling",
             "null",
+            "if_ekfac",
+            "trak",
         )
     }
 
