@@ -128,5 +128,10 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_boot": 200,
         },
     },
+    "07_cold_posterior_transport": {
+        "smoke": {"n_chains": 2_000, "betas": (10, 100, 10_000)},
+        "default": {"n_chains": 20_000, "betas": (10, 30, 100, 300, 1_000, 3_000, 10_000)},
+        "paper": {"n_chains": 200_000, "betas": (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)},
+    },
 }
 """Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""

@@ -95,6 +95,8 @@ RULES: dict[str, Rule] = {
     "n_order": Rule("int", 3, 1_000, because="intervals of components need three"),
     "points_per_class": Rule("int", 1, 4),
     "n_crops": Rule("int", 2, 1_000, because=_SPREAD),
+    "n_chains": Rule("int", 400, 10_000_000, because="intervals are over 20 groups of chains"),
+    "betas": Rule("ints", 5, 1_000_000, because="the grid of integrals serves no colder laws"),
     "cifar_points": Rule("int", 0, 10, because="there are 10 per class; 0 leaves CIFAR-10 out"),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
