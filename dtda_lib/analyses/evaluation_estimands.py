@@ -1,0 +1,294 @@
+"""The law, a run of its own, or another run: what a score is scored against (C12, C13).
+
+For a model of run s, a method predicts the shift of each point; correlations are over points, mean
+over queries, mean over runs. Targets:
+
+* `own run`: the paired shift of the very run s (fixed-seed attribution);
+* `other run`: the paired shift of another run (across seeds);
+* `law`: the mean paired shift of all other runs (distributional attribution).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from ..bank import RunBank
+from ..measures import get_measure
+from ..over_seeds import require_same_pairs, require_seeds
+from ..protocols import Runs, paired, seed_pairs
+from ..recipes import Recipe
+from ..removal import leave_one_out
+from ..task import Task
+from .evaluation import Setting, estimator_measures, seeds
+from .evaluation_noise import _jackknife_error, _unit
+
+TARGETS = ("own run", "other run", "law")
+ONE_MODEL, AVERAGE = "one model", "average"
+DIFFERENCES = {"law - own run": ("law", "own run"), "other run - own run": ("other run", "own run")}
+
+
+def target_values(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[str, str], float]:
+    """Correlations `(what is scored, target)` of `(seed, train, query)` arrays of the same runs.
+
+    One model: every target. The average of the other models: another run, and the law, for which
+    the runs are cut in two, models averaged over one part and the truth over the other.
+    """
+    n = len(truth)
+    one, other = _unit(predicted), _unit(truth)  # (seed, train, query)
+    cross = np.einsum("skq,tkq->st", one, other, optimize=True) / truth.shape[2]
+    own = float(np.trace(cross) / n)
+    across = float((cross.sum() - np.trace(cross)) / (n * (n - 1)))
+    rest_truth = (truth.sum(axis=0) - truth) / (n - 1)  # mean of the other runs
+    rest_models = (predicted.sum(axis=0) - predicted) / (n - 1)
+    law = float((one * _unit(rest_truth)).sum(axis=1).mean())
+    average = float((_unit(rest_models) * other).sum(axis=1).mean())
+    parts = np.arange(n) < n // 2
+    crossed = [
+        (_unit(predicted[a].mean(axis=0)) * _unit(truth[~a].mean(axis=0))).sum(axis=0).mean()
+        for a in (parts, ~parts)
+    ]
+    return {
+        (ONE_MODEL, "own run"): own,
+        (ONE_MODEL, "other run"): across,
+        (ONE_MODEL, "law"): law,
+        (AVERAGE, "other run"): average,
+        (AVERAGE, "law"): float(np.mean(crossed)),
+    }
+
+
+def estimand_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> pd.DataFrame:
+    """Correlation of each method with each target, and differences of targets.
+
+    The method "retrained" is the truth itself put in the place of a prediction: what another run,
+    or the mean of all, says of a run. No prediction of the law can do better than its row
+    `average`, no matter how good.
+
+    Returns:
+        Columns `method, scored, target, estimate, low, high, n_seeds`, targets of `TARGETS` and of
+        `DIFFERENCES` (one model); 95 % jackknife intervals over runs.
+    """
+    t = require_seeds(truth, at_least=6).transpose("seed", "train", "query").values
+    rows = []
+    for method, scores in {**predicted, "retrained": truth}.items():
+        require_same_pairs(truth, scores)
+        p = scores.transpose("seed", "train", "query").values
+        for (scored, target), found in _with_intervals(t, p, _and_differences).items():
+            row = {"method": method, "scored": scored, "target": target}
+            rows.append(row | found | {"n_seeds": len(t)})
+    return pd.DataFrame(rows)
+
+
+def _and_differences(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[str, str], float]:
+    values = target_values(truth, predicted)
+    for name, (one, other) in DIFFERENCES.items():
+        values[ONE_MODEL, name] = values[ONE_MODEL, one] - values[ONE_MODEL, other]
+    return values
+
+
+def _with_intervals(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    values: Callable[[np.ndarray, np.ndarray], dict[tuple[str, str], float]],
+) -> dict[tuple[str, str], dict[str, float]]:
+    each = [values(np.delete(truth, s, 0), np.delete(predicted, s, 0)) for s in range(len(truth))]
+    found = {}
+    for key, estimate in values(truth, predicted).items():
+        error = _jackknife_error([one[key] for one in each])
+        half = error * stats.t.ppf(0.975, len(truth) - 1)
+        found[key] = {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+    return found
+
+
+def method_difference(
+    truth: xr.DataArray, first: xr.DataArray, second: xr.DataArray, target: str
+) -> dict[str, float]:
+    """By how much one model of the first method predicts a target better than of the second.
+
+    Keys `estimate, low, high`; jackknife over runs, which both share.
+    """
+    t, a, b = (
+        s.transpose("seed", "train", "query").values.astype(np.float64)
+        for s in (truth, first, second)
+    )
+
+    def value(kept: np.ndarray) -> float:
+        one, other = (target_values(t[kept], p[kept])[ONE_MODEL, target] for p in (a, b))
+        return one - other
+
+    every = np.arange(len(t))
+    half = _jackknife_error([value(np.delete(every, s)) for s in every])
+    half *= stats.t.ppf(0.975, len(t) - 1)
+    estimate = value(every)
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+
+
+# ---------------------------------------------------------------- fragility of a fixed seed (C13)
+
+INTERVENTIONS = {
+    "masked": "same batches, point masked",
+    "re-shuffled": "same start, point masked, batches drawn anew",
+    "smaller data": "same start, point deleted, so batches differ",
+    "batches alone": "same start, no point removed, batches drawn anew",
+}
+
+
+def fragility_banks(
+    setting: Setting,
+    rates: Sequence[float],
+    points: Sequence[int],
+    n_seeds: int,
+    **machine: object,
+) -> dict[tuple[float, str], RunBank]:
+    """Banks by learning rate and kind: "masked" (paired) and "re-shuffled" (the start paired).
+
+    In the second every removal and, as its first one, nothing at all, has a batch order of its own.
+    Banks of "masked" also hold the estimators of the full-data models (variables of the last bank).
+    """  # fmt: skip
+    own = seeds(n_seeds, "models")
+    design = leave_one_out(setting.task.n_train, points)
+    measures = [get_measure(name) for name in ("query_loss", "query_prediction", "parameters")]
+    fresh = np.array([order for _, order in seed_pairs(n_seeds * len(design), "re-shuffled")])
+    same = paired(design, own)
+    other = Runs(design, same.init_seeds, fresh.reshape(n_seeds, len(design)))
+    banks = {}
+    for rate in rates:
+        recipe = replace(setting.recipe, lr=rate)
+        for name, runs in (("masked", same), ("re-shuffled", other)):
+            banks[rate, name] = RunBank(
+                setting.task, setting.model, recipe, runs, measures,
+                title=f"{setting.name}, rate {rate:g}, {name}", **machine,
+            )  # fmt: skip
+    return banks
+
+
+def smaller_banks(
+    setting: Setting, points: Sequence[int], n_seeds: int, **machine: object
+) -> list[RunBank]:
+    """Runs of the same seeds on data that lack a point altogether, a bank for each point.
+
+    Each epoch shuffles N - 1 points, so every batch differs although the seed is the same, and the
+    last batch of an epoch is one point smaller.
+    """
+    banks = []
+    for point in points:
+        task = without(setting.task, point)
+        runs = paired(leave_one_out(task.n_train, [0]).select([0]), seeds(n_seeds, "models"))
+        banks.append(
+            RunBank(
+                task,
+                setting.model,
+                setting.recipe,
+                runs,
+                ["query_prediction", "parameters"],
+                title=f"{setting.name} without point {point}",
+                **machine,
+            )
+        )
+    return banks
+
+
+def without(task: Task, point: int) -> Task:
+    """The task with one training point deleted, not masked.
+
+    Raises:
+        ValueError: no such point.
+    """
+    if not 0 <= point < task.n_train:
+        raise ValueError(f"there is no training point {point}; positions are 0 to {task.n_train}.")
+    kept = [n for n in range(task.n_train) if n != point]
+    return replace(
+        task,
+        name=f"{task.name} without {point}",
+        train_x=task.train_x[kept],
+        train_y=task.train_y[kept],
+        train_id=tuple(task.train_id[n] for n in kept),
+    )
+
+
+def relative_distance(base: np.ndarray, moved: np.ndarray) -> dict[str, float]:
+    """Distance of a run to itself after an intervention, over the distance between two seeds.
+
+    Args:
+        base: `(seed, coordinate)`, full-data runs of different seeds.
+        moved: `(seed, removal, coordinate)`, the same seeds after each intervention.
+
+    Returns:
+        `estimate` = root mean square distance of a run to itself, moved, over the root mean square
+        distance between the full-data runs of two seeds: 0 if nothing moves, 1 if the seed is as
+        good as forgotten. `low`, `high`: jackknife over seeds, on the logarithm.
+    """
+    base, moved = np.asarray(base, dtype=np.float64), np.asarray(moved, dtype=np.float64)
+    if len(base) != len(moved) or len(base) < 4:
+        raise ValueError(f"{len(base)} and {len(moved)} seeds: at least four, and the same.")
+    own = ((moved - base[:, None]) ** 2).sum(axis=2).mean(axis=1)  # (seed,)
+
+    def log_ratio(kept: np.ndarray) -> float:
+        # The mean square distance between two seeds is twice the ddof-1 variance.
+        between = 2 * base[kept].var(axis=0, ddof=1).sum()
+        return float(0.5 * np.log(own[kept].mean() / between))
+
+    every = np.arange(len(base))
+    value = log_ratio(every)
+    half = _jackknife_error([log_ratio(np.delete(every, s)) for s in every])
+    half *= stats.t.ppf(0.975, len(base) - 1)
+    low, high = np.exp([value - half, value + half])
+    return {"estimate": float(np.exp(value)), "low": float(low), "high": float(high)}
+
+
+def fragility_table(
+    banks: Mapping[tuple[float, str], RunBank], smaller: Sequence[RunBank], rate: float
+) -> pd.DataFrame:
+    """How far a run moves under each of `INTERVENTIONS`, in parameters and in predictions.
+
+    Args:
+        banks: From `fragility_banks`.
+        smaller: From `smaller_banks`, at the learning rate `rate`.
+
+    Returns:
+        Columns `rate, space, intervention, estimate, low, high, n_seeds, n_points`.
+    """
+    rows = []
+    for space, variable in (("parameters", "parameters"), ("predictions", "query_prediction")):
+        for at in dict.fromkeys(rate for rate, _ in banks):
+            masked = _flat(banks[at, "masked"], variable)
+            moved = _flat(banks[at, "re-shuffled"], variable)
+            base = masked[:, 0]
+            cases = {
+                "masked": masked[:, 1:],
+                "re-shuffled": moved[:, 1:],
+                "batches alone": moved[:, :1],
+            }
+            if at == rate and smaller:
+                deleted = [_flat(bank, variable)[:, 0] for bank in smaller]
+                cases["smaller data"] = np.stack(deleted, axis=1)
+            for name, after in cases.items():
+                n = {"n_seeds": len(base), "n_points": after.shape[1]}
+                about = {"rate": at, "space": space, "intervention": name}
+                rows.append(about | relative_distance(base[: len(after)], after) | n)
+    return pd.DataFrame(rows)
+
+
+def _flat(bank: RunBank, variable: str) -> np.ndarray:
+    """`(seed, removal, coordinate)` after the last epoch."""
+    values = bank.dataset()[variable].isel(checkpoint=-1).values
+    return values.reshape(*values.shape[:2], -1).astype(np.float64)
+
+
+def rate_estimators(
+    setting: Setting, rates: Sequence[float], n_seeds: int, **machine: object
+) -> dict[float, RunBank]:
+    """The full-data models at each learning rate, with the estimators of `METHODS`."""
+    design = leave_one_out(setting.task.n_train, [0]).select([0])
+    runs = paired(design, seeds(n_seeds, "models"))
+    banks = {}
+    for rate in rates:
+        recipe: Recipe = replace(setting.recipe, lr=rate)
+        banks[rate] = RunBank(
+            setting.task, setting.model, recipe, runs, estimator_measures(setting.task, recipe),
+            title=f"{setting.name}, rate {rate:g}, estimators", **machine,
+        )  # fmt: skip
+    return banks
