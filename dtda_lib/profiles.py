@@ -133,5 +133,31 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "default": {"n_chains": 20_000, "betas": (10, 30, 100, 300, 1_000, 3_000, 10_000)},
         "paper": {"n_chains": 200_000, "betas": (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)},
     },
+    "08_evaluating_under_noise": {
+        "smoke": {
+            "n_left_out": 6,
+            "n_seeds": 8,
+            "n_unpaired": 16,
+            "n_subsets": 6,
+            "n_subset_seeds": 8,
+            "n_rate_seeds": 6,
+        },
+        "default": {
+            "n_left_out": 24,
+            "n_seeds": 32,
+            "n_unpaired": 256,
+            "n_subsets": 40,
+            "n_subset_seeds": 32,
+            "n_rate_seeds": 12,
+        },
+        "paper": {
+            "n_left_out": 40,
+            "n_seeds": 128,
+            "n_unpaired": 1_024,
+            "n_subsets": 100,
+            "n_subset_seeds": 64,
+            "n_rate_seeds": 24,
+        },
+    },
 }
 """Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""

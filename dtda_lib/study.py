@@ -97,6 +97,11 @@ RULES: dict[str, Rule] = {
     "n_crops": Rule("int", 2, 1_000, because=_SPREAD),
     "n_chains": Rule("int", 400, 10_000_000, because="intervals are over 20 groups of chains"),
     "betas": Rule("ints", 5, 1_000_000, because="the grid of integrals serves no colder laws"),
+    "n_left_out": Rule("int", 4, 60, because="half of them are left out of 30 digits"),
+    "n_unpaired": Rule("int", 8, 100_000, because="two halves of four runs at least"),
+    "n_subsets": Rule("int", 4, 10_000, because="a rank correlation of fewer says nothing"),
+    "n_subset_seeds": Rule("int", 6, 100_000, because="halves need a standard deviation"),
+    "n_rate_seeds": Rule("int", 6, 100_000, because="intervals over runs need six"),
     "cifar_points": Rule("int", 0, 10, because="there are 10 per class; 0 leaves CIFAR-10 out"),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
