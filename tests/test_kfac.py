@@ -72,8 +72,8 @@ def dense_basis(network, basis):
 
 def factored(task, model, seed=0):
     network, theta = prepared(model, seed)
-    basis = kfac.kronecker_basis(network, theta, task)
-    values = kfac.corrected_eigenvalues(network, theta, task, basis)
+    basis = kfac.kronecker_basis(network, (theta,), task)
+    values = kfac.corrected_eigenvalues(network, (theta,), task, basis)
     return network, theta, basis, values, dense_basis(network, basis)
 
 
@@ -86,6 +86,17 @@ def test_eigenvalues_are_the_diagonal_of_the_dense_matrix_in_an_orthonormal_basi
     diagonal = (vectors.T @ dense @ vectors).diagonal()
     torch.testing.assert_close(values, diagonal, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close(values.sum(), dense.trace())
+
+
+def test_several_models_are_averaged():
+    task, model = CASES["classes"]
+    network, first, _, _, _ = factored(task, model)
+    thetas = first, initial_theta(model, 1, torch.float64)
+    basis = kfac.kronecker_basis(network, thetas, task)
+    vectors = dense_basis(network, basis)
+    dense = sum(curvature.dense_gauss_newton(network, theta, task) for theta in thetas) / 2
+    values = kfac.corrected_eigenvalues(network, thetas, task, basis)
+    torch.testing.assert_close(values, (vectors.T @ dense @ vectors).diagonal())
 
 
 @each_case
@@ -222,6 +233,7 @@ def test_the_order_of_points_and_blocks_do_not_matter(monkeypatch, task, model):
     turned = replace(task, train_x=task.train_x[order], train_y=task.train_y[order])
     monkeypatch.setattr(ekfac, "BLOCK_BYTES", 2 * 8 * len(theta))
     monkeypatch.setattr(kfac, "EXAMPLE_CHUNK", 3)
+    monkeypatch.setattr(kfac, "DENSE_CHUNK", 3)
     again = estimate("influence_ekfac", turned, network, theta)
     torch.testing.assert_close(again, whole[order], rtol=1e-8, atol=1e-12)
 

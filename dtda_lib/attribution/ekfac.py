@@ -26,6 +26,13 @@ def influence_ekfac(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     exact curvature, not from sampled labels, so one model has one answer. Linear and
     convolutional layers ("expand"), bias and weight together.
 
+    Measured on trained digits (1,000 points, three dense networks of 2,410 parameters): over
+    all pairs, correlation with `influence_ggn` of .74 to .81 at damping 1e-4, .87 to .89 at .01,
+    .99 at 1; for a small convolutional network .55, .62 and .70 at 1e-4, .01 and .1. Blocks
+    without cross terms also make shifts too large (2.2 times at .01, 3 with convolutions): trust
+    the order of points more than their size. curvlinops and kronfluence, which draw labels, fare
+    no better, by at most .001 where they lead.
+
     Costs outputs * (train) backward passes, twice, an eigendecomposition per layer, and
     `BLOCK_BYTES` of gradients. In float64.
 
@@ -42,8 +49,8 @@ def influence_ekfac(recipe: Recipe, *, damping: float = 0.0) -> Measure:
 
     @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_ekfac",)})
     def influence_ekfac(network: Network, theta: Tensor, task: Task) -> Tensor:
-        basis = kronecker_basis(network, theta, task)
-        weight = 1 / (corrected_eigenvalues(network, theta, task, basis) + shift)  # (parameter,)
+        basis = kronecker_basis(network, (theta,), task)
+        weight = 1 / (corrected_eigenvalues(network, (theta,), task, basis) + shift)
         size = max(1, BLOCK_BYTES // (8 * len(theta)))  # points whose gradients fit
         points = zip(task.train_x.split(size), task.train_y.split(size))
 
