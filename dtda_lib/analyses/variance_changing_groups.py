@@ -1,0 +1,93 @@
+"""Groups chosen by predicted changes of variance, beside random ones.
+
+Laws and pairs are as in `variance_changing_digits`.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from .variance_changing_digits import NEGLIGIBLE, Replicated
+
+
+def choose_groups(
+    base: xr.DataArray, shift: xr.DataArray, size: int, n_groups: int
+) -> list[tuple[tuple[int, ...], int]]:
+    """Groups whose removal is predicted to change a query's variance and not its mean.
+
+    Of all groups of `size` points, each query's best is the one of the largest predicted |log
+    variance ratio| whose predicted mean shift stays below `NEGLIGIBLE` standard deviations. The
+    queries with the largest such values give the first `n_groups` different groups.
+
+    Args:
+        base: Full-data runs `(seed, query)`.
+        shift: Predicted shifts `(seed, train, query)` of the same seeds; a group's is the sum of
+            its members'.
+
+    Returns:
+        Pairs of a group and the position of its query, the largest predicted change first.
+    """
+    groups = np.array(list(combinations(range(shift.sizes["train"]), size)))
+    members = np.zeros((len(groups), shift.sizes["train"]))
+    np.put_along_axis(members, groups, 1, axis=1)
+    m = base.transpose("query", "seed").values
+    s = shift.transpose("query", "seed", "train").values
+    n, sd = m.shape[1], m.std(axis=1, ddof=1)
+    m_centred, s_centred = m - m.mean(axis=1, keepdims=True), s - s.mean(axis=1, keepdims=True)
+    both = np.einsum("qs,qst->qt", m_centred, s_centred) / (n - 1)
+    own = np.einsum("qst,qsu->qtu", s_centred, s_centred) / (n - 1)
+    after = [
+        v**2 + 2 * members @ b + ((members @ o) * members).sum(1) for v, b, o in zip(sd, both, own)
+    ]
+    ratio = np.abs(np.log(np.stack(after) / sd[:, None] ** 2))  # (query, group)
+    moved = np.abs(s.mean(axis=1) @ members.T) / sd[:, None]
+    ratio = np.where(moved <= NEGLIGIBLE, ratio, -np.inf)
+    best = ratio.argmax(axis=1)
+    order = np.argsort(-ratio.max(axis=1), kind="stable")
+    chosen: dict[int, int] = {}
+    for query in order:
+        if np.isfinite(ratio[query, best[query]]):
+            chosen.setdefault(int(best[query]), int(query))
+    pairs = [(tuple(map(int, groups[g])), query) for g, query in chosen.items()]
+    return pairs[:n_groups]
+
+
+def random_groups(
+    n_train: int, size: int, n_groups: int, taken: Sequence[tuple[int, ...]],
+    generator: np.random.Generator,
+) -> list[tuple[int, ...]]:  # fmt: skip
+    """As many random groups, different from each other and from those `taken`."""
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < n_groups:
+        group = tuple(sorted(generator.choice(n_train, size, replace=False).tolist()))
+        if group not in taken:
+            found[group] = None
+    return list(found)
+
+
+def target_table(result: Replicated, chosen: Sequence[str], random: Sequence[str],
+                 queries: Sequence[int]) -> pd.DataFrame:  # fmt: skip
+    """Groups chosen for a query, at that query, beside random groups at the same queries.
+
+    `changed`: share with a variance change on the first seeds (false discovery rate over all pairs
+    of groups); `found`: and a mean that stays; `survive`: on fresh seeds as well. `log_ratio` and
+    `mean` are medians of sizes over the fresh seeds, the mean in standard deviations.
+    """
+    rows = []
+    at = xr.DataArray(list(queries), dims="target")
+    for which, labels in (("chosen by prediction", chosen), ("random", random)):
+        pick = {"removal": xr.DataArray(list(labels), dims="target")}
+        shares = [
+            float(flags.sel(pick).isel(query=at).mean())
+            for flags in (result.changed, result.found, result.survives)
+        ]
+        sizes = [
+            float(abs(result.fresh[name].sel(pick).isel(query=at)).median())
+            for name in ("log_ratio", "relative")
+        ]
+        rows.append((which, len(labels), *shares, *sizes))
+    columns = ["groups", "n", "changed", "found", "survive", "log_ratio", "mean"]
+    return pd.DataFrame(rows, columns=columns)
