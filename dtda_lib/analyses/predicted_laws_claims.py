@@ -1,0 +1,134 @@
+"""Claim C1, that predicted laws are near retrained ones: the rules that give its statuses.
+
+Thresholds are our choice, made before the numbers; the paper's own numbers are not known to us.
+"""
+
+import pandas as pd
+
+from ..claims import Claim, Interval, below, between, combine, decide, decide_interval
+from .predicted_laws_tables import ALL
+
+_PAPER = "2506.12965, Fig. 2"
+_RIF = "2506.06656"
+_NEAR = 0.1  # of a share of a shift
+_LAW = "law over seeds of a query's prediction, before and after a removal"
+NAMES = {"unrolling": "ud", "if_ggn": "if", "rif": "rif"}
+_WORDS = {
+    "unrolling": "unrolled differentiation",
+    "if_ggn": "influence functions",
+    "rif": "leverage-corrected influence functions",
+}
+_DISTANCES = {"mean": "|difference of means|", "w2": "W2", "sd": "|difference of sds|"}
+
+
+def _ci(row: pd.Series) -> Interval:
+    return float(row["low"]), float(row["high"])
+
+
+def _draw_ci(row: pd.Series) -> Interval:
+    return float(row["draw_low"]), float(row["draw_high"])
+
+
+def share_status(table: pd.DataFrame) -> str:
+    """Status of "nearer than no change in most cases" from the rows of one estimator and kind.
+
+    Both intervals of `ALL` (over seeds, over removals and queries) above 1/2, and no set's wholly
+    below: confirmed; some set's below: partly. Both below 1/2: refuted.
+    """
+    whole = table[table["set"] == ALL].iloc[0]
+    ends = _ci(whole), _draw_ci(whole)
+    holds = all(low > 0.5 for low, _ in ends)
+    against = any(row["high"] < 0.5 for _, row in table.iterrows() if row["set"] != ALL)
+    return decide(
+        confirmed=holds and not against,
+        refuted=all(high <= 0.5 for _, high in ends),
+        partly=holds,
+    )
+
+
+def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim]:
+    """C1 for each estimator and distance, and C1-variance, from `share_table`.
+
+    `shares` holds random removals only; other sets would count as sizes.
+    """
+    claims = []
+    for estimator, short in NAMES.items():
+        for kind, words in _DISTANCES.items():
+            rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
+            whole = rows[rows["set"] == ALL].iloc[0]
+            told = "; ".join(
+                f"{row['set']} {row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                for _, row in rows.iterrows()
+                if row["set"] != ALL
+            )
+            name = f"C1-{short}-{'variance' if kind == 'sd' else kind}"
+            claims.append(
+                Claim(
+                    id=name,
+                    claim="the law predicted for a removal is nearer to the retrained one than no "
+                    f"change is, for most queries: {_WORDS[estimator]}, {words}",
+                    source=_PAPER if estimator != "rif" and kind != "sd" else "this study",
+                    status=share_status(rows),
+                    statistic=f"share of (removal, query), mean over sizes ({told}); over removals "
+                    f"and queries [{whole['draw_low']:.2f}, {whole['draw_high']:.2f}]",
+                    estimate=float(whole["share"]),
+                    ci=_ci(whole),
+                    n=n_cases,
+                    setting=setting,
+                    estimand=_LAW,
+                    rule="confirmed if the mean over sizes is above 1/2 by its interval over seeds "
+                    "and by that over removals and queries, and no size lies below 1/2 by its "
+                    "interval over seeds (else partly); refuted if both intervals of the mean lie "
+                    "at or below 1/2; else inconclusive",
+                )
+            )
+    return claims
+
+
+def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Claim]:
+    """T-rif on a network: of single points influence keeps 1 - h, and the correction mends that.
+
+    `kept` is `kept_table`. "Mends" means to within `_NEAR` of all of the shift of the mean.
+    """
+    rows = kept.set_index(["what", "estimator"])
+    keeps, less = rows.loc[("kept", "if_ggn")], rows.loc[("less", "if_ggn")]
+    whole = rows.loc[("kept", "rif")]
+    expected = float(rows.loc[("1 - h", "if_ggn"), "estimate"])
+    near, exact = between(-_NEAR, _NEAR), between(1 - _NEAR, 1 + _NEAR)
+    return [
+        Claim(
+            id="C1-leverage-if",
+            claim="on a network, too, influence functions give 1 − leverage of a mean shift",
+            source=_RIF,
+            status=combine(
+                [
+                    decide_interval(_ci(keeps), confirmed_if=below(1)),
+                    decide_interval(_ci(less), confirmed_if=near),
+                ]
+            ),
+            statistic=f"share of the shift of the mean less the mean of 1 − h, {expected:.2f}; the "
+            f"share itself is {keeps['estimate']:.2f} [{keeps['low']:.2f}, {keeps['high']:.2f}]",
+            estimate=float(less["estimate"]),
+            ci=_ci(less),
+            n=n_points,
+            setting=setting,
+            estimand=_LAW,
+            rule=f"share below 1, and its difference from 1 − h within ±{_NEAR:g}, each by the "
+            "whole jackknife interval over seeds: both, else partly, inconclusive or refuted",
+        ),
+        Claim(
+            id="C1-leverage-rif",
+            claim="on a network, too, the leverage correction mends what influence misses of a "
+            "single point",
+            source=_RIF,
+            status=decide_interval(_ci(whole), confirmed_if=exact),
+            statistic="share of the shift of the mean that is predicted, over points and queries",
+            estimate=float(whole["estimate"]),
+            ci=_ci(whole),
+            n=n_points,
+            setting=setting,
+            estimand=_LAW,
+            rule=f"confirmed if the whole jackknife interval over seeds lies within 1 ± {_NEAR:g}, "
+            "refuted if it lies outside, else inconclusive",
+        ),
+    ]
