@@ -103,6 +103,13 @@ RULES: dict[str, Rule] = {
     "n_subset_seeds": Rule("int", 6, 100_000, because="halves need a standard deviation"),
     "n_rate_seeds": Rule("int", 6, 100_000, because="intervals over runs need six"),
     "cifar_points": Rule("int", 0, 10, because="there are 10 per class; 0 leaves CIFAR-10 out"),
+    "n_unrolled": Rule("int", 3, 100_000, because="a variance and its error need three"),
+    "n_data_sets": Rule("int", 1, 100),
+    "n_data_set_seeds": Rule("int", 6, 100_000, because="two halves need three each"),
+    "digits_per_class": Rule("int", 2, 200),
+    "n_digit_seeds": Rule("int", 3, 100_000, because="a variance and its error need three"),
+    "group_size": Rule("int", 2, 4, because="all groups of this size are looked at"),
+    "n_groups": Rule("int", 1, 300),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 
