@@ -200,5 +200,34 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_null": 400,
         },
     },
+    "05_predicting_retrained_laws": {
+        "smoke": {
+            "n_train": 20,
+            "n_query": 4,
+            "n_seeds": 12,
+            "percents": (5, 20),
+            "n_groups": 2,
+            "n_leverage": 2,
+            "n_splits": 2,
+        },
+        "default": {
+            "n_train": 100,
+            "n_query": 40,
+            "n_seeds": 64,
+            "percents": (1, 2, 5, 10, 20, 50),
+            "n_groups": 6,
+            "n_leverage": 8,
+            "n_splits": 8,
+        },
+        "paper": {
+            "n_train": 200,
+            "n_query": 100,
+            "n_seeds": 160,
+            "percents": (1, 2, 5, 10, 20, 50),
+            "n_groups": 12,
+            "n_leverage": 16,
+            "n_splits": 8,
+        },
+    },
 }
 """Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""

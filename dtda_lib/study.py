@@ -110,6 +110,10 @@ RULES: dict[str, Rule] = {
     "n_digit_seeds": Rule("int", 3, 100_000, because="a variance and its error need three"),
     "group_size": Rule("int", 2, 4, because="all groups of this size are looked at"),
     "n_groups": Rule("int", 1, 300),
+    "n_train": Rule("int", 20, 800, because="leverages need more points than inputs"),
+    "n_query": Rule("int", 2, 190, because="a correlation over queries needs two"),
+    "n_leverage": Rule("int", 1, 100),
+    "n_splits": Rule("int", 1, 1_000),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 

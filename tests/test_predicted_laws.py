@@ -1,5 +1,7 @@
 """Predicted laws against retrained ones: gaps, floors, groups, shares and the rules of claims."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from dtda_lib.analyses import predicted_laws_claims as rules
 from dtda_lib.analyses import predicted_laws_estimates as estimates
 from dtda_lib.analyses import predicted_laws_tables as tables
 from dtda_lib.attribution import get_estimator
+from dtda_lib.attribution.leverage import leverage
 from dtda_lib.distances import get_distance
 from dtda_lib.distributions import against_retrained
 from dtda_lib.models import Network, get_model, initial_theta
@@ -96,35 +99,49 @@ def test_equal_sizes_are_refused():
 # --- estimates ------------------------------------------------------------------------------------
 
 
+def joint(network, theta, task, groups):
+    linear = estimates.Linearised.of(network, theta, task)
+    solved = linear.solve(linear.gauss_newton(), RIDGE)
+    return estimates.joint_shifts(linear, *solved, groups)
+
+
+def of_predictions(name, network, theta, task):
+    """The library's estimator with targets 1 below the predictions: the loss's slope is theirs."""
+    below = network(theta, task.query_x)[:, 0].detach() - 1
+    estimator = get_estimator(name, RECIPE)
+    return estimator(network, theta, replace(task, query_y=below))[0].detach()
+
+
 def test_joint_leverage_is_exact_for_any_group_of_least_squares():
     task, network = small_task(), Network.of(LINEAR)
     theta = ridge_fit(task, list(range(12)))
     groups = [(0,), (3, 7), (1, 2, 5, 8, 9, 11)]
-    found = estimates.shift_of_groups(network, theta, task, groups, RIDGE)
+    found = joint(network, theta, task, groups)
     for group, shift in zip(groups, found):
         without = ridge_fit(task, [k for k in range(12) if k not in group])
         expected = (network(without, task.query_x) - network(theta, task.query_x))[:, 0]
         torch.testing.assert_close(shift, expected, rtol=1e-9, atol=1e-11)
 
 
-def test_joint_leverage_of_one_point_is_rif_on_a_network():
+def test_estimates_are_those_of_the_library(monkeypatch):
     task = small_task()
     model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
     network, theta = Network.of(model), initial_theta(model, 0, torch.float64)
-    joint = estimates.shift_of_groups(network, theta, task, [(k,) for k in range(12)], RIDGE)
-    rif = get_estimator("influence_leverage", RECIPE)
-    single = estimates.shift_of_prediction(rif, network, theta, task)
-    torch.testing.assert_close(joint, single.detach(), rtol=1e-8, atol=1e-10)
-
-
-def test_shift_of_prediction_is_the_loss_shift_over_the_residual():
-    task = small_task()
-    network, theta = Network.of(LINEAR), ridge_fit(task, list(range(12))) + 0.1
-    estimator = get_estimator("influence_ggn", RECIPE)
-    residual = (network(theta, task.query_x)[:, 0] - task.query_y).detach()
-    expected = estimator(network, theta, task)[0] / residual
-    found = estimates.shift_of_prediction(estimator, network, theta, task)
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    monkeypatch.setattr(estimates, "training_time_damping", lambda recipe, n_train: 0.0)
+    given = xr.DataArray(theta[None].numpy(), {"seed": [0]}, ("seed", "parameter"))
+    alone = [(k,) for k in range(12)]
+    shifts, about = estimates.estimated_shifts(task, model, RECIPE, given, alone)
+    for name, library in (
+        ("if_ggn", "influence_ggn"),
+        ("if_ggn_raw", "influence_ggn"),
+        ("rif", "influence_leverage"),
+        ("joint", "influence_leverage"),
+        ("if_hessian", "influence_hessian"),
+    ):
+        expected = of_predictions(library, network, theta, task)
+        np.testing.assert_allclose(shifts[name].values[0], expected, rtol=1e-7, atol=1e-10)
+    expected = leverage(RECIPE)(network, theta, task)
+    np.testing.assert_allclose(about["leverage"].values[0], expected.detach(), rtol=1e-8)
 
 
 def test_damping_of_training_time():
@@ -134,23 +151,24 @@ def test_damping_of_training_time():
     assert estimates.training_time_damping(linear, 12) == pytest.approx(expected)
 
 
-def test_estimates_of_all_runs_have_the_axes_of_laws():
-    task = get_task("concrete", n_train=12, n_query=3)
-    model = get_model("mlp", widths=(8, 2, 1), activation="tanh")
-    theta = torch.stack([initial_theta(model, seed) for seed in range(2)]).numpy()
-    theta = xr.DataArray(theta, {"seed": [0, 1]}, ("seed", "parameter"))
-    groups = [(0,), (1, 2)]
-    shifts, leverage = estimates.estimated_shifts(task, model, RECIPE, theta, groups)
-    assert leverage.sizes == {"seed": 2, "train": 12}
-    assert shifts["joint"].sizes == {"seed": 2, "removal": 2, "query": 3}
-    np.testing.assert_allclose(
-        shifts["joint"].isel(removal=0), shifts["rif"].isel(train=0), rtol=1e-6, atol=1e-9
+def test_members_of_a_group_are_added_up_and_joint_shifts_are_not():
+    generator = np.random.default_rng(0)
+    shift = xr.DataArray(
+        generator.normal(size=(2, 4, 3)), {"seed": [0, 1]}, ("seed", "train", "query")
     )
-    removals = laws_of.Removals(tuple(groups), pd.DataFrame({"set": ["a", "b"], "points": [1, 2]}))
+    whole = xr.DataArray(
+        generator.normal(size=(2, 2, 3)), {"seed": [0, 1]}, ("seed", "removal", "query")
+    )
+    table = pd.DataFrame({"set": ["a", "b"], "points": [1, 2]})
+    removals = laws_of.Removals(((0,), (1, 3)), table)
     base = xr.DataArray(np.ones((2, 3)), {"seed": [0, 1]}, ("seed", "query"))
-    law = laws_of.predicted_laws(base, shifts, removals).sel(estimator="rif")
-    members = shifts["rif"].isel(train=[1, 2]).sum("train")
-    np.testing.assert_allclose(law.isel(removal=1), base + members)
+    law = laws_of.predicted_laws(base, {"members": shift, "joint": whole}, removals)
+    assert law.dims == ("estimator", "seed", "removal", "query")
+    added = base + shift.isel(train=[1, 3]).sum("train")
+    np.testing.assert_allclose(law.sel(estimator="members").isel(removal=1), added)
+    np.testing.assert_allclose(
+        law.sel(estimator="joint"), (base + whole).transpose("seed", "removal", "query")
+    )
 
 
 # --- gaps -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ Drawn = tuple[Figure, pd.DataFrame]
 
 ESTIMATORS: dict[str, Style] = {
     "unrolling": METHODS["unrolling"],
+    "ud_corrected": Style("unrolling / (1 − h)", "#88CCEE", "<", (0, (3, 1))),
     "if_ggn": METHODS["if_ggn"],
     "rif": Style("RIF", "#004488", "d", "--"),  # as in notebook 00
     "joint": Style("RIF, joint", "#DDAA33", "^", "-."),
@@ -96,16 +97,16 @@ def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Dra
 
 def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
     """Relative error against the size of random groups: of means and of standard deviations."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9), sharey=True)
     sets = removals.random_sets
     shown = errors[errors["set"].isin(sets) & errors["estimator"].isin(list(ESTIMATORS))]
     shown = shown[shown["kind"].isin(["mean", "sd"])]
-    top = 3.0
+    top = 2.0
     for axis, (kind, title) in zip(axes, (("mean", "means"), ("sd", "standard deviations"))):
         for number, (name, style) in enumerate(ESTIMATORS.items()):
             part = shown[(shown["kind"] == kind) & (shown["estimator"] == name)]
             part = part.set_index("set").loc[sets]
-            at = np.arange(len(sets)) + 0.1 * (number - (len(ESTIMATORS) - 1) / 2)
+            at = np.arange(len(sets)) + 0.12 * (number - (len(ESTIMATORS) - 1) / 2)
             reach = [
                 (part["error"] - part["low"]).clip(lower=0),
                 (part["high"] - part["error"]).clip(lower=0),
@@ -117,7 +118,7 @@ def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
     axes[0].set_ylabel("error / no change")
     fig.supxlabel("points removed together (% of the training set)", fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=5, columnspacing=1)
+    fig.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1)
     return fig, shown
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..agreement import correlation
 from ..distances import log_ratio, variance
 from .predicted_laws import (
     BLOCK,
@@ -211,53 +210,51 @@ def spread_table(laws: Laws, removals: Removals, halves: np.ndarray) -> pd.DataF
     mean predicted one. One row for each set and estimator, `r` and `r - ceiling` ("gap") with
     intervals.
     """
-    base, true, guess = laws.base, laws.retrained, laws.predicted
-    whole = [_log_ratio(law, base) for law in (true, guess)]
+    base = laws.base.transpose("seed", "query").values[:, None]
+    true = laws.retrained.transpose("seed", "removal", "query").values
+    guess = laws.predicted.transpose("seed", "estimator", "removal", "query").values
     names = list(dict.fromkeys(removals.table["set"]))
 
+    def ratios(seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        before = variance(base[seeds])
+        return log_ratio(variance(true[seeds]), before), log_ratio(variance(guess[seeds]), before)
+
     def both(blocks: np.ndarray) -> xr.DataArray:
-        sums: dict[str, xr.DataArray | float] = dict.fromkeys(("cross", "true", "guess"), 0.0)
+        sums = np.zeros((3, len(names), guess.shape[1]))  # cross, true, guess
         for split in halves[:, :, blocks].reshape(len(halves), 2, -1):
-            true_half, guess_half = (
-                [_log_ratio(law.isel(seed=s), base.isel(seed=s)) for s in split]
-                for law in (true, guess)
-            )
-            sums["cross"] += _corr(guess_half[0], true_half[1], removals, names) / 2
-            sums["cross"] += _corr(guess_half[1], true_half[0], removals, names) / 2
-            sums["true"] += _corr(true_half[0], true_half[1], removals, names)
-            sums["guess"] += _corr(guess_half[0], guess_half[1], removals, names)
-        r = {name: total / len(halves) for name, total in sums.items()}
-        ceiling = np.sqrt(r["true"].clip(min=0) * r["guess"].clip(min=0))
-        found = [r["cross"], ceiling.broadcast_like(r["cross"]), r["cross"] - ceiling]
-        return stacked(found, "what", ["r", "ceiling", "gap"])
+            (true_a, guess_a), (true_b, guess_b) = (ratios(half) for half in split)
+            for n, name in enumerate(names):
+                rows = removals.rows(name)
+                sums[0, n] += (_corr(guess_a, true_b, rows) + _corr(guess_b, true_a, rows)) / 2
+                sums[1, n] += _corr(true_a, true_b, rows)
+                sums[2, n] += _corr(guess_a, guess_b, rows)
+        cross, own, other = sums / len(halves)
+        ceiling = np.sqrt(own.clip(min=0) * other.clip(min=0))
+        coords = {"what": ["r", "ceiling", "gap"], "set": names, "estimator": laws.estimators}
+        return xr.DataArray(np.stack([cross, ceiling, cross - ceiling]), coords, list(coords))
 
     table = _frame(over_blocks(both, laws.n_blocks))
-    mean = [_per_set(ratio, removals, everything=False) for ratio in whole]
-    about = xr.Dataset({"change": mean[0].broadcast_like(mean[1]), "predicted": mean[1]})
-    return table.merge(_frame(about), on=["set", "estimator"])
-
-
-def _log_ratio(after: xr.DataArray, before: xr.DataArray) -> xr.DataArray:
-    one, other = (
-        xr.apply_ufunc(lambda v: variance(np.moveaxis(v, -1, 0)), law, input_core_dims=[["seed"]])
-        for law in (after, before)
-    )
-    return xr.apply_ufunc(log_ratio, one, other)
-
-
-def _corr(
-    one: xr.DataArray, other: xr.DataArray, removals: Removals, names: list[str]
-) -> xr.DataArray:
-    """Correlation over cases within each set."""
-    parts = [
-        correlation(
-            one.isel(removal=removals.rows(n)),
-            other.isel(removal=removals.rows(n)),
-            ("removal", "query"),
-        )
-        for n in names
+    whole = ratios(np.arange(len(base)))
+    rows = [
+        (name, estimator, whole[0][at].mean(), whole[1][e, at].mean())
+        for name in names
+        for at in [removals.rows(name)]
+        for e, estimator in enumerate(laws.estimators)
     ]
-    return stacked(parts, "set", names)
+    about = pd.DataFrame(rows, columns=["set", "estimator", "change", "predicted"])
+    return table.merge(about, on=["set", "estimator"])
+
+
+def _corr(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Correlation over the cases `(removal, query)` of these removals."""
+
+    def unit(values: np.ndarray) -> np.ndarray:
+        flat = values[..., rows, :].reshape(*values.shape[:-2], -1)
+        flat = flat - flat.mean(axis=-1, keepdims=True)
+        size = np.linalg.norm(flat, axis=-1, keepdims=True)
+        return flat / np.where(size > 0, size, np.inf)
+
+    return (unit(one) * unit(other)).sum(axis=-1)
 
 
 __all__ = [
