@@ -48,22 +48,20 @@ def plain(law: xr.DataArray) -> xr.DataArray:
     )
 
 
-def with_lone_point(task: Task, x: float, y: float, query_x: np.ndarray) -> Task:
-    """A regression on a line with one more training point, the last one, and other queries.
+def asked_at(task: Task, x: np.ndarray) -> Task:
+    """A regression on a line with other queries, whose targets are 0: predictions are measured."""
+    queries = torch.as_tensor(x, dtype=task.train_x.dtype)[:, None]  # (query, 1)
+    return replace(task, query_x=queries, query_y=torch.zeros_like(queries[:, 0]), query_id=())
 
-    Queries get the target 0: what is measured are predictions.
-    """
-    column = task.train_x.new_tensor([[x]])
-    queries = torch.as_tensor(query_x, dtype=task.train_x.dtype)[:, None]  # (query, 1)
+
+def with_lone_point(task: Task, x: float, y: float, query_x: np.ndarray) -> Task:
+    """The same, with one more training point, the last one."""
     return replace(
-        task,
+        asked_at(task, query_x),
         name=f"{task.name}-lone",
-        train_x=torch.cat([task.train_x, column]),
-        train_y=torch.cat([task.train_y, column.new_tensor([y])]),
-        query_x=queries,
-        query_y=torch.zeros_like(queries[:, 0]),
+        train_x=torch.cat([task.train_x, task.train_x.new_tensor([[x]])]),
+        train_y=torch.cat([task.train_y, task.train_y.new_tensor([y])]),
         train_id=(),
-        query_id=(),
     )
 
 

@@ -90,7 +90,7 @@ def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
 
 
 def data_set_table(rivals: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Other draws of the data: who picks which point, averaged over queries; a row a draw and Delta.
+    """Other draws of the data: who picks which point, averaged over queries; one row each.
 
     `rivals`: draw -> `variance_changing.rival_table`. `status` of "the mean picks another point".
     """

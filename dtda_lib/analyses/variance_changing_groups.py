@@ -5,6 +5,7 @@ Laws and pairs are as in `variance_changing_digits`.
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ def choose_groups(
     """Groups whose removal is predicted to change a query's variance and not its mean.
 
     Of all groups of `size` points, each query's best is the one of the largest predicted |log
-    variance ratio| whose predicted mean shift stays below `NEGLIGIBLE` standard deviations. The
-    queries with the largest such values give the first `n_groups` different groups.
+    variance ratio| whose predicted mean shift stays below `NEGLIGIBLE` standard deviations, or, if
+    there is none, the one of the smallest. The queries with the largest such values give the first
+    `n_groups` different groups.
 
     Args:
         base: Full-data runs `(seed, query)`.
@@ -44,13 +46,11 @@ def choose_groups(
     ]
     ratio = np.abs(np.log(np.stack(after) / sd[:, None] ** 2))  # (query, group)
     moved = np.abs(s.mean(axis=1) @ members.T) / sd[:, None]
-    ratio = np.where(moved <= NEGLIGIBLE, ratio, -np.inf)
-    best = ratio.argmax(axis=1)
-    order = np.argsort(-ratio.max(axis=1), kind="stable")
+    score = np.where(moved <= NEGLIGIBLE, ratio, -moved)
+    best = score.argmax(axis=1)
     chosen: dict[int, int] = {}
-    for query in order:
-        if np.isfinite(ratio[query, best[query]]):
-            chosen.setdefault(int(best[query]), int(query))
+    for query in np.argsort(-score.max(axis=1), kind="stable"):
+        chosen.setdefault(int(best[query]), int(query))
     pairs = [(tuple(map(int, groups[g])), query) for g, query in chosen.items()]
     return pairs[:n_groups]
 
@@ -59,7 +59,12 @@ def random_groups(
     n_train: int, size: int, n_groups: int, taken: Sequence[tuple[int, ...]],
     generator: np.random.Generator,
 ) -> list[tuple[int, ...]]:  # fmt: skip
-    """As many random groups, different from each other and from those `taken`."""
+    """As many random groups, different from each other and from those `taken`.
+
+    `ValueError`: there are not so many.
+    """
+    if n_groups > comb(n_train, size) - len(taken):
+        raise ValueError(f"there are no {n_groups} other groups of {size} out of {n_train} points.")
     found: dict[tuple[int, ...], None] = {}
     while len(found) < n_groups:
         group = tuple(sorted(generator.choice(n_train, size, replace=False).tolist()))
@@ -91,3 +96,28 @@ def target_table(result: Replicated, chosen: Sequence[str], random: Sequence[str
         rows.append((which, len(labels), *shares, *sizes))
     columns = ["groups", "n", "changed", "found", "survive", "log_ratio", "mean"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def top_pairs(result: Replicated, n: int) -> list[tuple[str, int]]:
+    """The `n` pairs of the largest |log variance ratio| on fresh seeds, survivors first.
+
+    Each a removal's label and a query's position; no removal and no query twice.
+    """
+    size = np.abs(result.fresh["log_ratio"].values)
+    order = np.argsort(-(size + result.survives.values * (1 + size.max())), axis=None)
+    chosen: list[tuple[str, int]] = []
+    for flat in order:
+        removal, query = np.unravel_index(flat, size.shape)
+        label = str(result.fresh["removal"].values[removal])
+        if all(label != other and query != seen for other, seen in chosen):
+            chosen.append((label, int(query)))
+        if len(chosen) == n:
+            break
+    return chosen
+
+
+def two_laws(law: xr.DataArray, removal: str, query: int) -> xr.Dataset:
+    """`before` and `after` `(seed,)` of one pair."""
+    one = law.isel(query=query, drop=True)
+    sides = {"before": one.isel(removal=0), "after": one.sel(removal=removal)}
+    return xr.Dataset({name: side.drop_vars("removal") for name, side in sides.items()})

@@ -13,7 +13,8 @@ from ..previews import show_image
 from ..task import Task
 from .conventions_plots import DELTA_STYLES, ESTIMATORS, LAWS
 from .noise_plots import Drawn
-from .variance_changing import DELTAS
+from .variance_changing import DELTAS, changes
+from .variance_changing_digits import Replicated
 
 STYLES = {
     "mean": DELTA_STYLES["mean"],
@@ -143,7 +144,28 @@ def _marks(method: str) -> dict[str, object]:
     return {"marker": style.marker, "color": style.colour, "label": style.label, "ms": 4}
 
 
-def volcano(results: Mapping[str, "object"]) -> Drawn:
+def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) -> Drawn:
+    """Log variance ratio of every pair, predicted against retrained on fresh seeds."""
+
+    def ratios(law: xr.DataArray) -> np.ndarray:
+        once = np.ones((1, law.sizes["seed"]), dtype=int)
+        return changes(law, once)["log_variance_ratio"].ravel()
+
+    truth, rows = ratios(fresh), []
+    fig, axes = plt.subplots(1, len(predicted), figsize=(TEXT_WIDTH, 1.9), sharex=True, sharey=True)
+    for axis, (method, law) in zip(axes, predicted.items()):
+        guess, style = ratios(law), METHOD_STYLES[method]
+        axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
+        axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
+        axis.set_title(style.label, fontsize=8)
+        rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
+    reach = 1.1 * np.abs(truth).max()
+    axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
+    fig.supxlabel("log variance ratio, retrained", fontsize=9)
+    return fig, pd.concat(rows, ignore_index=True)
+
+
+def volcano(results: Mapping[str, Replicated]) -> Drawn:
     """Change of mean against change of variance of every pair, both in standard errors.
 
     `results`: title -> `variance_changing_digits.Replicated`.

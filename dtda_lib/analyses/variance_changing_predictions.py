@@ -20,7 +20,7 @@ from ..measures import Measure, query_outputs
 from ..models import Model, Network
 from ..protocols import SeedPair, paired
 from ..recipes import SCHEDULES, Recipe
-from ..removal import nothing
+from ..removal import leave_groups_out, leave_one_out, nothing
 from ..task import Task
 from ..training import _replace_unchecked
 from ..unrolled_bank import UnrolledBank
@@ -35,6 +35,21 @@ METHODS = {
 """Method -> the measure and its entry, of a bank from `estimator_bank`."""
 
 # ---------------------------------------------------------------- banks
+
+
+def removal_bank(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    seeds: Sequence[SeedPair],
+    measurement: str,
+    groups: Sequence[Sequence[int]] | None = None,
+    **settings: object,
+) -> RunBank:
+    """Runs with and without every training point or each of `groups`: paired_scratch."""
+    n = task.n_train
+    design = leave_one_out(n) if groups is None else leave_groups_out(n, groups)
+    return RunBank(task, model, recipe, paired(design, seeds), [measurement], **settings)
 
 
 def estimator_bank(

@@ -52,6 +52,16 @@ def score_table(
     return pd.DataFrame(rows, columns=[*columns, "pick", "true_pick", "agree", "size"])
 
 
+def influence_sizes(
+    predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Influences averaged over queries, `(delta, train)`: of each method, and retrained."""
+    laws = [*predicted.values(), fresh]
+    found = [influences(law, np.ones((1, law.sizes["seed"]), dtype=int))[:, 0] for law in laws]
+    values = [each.values for each in found]
+    return dict(zip(predicted, values)), values[-1]
+
+
 def kept_table(
     predicted: Mapping[str, xr.DataArray], retrained: xr.DataArray, leverage: np.ndarray
 ) -> pd.DataFrame:
