@@ -110,7 +110,8 @@ def cold_table(
 ) -> pd.DataFrame:
     """c* against beta, for two continuations of the influence function.
 
-    `best` at the given eps, `limit` as eps -> 0. `left`: F of the field, over that of no change.
+    `best` at the given eps, `limit` as eps -> 0, `offset` of that from 1. `left`: F of the field,
+    over that of no change.
     """
     rows = []
     for name in names:
@@ -122,8 +123,8 @@ def cold_table(
                 best = bo.best_scale(case.loss, case.point, field, eps, beta)
                 limit = bo.limit_scale(case.loss, case.point, field, beta)
                 left = bo.divergence(case.loss, case.point, field, eps, beta) / nothing
-                rows.append((name, kind, beta, best, limit, left))
-    columns = ["case", "field", "beta", "best", "limit", "left"]
+                rows.append((name, kind, beta, best, limit, limit - 1, left))
+    columns = ["case", "field", "beta", "best", "limit", "offset", "left"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -197,7 +198,7 @@ def floor_table(
 ) -> pd.DataFrame:
     """F at the best scale c*, and at c = 0 and 1, with the floor `predicted` for any scale.
 
-    `best` is NaN-free: where F has no minimum in 0..2, the better end counts.
+    Where F has no minimum in 0..2, the better end counts.
     """
     case, rows = CASES[name], []
     for beta in betas:
@@ -227,10 +228,11 @@ def _best(case: Case, eps: float, beta: float) -> float:
 def mass_table(
     eps: float, betas: Sequence[float], names: Sequence[str] = tuple(CASES)
 ) -> pd.DataFrame:
-    """Mass of the left basin before, after, and moved by the influence function; and W2.
+    """Mass of the left basin before, after, and moved by the influence function; W2 and F.
 
     `w2_nothing` from the law before to that after, `w2_moved` from the moved law to that after, in
-    parameter units. Basins are divided at the top of the barrier of the loss before.
+    parameter units; F of no change and of the move in loss units. Basins are divided at the top of
+    the barrier of the loss before.
     """
     rows = []
     for name in names:
@@ -241,10 +243,14 @@ def mass_table(
             after = (bo.GRID, bo.density(case.loss - eps * case.point, beta))
             moved = bo.pushed_density(case.loss, case.influence, eps, beta)
             left = [_below(*law, top) for law in (before, after, moved)]
-            rows.append(
-                (name, beta, *left, bo.wasserstein(before, after), bo.wasserstein(moved, after))
-            )
-    columns = ["case", "beta", "before", "after", "moved", "w2_nothing", "w2_moved"]
+            w2 = [bo.wasserstein(law, after) for law in (before, moved)]
+            f = [
+                bo.divergence(case.loss, case.point, case.influence.times(c), eps, beta)
+                for c in (0, 1)
+            ]
+            rows.append((name, beta, *left, *w2, *f))
+    columns = ["case", "beta", "before", "after", "moved"]
+    columns += ["w2_nothing", "w2_moved", "f_nothing", "f_moved"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -126,6 +126,26 @@ def response_table(sampled: Sampled, n_groups: int = 20) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["chain", "estimator", *columns])
 
 
+def points_table() -> pd.DataFrame:
+    """Predicted over true slope of the variance, for every training point in turn, exactly.
+
+    By the influence function at each sample, per kind of chain: quartiles over points, and the
+    share of points whose sign is predicted right.
+    """
+    made, _ = chains()
+    rows = []
+    for kind, chain in made.items():
+        covariance, ratios = chain.stationary_covariance(), []
+        for point, x in enumerate(chain.train_x):
+            slope = np.linalg.solve(chain.curvature(), np.outer(x, x))
+            predicted = 2 * float(QUERY @ slope @ covariance @ QUERY)
+            ratios.append(predicted / true_slopes(chain, point)[1])
+        quartiles = np.quantile(ratios, [0.25, 0.5, 0.75])
+        rows.append((kind, len(ratios), *quartiles, float(np.mean(np.array(ratios) > 0))))
+    columns = ["chain", "points", "quartile", "median", "third quartile", "right sign"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _with_interval(values: np.ndarray) -> tuple[float, float, float]:
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return values.mean(), values.mean() - half, values.mean() + half

@@ -86,7 +86,7 @@ def best_scales(scales: pd.DataFrame, cold: pd.DataFrame) -> Drawn:
             curve = cold[(cold["case"] == name) & (cold["field"] == kind)]
             filling = shade if kind == "flat" else "white"
             right.plot(
-                curve["beta"], abs(curve["limit"] - 1), marker, ls=line, color=shade, mfc=filling,
+                curve["beta"], abs(curve["offset"]), marker, ls=line, color=shade, mfc=filling,
                 lw=0.8, label=f"{name}, {kind} continuation",
             )  # fmt: skip
     left.plot([], [], "k:", lw=1, label="first order, derived")
@@ -134,7 +134,9 @@ def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
             right.plot(part["theta"], part["r"], color=shade, ls="--", label=f"exact, β = {beta:g}")
     right.set_yscale("symlog", linthresh=1)
     right.set(xlabel="parameter θ", ylabel="field r")
-    right.legend(loc="lower left", fontsize=6)
+    right.set_ylim(-3e4, 3)
+    right.set_yticks([-1e4, -1e3, -100, -10, -1, 0, 1])
+    right.legend(loc="lower center", fontsize=6, ncols=2)
     both = [table.assign(panel="floor"), fields.assign(panel="field")]
     return fig, pd.concat(both, ignore_index=True)
 
