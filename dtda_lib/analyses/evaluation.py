@@ -196,8 +196,13 @@ def unrolled_bank(setting: Setting, n_seeds: int, **machine: object) -> Unrolled
 
 def retrained_shifts(bank: RunBank) -> xr.DataArray:
     """Shift of each query's loss upon removal of each point, `(seed, train, query)`, float64."""
-    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
-    return _axes(shift_upon_removal(loss))
+    return shifts_of(bank.dataset()["query_loss"])
+
+
+def shifts_of(loss: xr.DataArray) -> xr.DataArray:
+    """The same from losses `(seed, removal, checkpoint, query)`, after the last epoch."""
+    loss = loss.isel(checkpoint=-1, drop=True).astype(np.float64)
+    return axes(shift_upon_removal(loss))
 
 
 def unpaired_shifts(bank: RunBank) -> xr.DataArray:
@@ -207,7 +212,7 @@ def unpaired_shifts(bank: RunBank) -> xr.DataArray:
     """
     loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
     base = loss.isel(removal=0, drop=True).mean("seed")
-    return _axes(shift_upon_removal(loss, base))
+    return axes(shift_upon_removal(loss, base))
 
 
 def predicted_shifts(bank: RunBank, unrolled: UnrolledBank | None) -> dict[str, xr.DataArray]:
@@ -218,7 +223,7 @@ def predicted_shifts(bank: RunBank, unrolled: UnrolledBank | None) -> dict[str, 
     """
     data = bank.dataset().isel(removal=0, checkpoint=-1, drop=True).astype(np.float64)
     found = {
-        name: _axes(data[variable].sel(estimator=label, drop=True))
+        name: axes(data[variable].sel(estimator=label, drop=True))
         for name, (variable, label, _) in METHODS.items()
         if variable in data
     }
@@ -228,7 +233,7 @@ def predicted_shifts(bank: RunBank, unrolled: UnrolledBank | None) -> dict[str, 
             found[name] = found[name] * (size / _root_mean_square(found[name]))
     if unrolled is not None:
         loss = unrolled.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
-        found[UNROLLING] = _axes(loss.astype(np.float64))
+        found[UNROLLING] = axes(loss.astype(np.float64))
     return found
 
 
@@ -236,7 +241,8 @@ def _root_mean_square(scores: xr.DataArray) -> float:
     return float(np.sqrt((scores**2).mean()))
 
 
-def _axes(scores: xr.DataArray) -> xr.DataArray:
+def axes(scores: xr.DataArray) -> xr.DataArray:
+    """Only `(seed, train, query)`, in this order, seeds numbered."""
     scores = scores.transpose("seed", "train", "query").reset_coords(drop=True)
     return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))
 

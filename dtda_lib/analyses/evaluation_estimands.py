@@ -16,14 +16,13 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from ..attribution import get_estimator
 from ..bank import RunBank
-from ..measures import get_measure
 from ..over_seeds import require_same_pairs, require_seeds
 from ..protocols import Runs, paired, seed_pairs
-from ..recipes import Recipe
-from ..removal import leave_one_out
+from ..removal import Design, leave_one_out, nothing
 from ..task import Task
-from .evaluation import Setting, estimator_measures, seeds
+from .evaluation import DAMPING, Setting, at_points, axes, seeds, shifts_of
 from .evaluation_noise import _jackknife_error, _unit
 
 TARGETS = ("own run", "other run", "law")
@@ -142,27 +141,39 @@ def fragility_banks(
     points: Sequence[int],
     n_seeds: int,
     **machine: object,
-) -> dict[tuple[float, str], RunBank]:
-    """Banks by learning rate and kind: "masked" (paired) and "re-shuffled" (the start paired).
+) -> dict[float, RunBank]:
+    """One bank for each learning rate: runs without each point, paired, then with new batches.
 
-    In the second every removal and, as its first one, nothing at all, has a batch order of its own.
-    Banks of "masked" also hold the estimators of the full-data models (variables of the last bank).
-    """  # fmt: skip
-    own = seeds(n_seeds, "models")
-    design = leave_one_out(setting.task.n_train, points)
-    measures = [get_measure(name) for name in ("query_loss", "query_prediction", "parameters")]
-    fresh = np.array([order for _, order in seed_pairs(n_seeds * len(design), "re-shuffled")])
-    same = paired(design, own)
-    other = Runs(design, same.init_seeds, fresh.reshape(n_seeds, len(design)))
-    banks = {}
-    for rate in rates:
-        recipe = replace(setting.recipe, lr=rate)
-        for name, runs in (("masked", same), ("re-shuffled", other)):
-            banks[rate, name] = RunBank(
-                setting.task, setting.model, recipe, runs, measures,
-                title=f"{setting.name}, rate {rate:g}, {name}", **machine,
-            )  # fmt: skip
-    return banks
+    Removals: "none" and each point with the batches of the seed; then the same once more, each with
+    a batch order of its own ("again" in the label), from the same start.
+    """
+    once = leave_one_out(setting.task.n_train, points)
+    labels = (*once.labels, *(f"{label} again" for label in once.labels))
+    design = Design(once.weights.repeat(2, 1), labels, once.points * 2)
+    same = paired(design, seeds(n_seeds, "models"))
+    fresh = np.array([order for _, order in seed_pairs(n_seeds * len(once), "re-shuffled")])
+    orders = same.order_seeds.copy()
+    orders[:, len(once) :] = fresh.reshape(n_seeds, len(once))
+    runs = Runs(design, same.init_seeds, orders)
+    measures = ["query_loss", "query_prediction", "parameters"]
+    return {
+        rate: RunBank(
+            setting.task,
+            setting.model,
+            replace(setting.recipe, lr=rate),
+            runs,
+            measures,
+            title=f"{setting.name}, rate {rate:g}, fragility",
+            **machine,
+        )
+        for rate in rates
+    }
+
+
+def masked_shifts(bank: RunBank) -> xr.DataArray:
+    """Paired shifts `(seed, train, query)` of a bank of `fragility_banks`."""
+    loss = bank.dataset()["query_loss"]
+    return shifts_of(loss.isel(removal=slice(0, loss.sizes["removal"] // 2)))
 
 
 def smaller_banks(
@@ -176,7 +187,7 @@ def smaller_banks(
     banks = []
     for point in points:
         task = without(setting.task, point)
-        runs = paired(leave_one_out(task.n_train, [0]).select([0]), seeds(n_seeds, "models"))
+        runs = paired(nothing(task.n_train), seeds(n_seeds, "models"))
         banks.append(
             RunBank(
                 task,
@@ -240,35 +251,34 @@ def relative_distance(base: np.ndarray, moved: np.ndarray) -> dict[str, float]:
 
 
 def fragility_table(
-    banks: Mapping[tuple[float, str], RunBank], smaller: Sequence[RunBank], rate: float
+    banks: Mapping[float, RunBank], smaller: Sequence[RunBank], rate: float
 ) -> pd.DataFrame:
     """How far a run moves under each of `INTERVENTIONS`, in parameters and in predictions.
 
     Args:
         banks: From `fragility_banks`.
-        smaller: From `smaller_banks`, at the learning rate `rate`.
+        smaller: From `smaller_banks`, at the learning rate `rate`, same seeds.
 
     Returns:
         Columns `rate, space, intervention, estimate, low, high, n_seeds, n_points`.
     """
     rows = []
     for space, variable in (("parameters", "parameters"), ("predictions", "query_prediction")):
-        for at in dict.fromkeys(rate for rate, _ in banks):
-            masked = _flat(banks[at, "masked"], variable)
-            moved = _flat(banks[at, "re-shuffled"], variable)
-            base = masked[:, 0]
+        for at, bank in banks.items():
+            runs = _flat(bank, variable)  # (seed, removal, coordinate)
+            same, fresh = np.split(runs, 2, axis=1)
             cases = {
-                "masked": masked[:, 1:],
-                "re-shuffled": moved[:, 1:],
-                "batches alone": moved[:, :1],
+                "masked": same[:, 1:],
+                "re-shuffled": fresh[:, 1:],
+                "batches alone": fresh[:, :1],
             }
             if at == rate and smaller:
-                deleted = [_flat(bank, variable)[:, 0] for bank in smaller]
+                deleted = [_flat(one, variable)[:, 0] for one in smaller]
                 cases["smaller data"] = np.stack(deleted, axis=1)
             for name, after in cases.items():
-                n = {"n_seeds": len(base), "n_points": after.shape[1]}
+                n = {"n_seeds": len(runs), "n_points": after.shape[1]}
                 about = {"rate": at, "space": space, "intervention": name}
-                rows.append(about | relative_distance(base[: len(after)], after) | n)
+                rows.append(about | relative_distance(same[:, 0], after) | n)
     return pd.DataFrame(rows)
 
 
@@ -278,17 +288,34 @@ def _flat(bank: RunBank, variable: str) -> np.ndarray:
     return values.reshape(*values.shape[:2], -1).astype(np.float64)
 
 
-def rate_estimators(
+def rate_predictions(
     setting: Setting, rates: Sequence[float], n_seeds: int, **machine: object
 ) -> dict[float, RunBank]:
-    """The full-data models at each learning rate, with the estimators of `METHODS`."""
-    design = leave_one_out(setting.task.n_train, [0]).select([0])
-    runs = paired(design, seeds(n_seeds, "models"))
+    """The full-data models at each learning rate, with damped influence."""
+    runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
     banks = {}
     for rate in rates:
-        recipe: Recipe = replace(setting.recipe, lr=rate)
+        recipe = replace(setting.recipe, lr=rate)
         banks[rate] = RunBank(
-            setting.task, setting.model, recipe, runs, estimator_measures(setting.task, recipe),
-            title=f"{setting.name}, rate {rate:g}, estimators", **machine,
-        )  # fmt: skip
+            setting.task,
+            setting.model,
+            recipe,
+            runs,
+            [get_estimator("influence_ggn", recipe, damping=DAMPING)],
+            title=f"{setting.name}, rate {rate:g}, influence",
+            **machine,
+        )
     return banks
+
+
+def rate_targets(
+    banks: Mapping[float, RunBank], models: Mapping[float, RunBank], points: Sequence[int]
+) -> pd.DataFrame:
+    """`estimand_table` of damped influence at each learning rate, with a column `rate`."""
+    tables = []
+    for rate, bank in banks.items():
+        data = models[rate].dataset()["influence_ggn"].isel(removal=0, checkpoint=-1, estimator=0)
+        scores = axes(data.drop_vars("removal").astype(np.float64))
+        found = estimand_table(masked_shifts(bank), at_points({"if_damped": scores}, points))
+        tables.append(found.assign(rate=rate))
+    return pd.concat(tables, ignore_index=True)

@@ -178,7 +178,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     return fig, rows
 
 
-def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame, rate: float) -> Drawn:
+def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     """How far a run moves without one point, against the learning rate; and who predicts it.
 
     Left, middle: distance to itself over the distance between two seeds, predictions and
