@@ -103,7 +103,7 @@ def test_segments_of_a_ridge_regression_are_matrix_exponentials(kind, cut):
 
 def test_after_long_training_it_is_influence():
     task, model = RIDGE
-    recipe = full_batch(400, lr=0.2, weight_decay=0.5)
+    recipe = full_batch(200, lr=0.4, weight_decay=0.5)
     ours = source_shifts(task, model, recipe, [(0, 0)])[0, 0]
     theta = unrolled_responses(task, model, recipe, 0, 0, [0])["parameters"][-1]
     influence = get_estimator("influence_ggn", recipe)(Network.of(model), theta, task)[0]
@@ -151,10 +151,12 @@ def test_models_of_a_segment_are_averaged_and_runs_do_not_mix():
     assert not np.allclose(both, once, rtol=1e-3)
 
 
-def test_with_small_steps_it_follows_unrolling():
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_with_small_steps_it_follows_unrolling(momentum):
     """A network, batches, default settings: not equal, but nearly proportional."""
     task, model = TANH
-    recipe = Recipe("sgd", lr=0.1, weight_decay=0.02, batch_size=4, epochs=15)
+    settings = {"weight_decay": 0.02, "batch_size": 4, "epochs": 15}
+    recipe = Recipe("sgd", lr=0.1 * (1 - momentum), momentum=momentum, **settings)
     ours = source_shifts(task, model, recipe, SEEDS).values
     exact = unrolled_shifts(task, model, recipe, SEEDS).values
     assert np.corrcoef(ours.ravel(), exact.ravel())[0, 1] > 0.9
