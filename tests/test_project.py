@@ -107,7 +107,7 @@ FLOORS = [
     *("attribution", "unrolled_bank"),
     *("over_seeds", "power", "significance", "agreement", "distances", "distributions"),
     *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
-    *("testbeds", "boltzmann", "lds"),
+    *("testbeds", "boltzmann", "langevin", "lds"),
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
     *("gallery", "index", "figures", "previews"),
     "analyses",  # of single notebooks, free among themselves

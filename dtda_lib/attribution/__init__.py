@@ -16,6 +16,7 @@ from .ekfac import influence_ekfac
 from .gradients import gradient_similarity
 from .influence import influence_ggn, influence_hessian, influence_lissa
 from .leverage import influence_leverage
+from .posterior import posterior_covariance
 from .steps import additional_step
 from .trak import trak
 
@@ -27,6 +28,7 @@ ESTIMATORS: dict[str, Callable[..., Measure]] = {
     "influence_ekfac": influence_ekfac,
     "influence_hessian": influence_hessian,
     "influence_leverage": influence_leverage,
+    "posterior_covariance": posterior_covariance,
     "trak": trak,
 }
 
