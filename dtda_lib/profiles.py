@@ -174,7 +174,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_null": 100,
         },
         "default": {
-            "n_seeds": 96,
+            "n_seeds": 128,
             "n_unrolled": 24,
             "n_data_sets": 2,
             "n_data_set_seeds": 40,

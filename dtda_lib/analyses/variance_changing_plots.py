@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from ..figures import METHODS, TEXT_WIDTH, Style
 from ..previews import show_image
@@ -53,17 +54,12 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
         )  # fmt: skip
         top = part.loc[part["estimate"].idxmax()]
         axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
-        right = top["x"] > 0
-        axis.annotate(
-            f"point {top['point']}", (top["x"], top["estimate"]), (-8 if right else 8, 0),
-            textcoords="offset points", ha="right" if right else "left", va="center", fontsize=7,
-        )  # fmt: skip
-        axis.set_title(TITLES[delta])
+        axis.set_title(f"{TITLES[delta]}: point {top['point']}", fontsize=8)
         axis.set_ylim(0, 1.12 * part["high"].max())
     for axis in axes[-1]:
         axis.set_xlabel("input x of the point removed")
     axes[0, 0].set_ylabel("target units")
-    axes[0, 1].set_ylabel("squared target units")
+    axes[0, 1].set_ylabel("squared target units", fontsize=8)
     axes[1, 1].set_ylabel("target units")
     axes[1, 0].set_ylabel("no unit")
     return fig, table
@@ -123,6 +119,8 @@ def predicted_against_retrained(
         axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="retrained, fresh seeds", ylabel="predicted")
         axis.set_title(TITLES[delta])
+        for side in (axis.xaxis, axis.yaxis):  # labels of minor ticks would overlap
+            side.set_minor_formatter(NullFormatter())
     axis = axes[1, 1]
     large = kept[kept["true_shift"] >= kept["true_shift"].median()]
     for method, part in large.groupby("method", sort=False):
@@ -135,7 +133,7 @@ def predicted_against_retrained(
     axis.set(xlabel="leverage of the point", ylabel="share predicted")
     axis.set_title("share of the mean shift")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    fig.legend(handles, labels, loc="outside upper center", ncols=4, columnspacing=1)
     return fig, pd.DataFrame(rows, columns=["panel", "method", "point", "horizontal", "vertical"])
 
 
@@ -157,7 +155,7 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
         guess, style = ratios(law), METHOD_STYLES[method]
         axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(style.label, fontsize=8)
+        axis.set_title(style.label.replace("leverage-corrected (RIF)", "RIF"), fontsize=8)
         rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
     reach = 1.1 * np.abs(truth).max()
     axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
@@ -185,6 +183,8 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
         )  # fmt: skip
         axis.axvspan(-1.98, 1.98, color="0.92", zorder=0, lw=0)
         axis.set_xscale("symlog", linthresh=4)
+        axis.set_xticks([-100, -10, 0, 10, 100], ["−100", "−10", "0", "10", "100"])
+        axis.minorticks_off()
         axis.set(xlabel="z of the mean shift", title=f"{title}: {len(x):,} pairs")
         rows.append(pd.DataFrame({"what": title, "mean_z": x, "log_ratio_z": y, "state": state}))
     axes[0, 0].set_ylabel("z of the log variance ratio")
@@ -209,7 +209,7 @@ def examples(
     rows = []
     for row, ((members, query), law) in enumerate(zip(cases, laws)):
         for column, member in enumerate(members):
-            axis = fig.add_subplot(grid[row, column])
+            axis = fig.add_subplot(grid[row, most - len(members) + column])
             show_image(axis, task.train_x[member])
             axis.set_title(f"{task.train_id[member]}", fontsize=6.5, pad=2)
         axis = fig.add_subplot(grid[row, most])
@@ -236,6 +236,7 @@ def _two_laws(axis: Axes, law: xr.Dataset, last: bool, bins: int = 24) -> None:
         axis.stairs(counts / counts.sum(), edges, fill=True, color=style.colour, alpha=0.35)
         axis.stairs(counts / counts.sum(), edges, color=style.colour, lw=0.8)
         axis.axvline(sample.mean(), color=style.colour, ls=style.linestyle, lw=1.2)
+    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the text
     ratio = float(law["after"].var(ddof=1) / law["before"].var(ddof=1))
     axis.annotate(
         f"variance ×{ratio:.2f}", (0.99, 0.95), xycoords="axes fraction", ha="right", va="top",
