@@ -52,6 +52,11 @@ class Removals:
         """Names of the sets of random removals, smallest first."""
         return [name for name in dict.fromkeys(self.table["set"]) if name != LEVERAGE]
 
+    @property
+    def shown(self) -> int:
+        """Position of the removal that figures show: the first group of 20 %, or of the largest."""
+        return int(self.rows("20 %" if "20 %" in self.random_sets else self.random_sets[-1])[0])
+
     def rows(self, name: str) -> np.ndarray:
         """Positions of the removals of a set."""
         return np.flatnonzero(self.table["set"] == name)

@@ -15,7 +15,7 @@ damping) and H = J C^-1 J^T / N:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -193,12 +193,18 @@ def _plain(values: xr.DataArray) -> xr.DataArray:
 
 
 def unrolling_cost(
-    task: Task, model: Model, recipe: Recipe, *, n_runs: int = 8, n_alone: int = 1, epochs: int = 10
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    *,
+    n_runs: int = 8,
+    n_stacked: int = 256,
+    epochs: int = 5,
 ) -> dict[str, float]:
     """Seconds a run, on one thread: training alone, training in a stack, unrolling all points.
 
-    Of a training of `epochs` epochs, as both grow in proportion. `alone` trains one run at a time
-    (`n_alone` of them), as a plain script does, `stacked` and `unrolled` work on `n_runs` at once.
+    Of a training of `epochs` epochs, as all grow in proportion. "alone" trains one run, as a plain
+    script does, "stacked" `n_stacked` runs at once, "unrolled" unrolls `n_runs` at once.
     """
     measured = get_measure("query_prediction")
     short, threads = replace(recipe, epochs=epochs, keep_last=1), torch.get_num_threads()
@@ -208,7 +214,10 @@ def unrolling_cost(
         weights = torch.ones(runs, task.n_train)
         train(task, model, short, seeds, seeds, weights, [measured])
 
-    def timed(work: object, runs: int) -> float:
+    def unroll(recipe: Recipe) -> None:
+        unrolled_shifts(task, model, recipe, seed_pairs(n_runs), measured)
+
+    def timed(work: Callable[[], None], runs: int) -> float:
         start = time.perf_counter()
         work()
         return (time.perf_counter() - start) / runs
@@ -216,17 +225,11 @@ def unrolling_cost(
     torch.set_num_threads(1)
     try:
         trained(0, 1)  # whatever is made on the first call
-        trained(0, n_runs)
-        unrolled_shifts(
-            task, model, replace(short, epochs=1), seed_pairs(n_runs), "query_prediction"
-        )
+        unroll(replace(short, epochs=1))
         return {
-            "alone": timed(lambda: [trained(n, 1) for n in range(n_alone)], n_alone),
-            "stacked": timed(lambda: trained(0, n_runs), n_runs),
-            "unrolled": timed(
-                lambda: unrolled_shifts(task, model, short, seed_pairs(n_runs), "query_prediction"),
-                n_runs,
-            ),
+            "alone": timed(lambda: trained(0, 1), 1),
+            "stacked": timed(lambda: trained(0, n_stacked), n_stacked),
+            "unrolled": timed(lambda: unroll(short), n_runs),
         }
     finally:
         torch.set_num_threads(threads)
