@@ -55,6 +55,7 @@ def test_the_chosen_points_of_the_last_checkpoint_are_those_of_unrolling():
     np.testing.assert_array_equal(ours.train, [7, 2])
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_of_unrolling_over_batch_orders():
     """Batches drawn with replacement do not know the past, and ridge responses are linear in it."""
     task, model = RIDGE
