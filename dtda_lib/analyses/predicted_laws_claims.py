@@ -12,13 +12,9 @@ _PAPER = "2506.12965, Fig. 2"
 _RIF = "2506.06656"
 _NEAR = 0.1  # of a share of a shift
 _LAW = "law over seeds of a query's prediction, before and after a removal"
-NAMES = {"unrolling": "ud", "if_ggn": "if", "rif": "rif"}
-_WORDS = {
-    "unrolling": "unrolled differentiation",
-    "if_ggn": "influence functions",
-    "rif": "leverage-corrected influence functions",
-}
-_DISTANCES = {"mean": "|difference of means|", "w2": "W2", "sd": "|difference of sds|"}
+ESTIMATORS = ("unrolling", "if_ggn", "rif")
+_WHAT = {"mean": "mean", "w2": "law", "sd": "spread"}
+_DISTANCES = {"mean": "difference of means", "w2": "W2", "sd": "difference of sds"}
 
 
 def _ci(row: pd.Series) -> Interval:
@@ -52,7 +48,7 @@ def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim
     `shares` holds random removals only; other sets would count as sizes.
     """
     claims = []
-    for estimator, short in NAMES.items():
+    for estimator in ESTIMATORS:
         for kind, words in _DISTANCES.items():
             rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
             whole = rows[rows["set"] == ALL].iloc[0]
@@ -61,16 +57,16 @@ def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim
                 for _, row in rows.iterrows()
                 if row["set"] != ALL
             )
-            name = f"C1-{short}-{'variance' if kind == 'sd' else kind}"
             claims.append(
                 Claim(
-                    id=name,
-                    claim="the law predicted for a removal is nearer to the retrained one than no "
-                    f"change is, for most queries: {_WORDS[estimator]}, {words}",
+                    id=f"C1-{estimator}-{kind}",
+                    claim=f"the predicted {_WHAT[kind]} of retrained models' predictions is nearer "
+                    f"to the truth than no change is, for most queries ({estimator})",
                     source=_PAPER if estimator != "rif" and kind != "sd" else "this study",
                     status=share_status(rows),
-                    statistic=f"share of (removal, query), mean over sizes ({told}); over removals "
-                    f"and queries [{whole['draw_low']:.2f}, {whole['draw_high']:.2f}]",
+                    statistic=f"share of (removal, query) by {words}, mean over sizes ({told}); "
+                    "over removals and queries "
+                    f"[{whole['draw_low']:.2f}, {whole['draw_high']:.2f}]",
                     estimate=float(whole["share"]),
                     ci=_ci(whole),
                     n=n_cases,
@@ -95,8 +91,8 @@ def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Cla
     exact = between(1 - _NEAR, 1 + _NEAR)
     return [
         Claim(
-            id="C1-leverage-if",
-            claim="on a network, too, influence functions give 1 − leverage of a mean shift",
+            id="T-if_ggn-network",
+            claim="on a network, too, 1 − leverage of a point's shift is predicted (if_ggn)",
             source=_RIF,
             status=_under_shoot(rows, "if_ggn"),
             statistic=_under_shoot_words(rows, "if_ggn"),
@@ -108,8 +104,8 @@ def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Cla
             rule=_UNDER_SHOOT_RULE,
         ),
         Claim(
-            id="C1-leverage-ud",
-            claim="unrolled differentiation, too, gives 1 − leverage of a point's mean shift",
+            id="T-unrolling-network",
+            claim="on a network, too, 1 − leverage of a point's shift is predicted (unrolling)",
             source="this study, suggested by first results",
             status=_under_shoot(rows, "unrolling"),
             statistic=_under_shoot_words(rows, "unrolling"),
@@ -121,9 +117,8 @@ def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Cla
             rule=_UNDER_SHOOT_RULE,
         ),
         Claim(
-            id="C1-leverage-rif",
-            claim="on a network, too, the leverage correction mends what influence misses of a "
-            "single point",
+            id="T-rif-network",
+            claim="on a network, too, a leverage correction mends what is missed of a point (rif)",
             source=_RIF,
             status=decide_interval(_ci(whole), confirmed_if=exact),
             statistic="share of the shift of the mean that is predicted, over points and queries",
