@@ -184,9 +184,8 @@ def _of_run(
         dense_gauss_newton(network, theta, task) + ridge,
     )
     own = train[points]
-    influence = [
-        own @ torch.linalg.pinv(c, hermitian=True) @ query.T / task.n_train for c in curvatures
-    ]
+    # Weight decay leaves no null space: the pseudo-inverse is the inverse.
+    influence = [own @ torch.linalg.solve(c, query.T) / task.n_train for c in curvatures]
     values, vectors = torch.linalg.eigh(hessian)
     at_query, at_response = query @ vectors, response @ vectors  # (query|train, eigenvector)
     whole = at_response @ at_query.T

@@ -202,7 +202,7 @@ def exact_claims(
         _claim(
             row,
             id="T3",
-            claim="at constant steps the response stays noisy, with a spread like the root of the step",
+            claim="at constant steps the response stays noisy: spread like the root of the step",
             source=f"{_PAPER}, A2 (our check)",
             status=decide_interval((row["low"], row["high"]), confirmed_if=above(0.4)),
             statistic="slope of log spread against log step size (theory for small steps: 1/2)",
@@ -223,7 +223,8 @@ def exact_claims(
                 confirmed=response["high"] < weights["low"] / 5,
                 refuted=response["low"] > weights["high"] / 5,
             ),
-            statistic=f"relative spread over runs of grad(m) . r (in weights {_told({'': weights})})",
+            statistic="relative spread over runs of grad(m) . r "
+            f"(in weights {weights['estimate']:.2f} [{weights['low']:.2f}, {weights['high']:.2f}])",
             n=runs,
             setting="mean 1/2 (a b x - y)^2, 12 points",
             rule="confirmed if the upper end of the interval lies below a fifth of the lower end "
@@ -278,7 +279,7 @@ def retraining_claim(table: pd.DataFrame) -> Claim:
     return _claim(
         {"estimate": worst},
         id="T1",
-        claim="Eq. 6 is the derivative of retraining on the same noise; removals exceed it by leverage",
+        claim="Eq. 6 is the derivative of retraining; removals exceed it by leverage",
         source=f"{_PAPER}, Eq. 6 (our check)",
         status=decide(
             confirmed=worst < 1e-6 and off < NEAR, refuted=worst > 1e-3, partly=worst < 1e-6
