@@ -229,5 +229,31 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_splits": 8,
         },
     },
+    "06_unrolling_becomes_influence": {
+        "smoke": {
+            "n_seeds": 3,
+            "n_left_out": 4,
+            "n_query": 8,
+            "lengths": (1, 4),
+            "n_runs": 4,
+            "n_steps": 2_000,
+        },
+        "default": {
+            "n_seeds": 8,
+            "n_left_out": 8,
+            "n_query": 40,
+            "lengths": (32, 128, 512),
+            "n_runs": 12,
+            "n_steps": 10_000,
+        },
+        "paper": {
+            "n_seeds": 16,
+            "n_left_out": 16,
+            "n_query": 100,
+            "lengths": (32, 128, 512, 2_048, 8_192),
+            "n_runs": 32,
+            "n_steps": 100_000,
+        },
+    },
 }
 """Notebook -> profile -> values. Every notebook also takes `profile`, `device` and `workers`."""

@@ -114,6 +114,9 @@ RULES: dict[str, Rule] = {
     "n_query": Rule("int", 2, 190, because="a correlation over queries needs two"),
     "n_leverage": Rule("int", 1, 100),
     "n_splits": Rule("int", 1, 1_000),
+    "lengths": Rule("ints", 1, 100_000, because="they are numbers of epochs"),
+    "n_runs": Rule("int", 4, 10_000, because="intervals over runs need some"),
+    "n_steps": Rule("int", 1_000, 10_000_000),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 
