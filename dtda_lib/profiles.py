@@ -234,9 +234,9 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_seeds": 3,
             "n_left_out": 4,
             "n_query": 8,
-            "lengths": (1, 4),
+            "lengths": (1, 3),
             "n_runs": 4,
-            "n_steps": 2_000,
+            "n_steps": 1_000,
         },
         "default": {
             "n_seeds": 8,

@@ -119,24 +119,29 @@ def retraining_table(generator: np.random.Generator, n_steps: int = 4_000) -> pd
     x, y = problem.x.copy(), problem.y
     x[0] *= 4  # far out: a leverage near 1
     problem = generalised_linear(x, y)
-    given = (
-        START_SD * generator.standard_normal((1, N_FEATURES)),
-        inverse_steps(n_steps, 0.05, 100.0),
-        random_batches(n_steps, 1, BATCH, N_TRAIN, generator),
-    )
+    ones, eps, moved = np.ones(N_TRAIN), 1e-5, np.eye(N_TRAIN)[list(POINTS)]
+    # One noise for all: as it is, with each point weighed down, up, and left out.
+    weights = np.vstack([ones, ones - eps * moved, ones + eps * moved, ones - moved])
+    start = START_SD * generator.standard_normal((1, N_FEATURES))
+    steps = inverse_steps(n_steps, 0.05, 100.0)
+    batches = random_batches(n_steps, 1, BATCH, N_TRAIN, generator)
+    ends = chain(
+        problem,
+        np.repeat(start, len(weights), axis=0),
+        steps,
+        np.broadcast_to(batches, (n_steps, len(weights), BATCH)),
+        POINTS,
+        weights=weights,
+    ).isel(step=-1)
     theta = newton_minimum(problem, np.zeros(N_FEATURES))
     inverse = np.linalg.pinv(problem.gradient_and_hessian(theta)[1], hermitian=True)
     leverage = np.einsum("kf,fg,kg->k", x, inverse, x) / N_TRAIN
 
-    def trained(weights: np.ndarray) -> np.ndarray:
-        return chain(problem, *given, [0], weights=weights)["theta"].values[0, -1]
-
-    ones, eps, rows = np.ones(N_TRAIN), 1e-5, []
-    responses = chain(problem, *given, POINTS)["response"].values[0, -1]
-    for point, response in zip(POINTS, responses, strict=True):
-        moved = eps * np.eye(N_TRAIN)[point]
-        difference = (trained(ones - moved) - trained(ones + moved)) / (2 * eps)
-        removed = trained(ones - moved / eps) - trained(ones)
+    theta_of, rows = ends["theta"].values, []
+    base, down, up, without = theta_of[0], *np.split(theta_of[1:], 3)
+    differences, removals = (down - up) / (2 * eps), without - base  # (point, parameter)
+    for number, response in enumerate(ends["response"].values[0]):
+        point, difference, removed = POINTS[number], differences[number], removals[number]
         size, length = np.linalg.norm(response), np.linalg.norm(removed)
         rows.append(
             {

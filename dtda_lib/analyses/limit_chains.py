@@ -165,20 +165,21 @@ def chain(
         batches: Positions `(step, run, batch)`; a point may occur more than once.
         points: Whose responses are followed.
         keep: Numbers of steps after which the chain is kept; the last alone if not given.
-        weights: `(train,)` of the losses; 0 removes a point on the same noise.
+        weights: `(train,)` of the losses, or `(run, train)`; 0 removes a point on the same noise.
 
     Returns:
         `theta` `(seed, step, parameter)` and `response` `(seed, step, train, parameter)`, in
         parameter units per whole point.
     """
-    weights = np.ones(problem.n_train) if weights is None else np.asarray(weights, float)
+    given = np.ones(problem.n_train) if weights is None else np.asarray(weights, float)
+    weights = np.broadcast_to(given, (len(start), problem.n_train))
     kept = [len(steps)] if keep is None else sorted(set(map(int, keep)))
     points = list(points)
     theta = np.array(start, dtype=float)
     response = np.zeros((len(theta), len(points), theta.shape[1]))
     size, found = batches.shape[2], []
     for number, (rate, batch) in enumerate(zip(steps, batches, strict=True), start=1):
-        w = weights[batch]  # (run, batch)
+        w = np.take_along_axis(weights, batch, axis=1)  # (run, batch)
         gradients, hessians = problem.derivatives(
             theta[:, None], problem.x[batch], problem.y[batch]
         )
