@@ -101,7 +101,7 @@ def test_law_is_what_a_simulation_shows(protocol, runs):
         )
     assert expected == pytest.approx(np.mean(seen), abs=0.02)
     limit = evaluation_noise.attenuated(parts, protocol, np.inf, np.inf)
-    assert limit == pytest.approx(1, abs=0.02)
+    assert limit == pytest.approx(parts["rho"]) == pytest.approx(1, abs=0.02)
 
 
 def test_law_and_observation_share_no_run():
@@ -154,6 +154,29 @@ def test_plateau_takes_the_noise_off():
     assert row["estimate"] == pytest.approx(1, abs=0.1)
     against = evaluation_noise.plateau_table(truth, {"m": -predicted}).iloc[0]
     assert against["estimate"] == pytest.approx(-row["estimate"])
+
+
+def test_a_query_without_true_variance_upsets_nothing():
+    truth, predicted = (np.concatenate(both, axis=2) for both in zip(noisy(), noisy(3)))
+    silent = np.random.default_rng(5).standard_normal((2, SEEDS, POINTS, 1))
+    alone = evaluation_noise.components(truth, predicted, truth)
+    more = evaluation_noise.components(
+        np.concatenate([truth, silent[0]], 2), np.concatenate([predicted, silent[1]], 2), truth
+    )
+    assert np.isfinite(more["rho"])
+    assert more["rho"] == pytest.approx(alone["rho"], abs=0.15)
+
+
+def test_noise_that_is_a_factor_is_told_from_noise_that_is_added():
+    truth, _ = noisy(n=60, points=20, noise=0.3)
+    rng = np.random.default_rng(0)
+    mean = truth.mean(axis=0, keepdims=True)
+    multiplied = mean * rng.uniform(0.5, 1.5, (60, 1, QUERIES))
+    rows = evaluation_noise.factor_table(shifts(truth), {"m": shifts(multiplied)}).set_index("of")
+    assert rows.loc["m", "factor"] == pytest.approx(1)
+    assert rows.loc["retrained", "factor"] == pytest.approx(1 / 19, abs=0.02)
+    assert rows.loc["retrained", "chance"] == pytest.approx(1 / 19)
+    assert evaluation_noise.correlation_over_points(multiplied[0], mean[0]) == pytest.approx(1)
 
 
 def test_coupling_is_known():
@@ -287,6 +310,7 @@ def tiny():
     return replace(setting, task=task, recipe=recipe, points=(0, 4, 9))
 
 
+@pytest.mark.slow
 def test_settings_spread_the_points():
     concrete, digits = evaluation.concrete_setting(4, 5), evaluation.digits_setting(3, 2)
     assert concrete.points == (0, 26, 53, 79)
@@ -319,6 +343,7 @@ def test_group_designs_leave_out_what_they_say():
         assert label == "+".join(map(str, group))
 
 
+@pytest.mark.slow
 def test_scores_of_banks(tiny):
     bank = evaluation.removal_bank(tiny, 3, workers=1)
     found = evaluation.retrained_shifts(bank)
@@ -348,6 +373,7 @@ def test_scores_of_banks(tiny):
     assert other < -0.9
 
 
+@pytest.mark.slow
 def test_fragility_banks_change_batches_and_nothing_else(tiny):
     bank = evaluation_estimands.fragility_banks(tiny, [0.05], tiny.points, 4, workers=1)[0.05]
     init, order = bank.runs.init_seeds, bank.runs.order_seeds
@@ -403,9 +429,25 @@ def test_separation_by_hand():
     assert found.loc["log_variance_ratio", "reversed"] == 0
     assert found.loc["mean", ["more", "low", "high"]].tolist() == [0, 0, 0]
     assert found.loc["w2_debiased", "gap"] == pytest.approx(0.2 / (0.02 * np.sqrt(2)), rel=0.3)
+    loud = scores_of(rows, error=0.1)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    errors = loud.interval(lambda t: np.stack([t[..., i] - t[..., j] for i, j in pairs], -1))[1]
+    spread = np.sqrt(np.var(rows[1], ddof=1) - (errors[1] ** 2).mean() / 2) / 0.8
+    again = evaluation_lds.separation_table({("toy", "half"): loud}).set_index("metric")
+    assert again.loc["w2_debiased", "spread"] == pytest.approx(spread)
     blurred = scores_of(rows, error=0.5)
     again = evaluation_lds.separation_table({("toy", "half"): blurred}).set_index("metric")
     assert again.loc["w2_debiased", "reversed"] == 0
+
+
+def test_only_some_methods():
+    scores = evaluation_lds.only(scores_of([[0.1, 0.2, 0.3]], metrics=("mean",)), ["m2", "m0"])
+    assert scores.methods == ("m0", "m2")
+    np.testing.assert_array_equal(scores.estimate, [[0.1, 0.3]])
+    assert all(values.shape == (30, 1, 2) for values in scores.left_out.values())
+    assert scores.ceiling.shape == (1, 2)
+    assert "grad_dot" not in evaluation_lds.WITH_UNIT
+    assert {"if_damped", "unrolling"} < set(evaluation_lds.WITH_UNIT)
 
 
 def test_lds_table_has_every_cell():
@@ -416,6 +458,7 @@ def test_lds_table_has_every_cell():
     assert (table["low"] < table["lds"]).all()
 
 
+@pytest.mark.slow
 def test_group_scores_of_a_bank(tiny):
     design, groups = evaluation.group_designs(10, 4, np.random.default_rng(0))
     bank = evaluation.group_bank(tiny, design, 6, workers=1)

@@ -151,7 +151,9 @@ def group_bank(setting: Setting, design: Design, n_seeds: int, **machine: object
 
 def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object]) -> RunBank:
     task, model, recipe = setting.task, setting.model, setting.recipe
-    return RunBank(task, model, recipe, runs, ["query_loss"], title=title, **machine)
+    # Shards of 512 runs, so that two workers share the smaller banks.
+    settings = {"title": title, "chunk": 512, **machine}
+    return RunBank(task, model, recipe, runs, ["query_loss"], **settings)
 
 
 def methods_of(task: Task) -> list[str]:

@@ -1,6 +1,7 @@
 """LDS and distributional LDS of every method: do laws order and separate methods otherwise? (C9)"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,8 +12,9 @@ from scipy import stats
 from ..bank import RunBank
 from ..distributions import shifted_samples
 from ..lds import INFLUENCES, Scores, score, w2_sampling_share
-from .evaluation import law_before, laws_after
+from .evaluation import METHODS, UNROLLING, law_before, laws_after
 
+WITH_UNIT = (*(name for name, (_, _, has_unit) in METHODS.items() if has_unit), UNROLLING)
 LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
 
 
@@ -60,6 +62,19 @@ def lds_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
                 row |= {"truth_ceiling": float(np.sqrt(found.truth_reliability[i]))}
                 rows.append(row | {"null": float(found.null_high[i, j])})
     return pd.DataFrame(rows)
+
+
+def only(scores: Scores, methods: Sequence[str]) -> Scores:
+    """The scores of these methods (those of them that were taken)."""
+    at = [i for i, name in enumerate(scores.methods) if name in methods]
+    return replace(
+        scores,
+        methods=tuple(scores.methods[i] for i in at),
+        estimate=scores.estimate[:, at],
+        left_out={source: values[..., at] for source, values in scores.left_out.items()},
+        reliability=scores.reliability[:, at],
+        null_high=scores.null_high[:, at],
+    )
 
 
 def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:

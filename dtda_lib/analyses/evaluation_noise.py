@@ -5,10 +5,14 @@ k and runs s. A score is a true mean shift t_k + (noise common to the points of 
 in a correlation over points) + noise e_sk of variance v. The mean over R runs has a variance over
 points of S + v / R, and two such means correlate as
 
-    (C + c / R) / sqrt((S_t + v_t / R) (S_p + v_p / R_p)),
+    (rho sqrt(S_t S_p) + c / R) / sqrt((S_t + v_t / R) (S_p + v_p / R_p)),
 
-C the covariance of the true means and c that of the noises, 0 unless prediction and truth share
-their runs. As R grows it tends to C / sqrt(S_t S_p), the correlation without noise.
+with rho the correlation of the true means and c the covariance of the noises, 0 unless prediction
+and truth share their runs. As R grows it tends to rho.
+
+The law takes noise as added. If a run's shifts at a query are partly multiplied by a factor of the
+run (its residual there, say), which no correlation over points sees, the law is too pessimistic:
+`factor_table` says how much of the noise is of that kind.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,33 +49,42 @@ def covariance_parts(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np
 def components(
     truth: np.ndarray, predicted: np.ndarray, unpaired: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """All parts of the law, `(query,)` each.
+    """All parts of the law, `(query,)` each, and `rho`, one number.
+
+    `rho` is the mean over queries of the covariance C of the true means over the standard
+    deviations of the *observed* ones, over the mean of the roots of both reliabilities: a ratio of
+    means, which queries with hardly any true variance do not upset, as they would a mean of ratios.
+    True variances S whose unbiased estimate is negative are taken as 0; NaN if all are.
 
     Args:
         truth, predicted: Paired shifts and predictions of the same runs, `(seed, train, query)`.
         unpaired: Shifts of unpaired runs, for their noise alone.
     """
+    n = len(truth)
     true, truth_noise = covariance_parts(truth, truth)
     prediction, prediction_noise = covariance_parts(predicted, predicted)
     shared, shared_noise = covariance_parts(truth, predicted)
+    raw = np.sqrt((true + truth_noise / n) * (prediction + prediction_noise / n))
+    true, prediction = np.maximum(true, 0.0), np.maximum(prediction, 0.0)
+    reliable = (np.sqrt(true * prediction) / raw).mean()
     return {
-        "S_t": true, "v_t": truth_noise, "S_p": prediction, "v_p": prediction_noise,
-        "C": shared, "c": shared_noise, "v_unpaired": covariance_parts(unpaired, unpaired)[1],
-    }  # fmt: skip
+        "S_t": true,
+        "v_t": truth_noise,
+        "S_p": prediction,
+        "v_p": prediction_noise,
+        "c": shared_noise,
+        "v_unpaired": covariance_parts(unpaired, unpaired)[1],
+        "rho": (shared / raw).mean() / reliable if reliable > 0 else np.nan,
+    }
 
 
 def attenuated(parts: dict[str, np.ndarray], protocol: str, runs: float, models: float) -> float:
-    """The law, mean over queries; `runs` retrained, `models` attributed (infinity: no noise).
-
-    A query whose true means vary less than their error lets see has a variance of at least
-    1e-3 of the raw one, so that no root is taken of a negative number.
-    """
+    """The law, mean over queries, for `runs` retrained runs and `models` attributed models."""
     noise = parts["v_unpaired" if protocol == "unpaired" else "v_t"]
     common = parts["c"] / runs if protocol == "paired, same seeds" else 0.0
-    true = np.maximum(parts["S_t"], 1e-3 * (np.abs(parts["S_t"]) + parts["v_t"]))
-    prediction = np.maximum(parts["S_p"], 1e-3 * (np.abs(parts["S_p"]) + parts["v_p"]))
-    scale = np.sqrt((true + noise / runs) * (prediction + parts["v_p"] / models))
-    return float(np.clip((parts["C"] + common) / scale, -1, 1).mean())
+    scale = np.sqrt((parts["S_t"] + noise / runs) * (parts["S_p"] + parts["v_p"] / models))
+    signal = parts["rho"] * np.sqrt(parts["S_t"] * parts["S_p"])
+    return float(((signal + common) / scale).mean())
 
 
 def correlation_over_points(one: np.ndarray, other: np.ndarray) -> float:
@@ -209,7 +222,7 @@ def _jackknife_error(values: Sequence[float]) -> float:
 
 
 def plateau_table(truth: xr.DataArray, predicted: dict[str, xr.DataArray]) -> pd.DataFrame:
-    """Correlation of true means, C / sqrt(S_t S_p), with jackknife intervals over all seeds.
+    """Correlation of true means, `rho` of `components`, with jackknife intervals over all seeds.
 
     Columns `method, estimate, low, high, n_seeds`.
     """
@@ -220,8 +233,7 @@ def plateau_table(truth: xr.DataArray, predicted: dict[str, xr.DataArray]) -> pd
         p = scores.transpose("seed", "train", "query").values
 
         def without_noise(kept: np.ndarray, p: np.ndarray = p) -> float:
-            parts = components(t[kept], p[kept], t[kept])
-            return attenuated(parts, "paired, other seeds", np.inf, np.inf)
+            return float(components(t[kept], p[kept], t[kept])["rho"])
 
         every = np.arange(len(t))
         each = [without_noise(np.delete(every, s)) for s in every]
@@ -254,3 +266,23 @@ def coupling(losses: xr.DataArray) -> dict[str, float]:
     low, high = np.exp([saved - half, saved + half])
     rho = 1 - np.exp(-saved)
     return {"rho": float(rho), "saved": float(np.exp(saved)), "low": low, "high": high}
+
+
+def factor_table(truth: xr.DataArray, predicted: dict[str, xr.DataArray]) -> pd.DataFrame:
+    """How much of the noise is a factor of the run, by which a correlation does not suffer.
+
+    A run's shifts at a query are regressed on their mean over runs, over points; `factor` is the
+    share of the noise variance that the run's slope explains (pooled over queries, each relative
+    to its noise), `chance` what it would be for noise without structure. Columns `of, factor,
+    chance`, rows "retrained" and each method.
+    """
+    rows = []
+    for name, scores in {"retrained": truth, **predicted}.items():
+        values = centred(scores.transpose("seed", "train", "query").values)
+        mean = values.mean(axis=0)  # (train, query)
+        noise = values - mean
+        along = (noise * mean).sum(axis=1) / np.linalg.norm(mean, axis=0)  # (seed, query)
+        share = (along**2).sum(axis=0) / (noise**2).sum(axis=(0, 1))
+        row = {"of": name, "factor": float(share.mean()), "chance": 1 / (len(mean) - 1)}
+        rows.append(row)
+    return pd.DataFrame(rows)

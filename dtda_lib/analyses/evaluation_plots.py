@@ -40,7 +40,11 @@ _GREY = METHODS["null"].colour
 _RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"].marker)
 
 
-_STYLES = METHODS | {"rif": ESTIMATORS["rif"], "retrained": _RETRAINED}
+# In the order of rows: gradients, steps, influence functions, unrolling, truth.
+_ORDER = "grad_dot grad_cos ats_sgd ats_adam trak if_ggn if_damped rif if_ekfac unrolling"
+_STYLES = {
+    name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
+} | {"retrained": _RETRAINED}
 
 
 def _bars(rows: pd.DataFrame, of: str = "estimate") -> np.ndarray:
@@ -96,7 +100,7 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
     Filled: scores of one model. Hollow: mean scores of many models, against the law.
     """
     settings = list(dict.fromkeys(table["setting"]))
-    methods = list(dict.fromkeys(table["method"]))
+    methods = [name for name in _STYLES if name in set(table["method"])]
     rows = table[table["target"].isin(_TARGETS)]
     rows = rows[(rows["scored"] == "one model") | (rows["target"] == "law")]
     fig, axes = plt.subplots(
@@ -146,7 +150,8 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     Grey bar: where permuted subsets lie (97.5 % on either side). Tick: the method's ceiling.
     """
     rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
-    sizes, methods = (list(dict.fromkeys(rows[name])) for name in ("size", "method"))
+    sizes = list(dict.fromkeys(rows["size"]))
+    methods = [name for name in _STYLES if name in set(rows["method"])]
     fig, axes = plt.subplots(
         len(sizes), len(METRICS), sharex=True, sharey=True, squeeze=False,
         figsize=(TEXT_WIDTH, 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))),
@@ -167,7 +172,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
         across[0].set_ylabel(f"leave out {size}")
     axes[0, 0].set_yticks(range(len(methods)), [_STYLES[m].label for m in methods])
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
-    axes[0, 0].set_xlim(-0.45, 1.05)
+    axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
     fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)
     handles = [
         plt.Line2D([], [], marker="o", ls="", color="0.3", label="LDS, 95 % interval"),
@@ -184,7 +189,7 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     Left, middle: distance to itself over the distance between two seeds, predictions and
     parameters. Right: correlation of one model's damped influence with each target.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.7))
+    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 3.1))
     for axis, space in zip(axes, ("predictions", "parameters")):
         for name, style in _INTERVENTIONS.items():
             part = table[(table["space"] == space) & (table["intervention"] == name)]
@@ -208,9 +213,12 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     axes[2].set_title("damped IF against")
     rates = sorted(table["rate"].unique())
     _rate_axes(axes, rates)
-    left, labels = axes[0].get_legend_handles_labels()
-    right, own = axes[2].get_legend_handles_labels()
-    fig.legend(left + right, labels + own, loc="outside upper center", ncols=2)
+    for axis, where, title in (
+        (axes[0], "left", "left and middle: intervention"),
+        (axes[2], "right", "right: scored against"),
+    ):
+        handles, labels = axis.get_legend_handles_labels()
+        fig.legend(handles, labels, loc=f"outside upper {where}", title=title)
     return fig, pd.concat([table, rows], ignore_index=True)
 
 
