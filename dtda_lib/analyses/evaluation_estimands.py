@@ -38,7 +38,8 @@ def target_values(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[str, s
     """
     n = len(truth)
     one, other = _unit(predicted), _unit(truth)  # (seed, train, query)
-    cross = np.einsum("skq,tkq->st", one, other, optimize=True) / truth.shape[2]
+    # (seed, train, query) -> (seed, train * query): sums over both at once
+    cross = one.reshape(n, -1) @ other.reshape(n, -1).T / truth.shape[2]
     own = float(np.trace(cross) / n)
     across = float((cross.sum() - np.trace(cross)) / (n * (n - 1)))
     rest_truth = (truth.sum(axis=0) - truth) / (n - 1)  # mean of the other runs
