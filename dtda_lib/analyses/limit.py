@@ -120,7 +120,7 @@ def aligned(retrained: RunBank, unrolled: UnrolledBank) -> xr.Dataset:
 
     Returns:
         Shifts upon removal, half squared target units: `unrolling` and `retrained` `(seed, train,
-        query)`, `influence` `(estimator, seed, train, query)`; by eigenvalue threshold, `span`
+        query)`, `influence` `(seed, estimator, train, query)`; by eigenvalue threshold, `span`
         `(seed, threshold)`, mean over queries of `|P grad m| / |grad m|` where P projects on
         eigenvectors of the Hessian of the data's loss beyond the threshold, and `null` `(seed,
         threshold)`, root mean square over pairs of the part of `grad(m) . r` from the others,
@@ -266,9 +266,10 @@ def time_table(found: Mapping[tuple[str, int], xr.Dataset], n_train: int) -> pd.
 
 
 def sum_of_steps(recipe: Recipe, n_train: int) -> float:
-    """Training time: the sum of the step sizes."""
+    """Training time: the sum of the step sizes, times 1 / (1 - momentum); Adam's is no time."""
     steps = recipe.steps(n_train)
-    return float(sum(recipe.lr * SCHEDULES[recipe.schedule](t / steps) for t in range(steps)))
+    rate = recipe.lr / (1 - recipe.momentum)
+    return float(sum(rate * SCHEDULES[recipe.schedule](t / steps) for t in range(steps)))
 
 
 def difference(

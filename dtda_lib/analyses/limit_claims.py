@@ -76,6 +76,23 @@ def network_claims(table: pd.DataFrame, found: Found, n: int, setting: str) -> l
                 **common,
             )
         )
+    strong = _rows(table, ggn := "unrolling, if_ggn")["decaying, strong decay"]
+    claims.append(
+        _claim(
+            strong,
+            id="C2-strong",
+            claim="late in training unrolling and influence functions correlate at 0.9 or more, "
+            "with tenfold weight decay",
+            source=f"{_PAPER}, Fig. 3",
+            status=decide_interval(
+                (strong["low"], strong["high"]), confirmed_if=above(PAPER_CORRELATION)
+            ),
+            statistic=f"late correlation {ggn}, decaying steps",
+            rule=interval_rule(above(PAPER_CORRELATION)),
+            paper_value="about 0.9",
+            **common,
+        )
+    )
 
     def paired(one: tuple[str, int, str], two: tuple[str, int, str], **fields: Any) -> Claim:
         row = difference(found, one, two)
@@ -83,7 +100,6 @@ def network_claims(table: pd.DataFrame, found: Found, n: int, setting: str) -> l
         rule = interval_rule(above(0), interval="95 % interval, paired by run")
         return _claim(row, **({"status": status, "rule": rule, "source": _PAPER} | common | fields))
 
-    ggn = "unrolling, if_ggn"
     claims.append(
         paired(
             ("constant 0.05", last, ggn),

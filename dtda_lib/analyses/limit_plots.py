@@ -104,15 +104,13 @@ def over_time(table: pd.DataFrame) -> Drawn:
         rows = table[table["quantity"] == quantity]
         for name, part in rows.groupby("recipe", sort=False):
             _errors(axis, part, name)
-        axis.set_xscale("log")
+        _steps_axis(axis, table)
         axis.set_title(title, fontsize=8)
         if quantity.startswith("unrolling"):
             axis.axhline(0.9, color=_GREY, ls=":", lw=0.8)
             axis.set_ylim(-0.35, 1.03)
         if quantity == "smallest":
             axis.axhline(0, color=_GREY, ls=":", lw=0.8)
-        if quantity.startswith("span"):
-            axis.set_ylim(None, 1.01)
     axes[0, 0].set_ylabel("correlation")
     fig.supxlabel("steps", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -135,6 +133,14 @@ def _errors(axis: Axes, part: pd.DataFrame, name: str) -> None:
         label=name,
         lw=1,
     )
+
+
+def _steps_axis(axis: Axes, table: pd.DataFrame) -> None:
+    """Logarithmic, with a tick at each length of training."""
+    axis.set_xscale("log")
+    lengths = sorted(set(table["steps"]))
+    axis.set_xticks(lengths, [f"{steps:,}" for steps in lengths])
+    axis.minorticks_off()
 
 
 def against_retraining(table: pd.DataFrame) -> Drawn:
@@ -160,7 +166,7 @@ def against_retraining(table: pd.DataFrame) -> Drawn:
                     lw=1,
                 )
                 shown.append(part)
-        axis.set_xscale("log")
+        _steps_axis(axis, table)
         axis.set_title(recipe if recipe == "decaying" else recipe.replace("t 0", "t step 0"))
     axes[0].set_ylabel("correlation with retraining")
     fig.supxlabel("steps", fontsize=9)
