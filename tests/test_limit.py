@@ -268,11 +268,11 @@ def test_rules_of_networks_follow_the_numbers():
     good = statuses(made({"*": 0.97}))
     assert good["C2-if_ggn"] == good["C2-time"] == good["C3-span"] == good["C3-null"] == "confirmed"
     assert good["C2-step"] == "inconclusive"
-    assert good["fading-if_ggn"] == "refuted"
+    assert good["fading-if_ggn-constant"] == "refuted"
     assert good["C2-adam"] == good["C2-momentum"] == "confirmed"
     bad = statuses(made({"*": 0.3, ("Adam", "*"): 0.1}))
     assert bad["C2-if_ggn"] == bad["C2-time"] == bad["C3-span"] == bad["C3-null"] == "refuted"
-    assert bad["fading-unrolling"] == "confirmed"
+    assert bad["fading-unrolling-decaying"] == "confirmed"
     assert bad["C2-adam"] == "refuted"
     mixed = statuses(made({"*": 0.8, ("constant 0.0125", "*"): 0.95}))
     assert mixed["C2-if_hessian"] == mixed["C2-step"] == "confirmed"

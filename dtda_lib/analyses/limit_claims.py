@@ -4,6 +4,7 @@ Thresholds are our choice; the 0.9 of C2 is the paper's.
 """
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -162,21 +163,21 @@ def network_claims(table: pd.DataFrame, found: Found, n: int, setting: str) -> l
                 **common,
             )
         )
-    for method in ("if_ggn", "unrolling"):
+    for method, recipe in product(("if_ggn", "unrolling"), ("constant 0.05", "decaying")):
         row = difference(
             found,
-            ("constant 0.05", first, f"retrained, {method}"),
-            ("constant 0.05", last, f"retrained, {method}"),
+            (recipe, first, f"retrained, {method}"),
+            (recipe, last, f"retrained, {method}"),
         )
         claims.append(
             _claim(
                 row,
-                id=f"fading-{method}",
+                id=f"fading-{method}-{recipe.split()[0]}",
                 claim="predictions of retraining fade over training time",
                 source="2305.16971",
                 status=decide_interval((row["low"], row["high"]), confirmed_if=below(0)),
                 statistic=f"correlation of {method} with retraining of the same run, {last} less "
-                f"{first} epochs, step 0.05",
+                f"{first} epochs, {recipe}",
                 rule=interval_rule(below(0), interval="95 % interval, paired by run"),
                 **common,
             )
