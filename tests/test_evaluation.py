@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dtda_lib.analyses import evaluation, evaluation_estimands, evaluation_lds, evaluation_noise
+from dtda_lib.analyses import (
+    evaluation,
+    evaluation_estimands,
+    evaluation_fragility,
+    evaluation_lds,
+    evaluation_noise,
+)
 from dtda_lib.analyses import evaluation_claims as rules
 from dtda_lib.analyses import evaluation_plots as plots
 from dtda_lib.bank import RunBank
@@ -262,33 +268,33 @@ def test_relative_distance_is_known():
     rng = np.random.default_rng(0)
     base = rng.standard_normal((200, 50))
     fresh = rng.standard_normal((200, 3, 50))
-    assert evaluation_estimands.relative_distance(base, fresh)["estimate"] == pytest.approx(
+    assert evaluation_fragility.relative_distance(base, fresh)["estimate"] == pytest.approx(
         1, abs=0.05
     )
     near = base[:, None] + 0.01 * fresh
-    found = evaluation_estimands.relative_distance(base, near)
+    found = evaluation_fragility.relative_distance(base, near)
     assert found["estimate"] == pytest.approx(0.01 / np.sqrt(2), rel=0.05)
     assert found["low"] < found["estimate"] < found["high"]
-    scaled = evaluation_estimands.relative_distance(3 * base + 1, 3 * near + 1)
+    scaled = evaluation_fragility.relative_distance(3 * base + 1, 3 * near + 1)
     assert scaled["estimate"] == pytest.approx(found["estimate"])
     few, its = base[:4], near[:4]
     pairs = [((few[i] - few[j]) ** 2).sum() for i in range(4) for j in range(4) if i != j]
     own = [((its[s, k] - few[s]) ** 2).sum() for s in range(4) for k in range(3)]
-    assert evaluation_estimands.relative_distance(few, its)["estimate"] == pytest.approx(
+    assert evaluation_fragility.relative_distance(few, its)["estimate"] == pytest.approx(
         np.sqrt(np.mean(own) / np.mean(pairs))
     )
     with pytest.raises(ValueError, match="four"):
-        evaluation_estimands.relative_distance(base[:3], near[:3])
+        evaluation_fragility.relative_distance(base[:3], near[:3])
 
 
 def test_a_deleted_point_is_gone():
     task = get_task("concrete", n_train=5, n_query=2)
-    smaller = evaluation_estimands.without(task, 3)
+    smaller = evaluation_fragility.without(task, 3)
     assert smaller.train_id == (*task.train_id[:3], task.train_id[4])
     assert (smaller.train_x[3] == task.train_x[4]).all()
     assert smaller.n_train == 4
     with pytest.raises(ValueError, match="no training point"):
-        evaluation_estimands.without(task, 5)
+        evaluation_fragility.without(task, 5)
 
 
 # --- what is trained -----------------------------------------------------------------------------
@@ -375,26 +381,26 @@ def test_scores_of_banks(tiny):
 
 @pytest.mark.slow
 def test_fragility_banks_change_batches_and_nothing_else(tiny):
-    bank = evaluation_estimands.fragility_banks(tiny, [0.05], tiny.points, 4, workers=1)[0.05]
+    bank = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 4, workers=1)[0.05]
     init, order = bank.runs.init_seeds, bank.runs.order_seeds
     assert (init == init[:, :1]).all()
     assert (order[:, :4] == order[:, :1]).all()
     assert len(np.unique(order[:, 4:])) == 16
     assert (bank.runs.design.weights[:4] == bank.runs.design.weights[4:]).all()
-    deleted = evaluation_estimands.smaller_banks(tiny, [4], 4, workers=1)
-    table = evaluation_estimands.fragility_table({0.05: bank}, deleted, 0.05)
+    deleted = evaluation_fragility.smaller_banks(tiny, [4], 4, workers=1)
+    table = evaluation_fragility.fragility_table({0.05: bank}, deleted, 0.05)
     rows = table.set_index(["space", "intervention"])["estimate"]
-    assert len(rows) == 2 * len(evaluation_estimands.INTERVENTIONS)
+    assert len(rows) == 2 * len(evaluation_fragility.INTERVENTIONS)
     theta = bank.dataset()["parameters"].isel(checkpoint=-1).values.astype(float)
     own = ((theta[:, 1:4] - theta[:, :1]) ** 2).sum(-1).mean()
     between = 2 * theta[:, 0].var(axis=0, ddof=1).sum()
     assert rows["parameters", "masked"] == pytest.approx(np.sqrt(own / between))
-    shift = evaluation_estimands.masked_shifts(bank)
+    shift = evaluation_fragility.masked_shifts(bank)
     loss = bank.dataset()["query_loss"].isel(removal=slice(0, 4), checkpoint=-1)
     np.testing.assert_allclose(shift, shift_upon_removal(loss.astype(float)))
-    models = evaluation_estimands.rate_predictions(tiny, [0.05], 6, workers=1)
-    moved = evaluation_estimands.fragility_banks(tiny, [0.05], tiny.points, 6, workers=1)
-    targets = evaluation_estimands.rate_targets(moved, models, tiny.points)
+    models = evaluation_fragility.rate_predictions(tiny, [0.05], 6, workers=1)
+    moved = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 6, workers=1)
+    targets = evaluation_fragility.rate_targets(moved, models, tiny.points)
     assert set(targets["method"]) == {"if_damped", "retrained"}
 
 
@@ -590,7 +596,7 @@ def test_drawings_show_their_data():
              "high": 0.2}
             for at in (0.1, 0.2)
             for space in ("predictions", "parameters")
-            for name in evaluation_estimands.INTERVENTIONS
+            for name in evaluation_fragility.INTERVENTIONS
         ]
     )  # fmt: skip
     targets = pd.concat(estimands.assign(rate=at) for at in (0.1, 0.2))

@@ -162,7 +162,7 @@ def metagradient_claim(differences: dict[str, dict[str, float]], n: int, setting
 
 
 def fragility_claims(table: pd.DataFrame, rate: float, setting: str) -> list[Claim]:
-    """C13 by space and intervention, from `evaluation_estimands.fragility_table`."""
+    """C13 by space and intervention, from `evaluation_fragility.fragility_table`."""
     claims = []
     for space in ("predictions", "parameters"):
         for intervention in ("masked", "re-shuffled"):
