@@ -168,6 +168,10 @@ def test_pairs_are_tested_as_elsewhere():
         significant = (tests["p"] < 0.05) if kind != "mean" else ~digits.quiet(tests)
         np.testing.assert_array_equal(significant, outside)
     np.testing.assert_allclose(tests["relative"] * tests["sd"], tests["mean"])
+    np.testing.assert_allclose(tests["sd"].isel(removal=0), before.std("seed", ddof=1))
+    signed = changing.changes(one, np.ones((1, 15), dtype=int))
+    np.testing.assert_allclose(signed["mean"][0], tests["mean"], atol=1e-12)
+    np.testing.assert_allclose(signed["log_variance_ratio"][0], tests["log_ratio"], atol=1e-12)
 
 
 def test_the_variance_test_keeps_its_level_and_sees_direction():
