@@ -213,7 +213,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "default": {
             "n_train": 100,
             "n_query": 40,
-            "n_seeds": 64,
+            "n_seeds": 40,
             "percents": (1, 2, 5, 10, 20, 50),
             "n_groups": 6,
             "n_leverage": 8,
