@@ -100,7 +100,7 @@ METHODS: dict[str, Style] = {
 STATISTICS: dict[str, Style] = {
     "code": Style("published: 2Φ(−|μ/σ|)", "#882255", "<", "--"),
     "t": Style("Student's t", "#332288", ">", "-"),
-    "sign_flip": Style("sign-flip permutation", "#44AA99", "h", ":"),
+    "sign_flip": Style("sign-flip permutation", "#44AA99", "1", ":"),
 }
 """Tests of "is the influence larger than the noise?"."""
 

@@ -221,21 +221,6 @@ def test_every_style_is_distinct():
         for field in ("label", "colour", "marker"):
             assert len({getattr(style, field) for style in styles}) == len(table), field
     assert len({style.linestyle for style in METHODS.values()}) == len(METHODS)
-    assert set(METHODS) == {
-        *(
-            "loo",
-            "grad_dot",
-            "grad_cos",
-            "ats_adam",
-            "ats_sgd",
-            "if_lissa",
-            "if_ggn",
-            "unrolling",
-            "null",
-            "if_ekfac",
-            "trak",
-        )
-    }
 
 
 # --- gallery -------------------------------------------------------------------------------------

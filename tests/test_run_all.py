@@ -344,7 +344,7 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, tmp_path, broken):
     monkeypatch.setattr(execution, "run", run)
     monkeypatch.setattr(batch, "select", lambda _: ["some"])
     assert batch.test() == int(broken is not None)
-    names = ["ruff check", "ruff format", "pytest tests", "pytest --nbval-lax"]
+    names = ["ruff check", "ruff format", "pytest -n", "pytest --nbval-lax"]
     assert [name for name, *_ in calls] == names
     *_, (_, cache, content) = calls
     assert [used for _, used, _ in calls[:-1]] == [None, None, None]
