@@ -250,7 +250,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "n_seeds": 16,
             "n_left_out": 16,
             "n_query": 100,
-            "lengths": (32, 128, 512, 2_048, 8_192),
+            "lengths": (32, 128, 512, 2_048),
             "n_runs": 32,
             "n_steps": 100_000,
         },
