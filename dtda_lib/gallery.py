@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .artefacts import study_root, write_atomic
-from .claims import shown, shown_interval
+from .scoreboard import counted, estimate, further_checks, scoreboard
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
 REMADE_BY = {"paper": "./run_all.sh --profile paper --update", "default": "./run_all.sh --update"}
@@ -42,30 +42,21 @@ def render_readme(root: Path | str) -> str:
 
 
 def render_results(root: Path | str) -> str:
-    """A short table for newcomers: one row a claim, its variants (method, statistic) by status.
-
-    Variants are claims with the same words and the same id up to the first hyphen.
-    """
-    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    profiles = {}
-    for profile, file in best_claims(root):
-        profiles[file["notebook"]] = profile
-        for claim in file["claims"]:
-            family = claim["id"].partition("-")[0]
-            key = (file["notebook"], family, _without_variant(claim))
-            families.setdefault(key, []).append(claim)
-    if not families:
+    """The scoreboard for newcomers: a row a claim of the papers, and the further checks counted."""
+    found = [(p, f["notebook"], claim) for p, f in best_claims(root) for claim in f["claims"]]
+    if not found:
         return "No results have been exported yet."
-    rows = [
-        _family_row(family, words, claims, notebook, profiles[notebook])
-        for (notebook, family, words), claims in families.items()
-    ]
-    remade = "; ".join(f"`{p}` by `{REMADE_BY[p]}`" for p in dict.fromkeys(profiles.values()))
+    checks = further_checks(found)
+    more = [f"Further checks of theory, estimators and tools: {counted(checks)}."] if checks else []
+    profiles = sorted({profile for profile, _, _ in found}, key=SHOWN_PROFILES.index)
+    remade = "; ".join(f"`{p}` by `{REMADE_BY[p]}`" for p in profiles)
     told = (
         "Every variant with its number, interval, rule and setting: "
-        f"[figures/README.md](figures/README.md#claims). Profiles are remade: {remade}."
+        "[notebook 12](notebooks/12_scoreboard.ipynb) and "
+        f"[figures/README.md](figures/README.md#claims). Each notebook counts at its largest "
+        f"profile that has run; remade: {remade}."
     )
-    return "\n\n".join([_table(rows), told])
+    return "\n\n".join([markdown_table(scoreboard(found)), *more, told])
 
 
 def best_claims(root: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -92,7 +83,7 @@ def render_gallery(root: Path | str) -> str:
     claims = [(profile, c, f["notebook"]) for profile, f in best_claims(root) for c in f["claims"]]
     if claims:
         rows = [_row(claim, notebook) | {"profile": profile} for profile, claim, notebook in claims]
-        parts += ["## Claims", _table(rows)]
+        parts += ["## Claims", markdown_table(rows)]
     for profile in SHOWN_PROFILES:
         entries = [_entry(path) for path in descriptions(root / "figures" / profile)]
         if entries:
@@ -149,7 +140,7 @@ def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
         "claim": claim["claim"],
         "status": f"**{claim['status']}**",
         "what is measured": claim["statistic"],
-        "estimate": _estimate(claim),
+        "estimate": estimate(claim),
         "n": claim["n"],
         "setting": claim["setting"],
         "paper value": "not available" if paper is None else paper,
@@ -157,42 +148,7 @@ def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
     }
 
 
-def _family_row(
-    family: str, words: str, claims: list[dict[str, Any]], notebook: str, profile: str
-) -> dict[str, Any]:
-    by_status: dict[str, list[str]] = {}
-    for claim in claims:
-        variant = claim["id"].partition("-")[2]
-        by_status.setdefault(claim["status"], []).append(variant or family)
-    status = f"**{claims[0]['status']}**"
-    if len(by_status) > 1:
-        told = (f"**{status}**: {', '.join(names)}" for status, names in by_status.items())
-        status = "; ".join(told)
-    elif len(claims) > 1:
-        status += f" ({len(claims)} variants)"
-    return {
-        "id": family if len(claims) > 1 else claims[0]["id"],
-        "claim": words,
-        "status": status,
-        "notebook": f"[{notebook[:2]}](notebooks/{notebook}.ipynb), `{profile}`",
-    }
-
-
-def _without_variant(claim: dict[str, Any]) -> str:
-    """The claim's words without the method that its id names."""
-    method = claim["id"].partition("-")[2].partition("-")[0]
-    if not method:
-        return claim["claim"]
-    text = claim["claim"].replace(f" ({method})", "")
-    return re.sub(rf"\b{re.escape(method)}\b", "an estimator", text)
-
-
-def _estimate(claim: dict[str, Any]) -> str:
-    ci = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
-    return f"{shown(claim['estimate'])}{ci}"
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
+def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Markdown; the columns are the keys of the rows."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)

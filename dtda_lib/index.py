@@ -13,8 +13,9 @@ from typing import Any
 from IPython.display import Markdown
 
 from .artefacts import study_root
-from .claims import STATUSES, shown, shown_interval
-from .gallery import SHOWN_PROFILES, _table
+from .claims import STATUSES
+from .gallery import SHOWN_PROFILES, markdown_table
+from .scoreboard import estimate
 
 NONE_YET = "none yet"
 
@@ -57,7 +58,7 @@ def index_table(found: list[Entry]) -> Markdown:
                 "profile": entry.profile,
             }
         )
-    return Markdown(_table(rows) if rows else "There are no notebooks yet.")
+    return Markdown(markdown_table(rows) if rows else "There are no notebooks yet.")
 
 
 def findings_table(found: list[Entry]) -> Markdown:
@@ -69,12 +70,12 @@ def findings_table(found: list[Entry]) -> Markdown:
             "claim": claim["claim"],
             "status": f"**{claim['status']}**",
             "what is measured": claim["statistic"],
-            "estimate": _estimate(claim),
+            "estimate": estimate(claim),
         }
         for entry in found
         for claim in entry.claims
     ]
-    return Markdown(_table(rows) if rows else "No claims have been exported yet.")
+    return Markdown(markdown_table(rows) if rows else "No claims have been exported yet.")
 
 
 def _claims(root: Path, name: str) -> tuple[str, tuple[dict[str, Any], ...]]:
@@ -92,8 +93,3 @@ def _title(path: Path) -> str:
     text = "".join(cells[0]["source"]) if cells else ""
     first = text.strip().partition("\n")[0]
     return re.sub(r"^#+\s*", "", first) or path.stem
-
-
-def _estimate(claim: dict[str, Any]) -> str:
-    ci = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
-    return f"{shown(claim['estimate'])}{ci}"

@@ -1,0 +1,166 @@
+"""What notebook 12 shows: all claims, and the scores of all estimators, out of committed files."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from ..claims import STATUSES
+from ..figures import METHODS, TEXT_WIDTH
+from ..gallery import SHOWN_PROFILES, descriptions, markdown_table
+from ..scoreboard import HEADLINES, Found, estimate, family, link, scoreboard
+from .conventions_plots import ESTIMATORS
+
+LDS_NOTEBOOK = "08_evaluating_under_noise"
+TOLD = {"mean": "mean", "log_variance_ratio": "variance", "w2_debiased": "W2"}
+"""Metrics of notebook 08 -> column names."""
+
+# Status colours: one hue from sure to sure, grey where nothing was decided.
+_COLOURS = dict(zip(STATUSES, ("#117733", "#88CCAA", "#882255", "#BBBBBB", "#FFFFFF")))
+
+
+def headline_table(found: Sequence[Found]) -> Markdown:
+    """The scoreboard of README.md, with links for a reader in the folder of notebooks."""
+    return Markdown(markdown_table(scoreboard(found, base="")))
+
+
+def status_counts(found: Iterable[Found]) -> pd.DataFrame:
+    """How many variants of each headline came to each status: `id, status, variants`."""
+    counts = Counter((family(c["id"]), c["status"]) for _, _, c in found)
+    rows = [
+        {"id": line.id, "status": status, "variants": counts[line.id, status]}
+        for line in HEADLINES
+        for status in STATUSES
+    ]
+    return pd.DataFrame(rows)
+
+
+def status_bars(counts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """One bar per headline: the share of its variants with each status, and their number."""
+    words = {line.id: line.words for line in HEADLINES}
+    wide = counts.pivot(index="id", columns="status", values="variants").loc[list(words)]
+    total = wide.sum(axis=1)
+    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 0.7 + 0.175 * len(words)))
+    left = pd.Series(0.0, wide.index)
+    for status in STATUSES[:-1]:
+        share = wide[status] / total.where(total > 0, 1)
+        axis.barh(range(len(words)), share, left=left, color=_COLOURS[status], label=status)
+        left += share
+    for level, (name, n) in enumerate(total.items()):
+        axis.text(1.02, level, n or "not tested", va="center", fontsize=7)
+        axis.text(-0.02, level, f"{words[name]}  {name}", va="center", ha="right", fontsize=7)
+    axis.set(xlim=(0, 1), ylim=(len(words) - 0.4, -0.6), yticks=[], xlabel="share of variants")
+    axis.spines["left"].set_visible(False)
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig, counts
+
+
+def claims_table(found: Sequence[Found], root: Path | str) -> Markdown:
+    """Every claim with status, number, interval, setting and the figures that show it."""
+    seen = figures_of(root)
+    rows = [
+        {
+            "id": claim["id"],
+            "claim": claim["claim"],
+            "status": f"**{claim['status']}**",
+            "what is measured": claim["statistic"],
+            "estimate": estimate(claim),
+            "n": claim["n"],
+            "setting": claim["setting"],
+            "paper's value": claim["paper_value"] or "not available",
+            "figures": ", ".join(seen.get((profile, notebook, claim["id"]), ["-"])),
+            "": f"{link(notebook, '')} `{profile}`",
+        }
+        for profile, notebook, claim in found
+    ]
+    return Markdown(markdown_table(rows))
+
+
+def figures_of(root: Path | str) -> dict[tuple[str, str, str], list[str]]:
+    """`(profile, notebook, claim id)` -> links to the figures that name the claim."""
+    links: dict[tuple[str, str, str], list[str]] = {}
+    for profile in SHOWN_PROFILES:
+        for path in descriptions(Path(root) / "figures" / profile):
+            figure = json.loads(path.read_text(encoding="utf-8"))
+            to = f"[{figure['figure']}](../figures/{profile}/{path.stem}.png)"
+            for name in figure["claims"]:
+                links.setdefault((profile, figure["notebook"], name), []).append(to)
+    return links
+
+
+def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
+    """LDS of every estimator as notebook 08 exported it, at its best profile.
+
+    Returns:
+        The profile, and columns `setting, size, metric, method, lds, low, high, ceiling, null`
+        (Spearman over subsets, mean over queries; 95 % jackknife intervals over seeds and subsets).
+
+    Raises:
+        FileNotFoundError: notebook 08 has exported nothing.
+    """
+    for profile in SHOWN_PROFILES:
+        paths = sorted((Path(root) / "figures" / profile).glob(f"{LDS_NOTEBOOK}-lds_*.csv"))
+        if paths:
+            frames = [pd.read_csv(io.StringIO(path.read_text(encoding="utf-8"))) for path in paths]
+            columns = "setting size metric method lds low high ceiling null".split()
+            return profile, pd.concat(frames, ignore_index=True)[columns]
+    raise FileNotFoundError(
+        f"scoreboard: figures/ holds no LDS of notebook {LDS_NOTEBOOK}; run `./run_all.sh 08`."
+    )
+
+
+def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting, size and method: `score [interval] of ceiling`, a column a metric."""
+    rows = scores[scores["metric"].isin(TOLD)]
+    text = [
+        f"{r.lds:.2f} [{r.low:.2f}, {r.high:.2f}] of {r.ceiling:.2f}" for r in rows.itertuples()
+    ]
+    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD))
+    wide = rows.pivot(index=["setting", "size", "method"], columns="metric", values="text")
+    order = rows[["setting", "size", "method"]].drop_duplicates()
+    return wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())].reset_index()
+
+
+def lds_against_lds(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Distributional LDS (variance) against LDS of the mean, one mark per estimator."""
+    wide = scores.pivot(
+        index=["setting", "size", "method"], columns="metric", values=["lds", "low", "high"]
+    )
+    panels = list(dict.fromkeys(wide.index.droplevel("method")))
+    fig, axes = plt.subplots(
+        1, len(panels), sharex=True, sharey=True, squeeze=False,
+        figsize=(TEXT_WIDTH, 0.7 + 1.8 * 3 / max(len(panels), 3)),
+    )  # fmt: skip
+    for axis, panel in zip(axes[0], panels, strict=True):
+        for method, row in wide.loc[panel].iterrows():
+            style = (METHODS | ESTIMATORS)[method]
+            x, y = (row[("lds", metric)] for metric in ("mean", "log_variance_ratio"))
+            error = {
+                name: [[value - row[("low", metric)]], [row[("high", metric)] - value]]
+                for name, metric, value in (
+                    ("xerr", "mean", x),
+                    ("yerr", "log_variance_ratio", y),
+                )
+            }
+            axis.errorbar(x, y, **error, **(style.line | {"linestyle": ""}), ms=4, lw=0.8, capsize=0)
+        axis.plot([-0.2, 1], [-0.2, 1], color="0.7", lw=0.6, zorder=0)
+        axis.set_title(f"{panel[0]}, {panel[1]} left out", fontsize=8)
+        axis.set_xlabel("LDS of the mean")
+    axes[0, 0].set_ylabel("LDS of the variance")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=5)
+    drawn = scores[scores["metric"].isin(["mean", "log_variance_ratio"])]
+    return fig, drawn.reset_index(drop=True)
+
+
+def library_rows(path: Path | str) -> dict[str, Any]:
+    """The committed result of `tests/benchmarks/anchors.py`; empty where it has not been run."""
+    path = Path(path)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

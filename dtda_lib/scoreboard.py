@@ -1,0 +1,233 @@
+"""The scoreboard: one row for each claim of the two papers and of this study.
+
+Words and the choice of the number shown are reviewed here; statuses and numbers come from the
+claims files of the notebooks alone. A claim that no notebook has tested yet says so.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .claims import NOT_TESTED, STATUSES, shown, shown_interval
+
+FIRST_PAPER, SECOND_PAPER, STUDY = "2305.19765", "2506.12965", "this study"
+
+Found = tuple[str, str, dict[str, Any]]
+"""Profile, notebook and claim, as `gallery.best_claims` finds them."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One row of the scoreboard.
+
+    Args:
+        id: The claim's number; the variants that notebooks test are `id` and `id-...`.
+        source: arXiv number, or "this study".
+        words: The claim in a dozen words.
+        key: The variant whose estimate is shown, and whose status comes first.
+        number: What that estimate is, in a few words with its unit.
+    """
+
+    id: str
+    source: str
+    words: str
+    key: str
+    number: str
+
+
+HEADLINES = (
+    Headline(
+        *("B1", FIRST_PAPER, "The influence of one point drowns in the noise of training", "B1-t"),
+        "share of pairs beyond noise (t-test, FDR 5 %), largest set",
+    ),
+    Headline(
+        *("B2", FIRST_PAPER, "Low-noise pairs are rare but exist", "B2"),
+        "share of pairs (t-test, FDR 5 %), largest set",
+    ),
+    Headline(
+        *("B3", FIRST_PAPER, "Leave-one-out and estimators have different laws", "B3-if_ggn"),
+        "correlation of mean shifts less its ceiling, Gauss-Newton",
+    ),
+    Headline(
+        *("B4", FIRST_PAPER, "Initialisation matters more than batch order", "B4-loo"),
+        "share of variance, initialisation less order, leave-one-out",
+    ),
+    Headline(
+        *("B5", FIRST_PAPER, "With more data noise first rises, then falls", "B5"),
+        "σ in the largest over the smallest set",
+    ),
+    Headline(
+        *("B6", FIRST_PAPER, "Larger models are noisier", "B6"),
+        "|μ|/σ, the largest network over the smallest",
+    ),
+    Headline(
+        *("B7", FIRST_PAPER, "Estimators are local, leave-one-out is global", "B7"),
+        "correlation among local estimators less that with leave-one-out",
+    ),
+    Headline(
+        *("B8", FIRST_PAPER, "Estimators can be trusted on low-noise pairs", "B8-if_ggn"),
+        "rise of the correlation there, Gauss-Newton influence",
+    ),
+    Headline(
+        *("B9", FIRST_PAPER, "More late checkpoints stabilise the estimate", "B9"),
+        "change of the mean published p, all checkpoints less one",
+    ),
+    Headline(
+        *("B10", FIRST_PAPER, "Estimators drown in noise, too", "B10-grad_cos-t"),
+        "share of grad-cos pairs beyond noise (t-test, FDR 5 %)",
+    ),
+    Headline(
+        *("R1", STUDY, "Influence functions as published are scaled grad-dot", "R1"),
+        "slope on grad-dot over the predicted −c_T",
+    ),
+    Headline(
+        *("R2", STUDY, "The published p is not calibrated, Student's t is", "R2"),
+        "share of noise-only pairs with published p < .05",
+    ),
+    Headline(
+        *("R3", STUDY, "Verdicts depend on the leave-one-out protocol", "R3"),
+        "largest change of an agreement against paired retraining",
+    ),
+    Headline(
+        *("R4", STUDY, "Random test crops add noise to a transformer's influence", "R4"),
+        "share of the variance of a shift that is crops",
+    ),
+    Headline(
+        *("R5", STUDY, "Published CIFAR-10 training lists are test positions", "R5"),
+        "lists of six",
+    ),
+    Headline(
+        *("C1", SECOND_PAPER, "Predicted laws beat no change", "C1-unrolling-w2"),
+        "share of cases nearer in W2, unrolling",
+    ),
+    Headline(
+        *("C2", SECOND_PAPER, "Late unrolling and influence correlate at .9", "C2-if_ggn"),
+        "late correlation, Gauss-Newton (tenfold weight decay: C2-strong)",
+    ),
+    Headline(
+        *("C3", SECOND_PAPER, "Query gradients lie in the span of the Hessian", "C3-span"),
+        "share of the gradient in the span",
+    ),
+    Headline(
+        *("C4", SECOND_PAPER, "Exact convergence for generalised linear models", "C4-logistic"),
+        "relative distance left, logistic regression",
+    ),
+    Headline(
+        *("C5", SECOND_PAPER, "Influence functions are the KL-best map of cold laws", "C5"),
+        "distance of the best scale from 1",
+    ),
+    Headline(
+        *("C6", SECOND_PAPER, "Mean and variance influence pick other points", "C6-variance"),
+        "share of resamples in which the picks differ",
+    ),
+    Headline(
+        *("C7", SECOND_PAPER, "Some points change the variance, not the mean", "C7-points"),
+        "share of discoveries that replicate",
+    ),
+    Headline(
+        *("C8", SECOND_PAPER, "Leave-one-out is noisy, not broken", "C8-concrete-unrolling"),
+        "correlation of mean shifts with many seeds, unrolling, Concrete",
+    ),
+    Headline(
+        *("C9", SECOND_PAPER, "Distributional LDS orders or separates methods better"),
+        *("C9-separation-w2_debiased-all", "spread of LDS over methods, W2 less mean, Concrete"),
+    ),
+    Headline(
+        *("C10", SECOND_PAPER, "Pruning by distributional scores beats fixed seed and none"),
+        *("C10-mean-disjoint-noisy", "paired gain"),
+    ),
+    Headline(
+        *("C11", SECOND_PAPER, "Lists of influential images differ by what is asked"),
+        *("C11-w2", "overlap between Δ's less between halves of the seeds"),
+    ),
+    Headline(
+        *("C12", SECOND_PAPER, "Influence functions predict laws better than their own run"),
+        *("C12-concrete-if_ggn", "correlation with the law less with the own run, Concrete"),
+    ),
+    Headline(
+        *("C13", SECOND_PAPER, "Training with a fixed seed is fragile", "C13-masked-predictions"),
+        "distance to itself without a point, over distance between seeds",
+    ),
+)
+"""All claims of both papers (B, C) and of this study on the first one's code (R), in order."""
+
+
+def family(claim_id: str) -> str:
+    """The claim's number: what stands before the first hyphen of its id."""
+    return claim_id.partition("-")[0]
+
+
+def scoreboard(found: Iterable[Found], base: str = "notebooks/") -> list[dict[str, str]]:
+    """One row per headline: `id, claim, status, number, notebooks`.
+
+    Args:
+        found: Every claim on record, with its profile and notebook.
+        base: Where the notebooks are, seen from the page that holds the table.
+
+    Returns:
+        Rows of plain text; the status of the key variant comes first, then how many variants of
+        the claim came to each status. A headline whose key variant is missing shows no number.
+    """
+    by_family: dict[str, list[Found]] = {}
+    for item in found:
+        by_family.setdefault(family(item[2]["id"]), []).append(item)
+    return [_headline_row(line, by_family.get(line.id, []), base) for line in HEADLINES]
+
+
+def further_checks(found: Iterable[Found]) -> Counter[str]:
+    """How many of the claims that belong to no headline came to each status."""
+    known = {line.id for line in HEADLINES}
+    return Counter(c["status"] for _, _, c in found if family(c["id"]) not in known)
+
+
+def counted(statuses: Mapping[str, int]) -> str:
+    """`3 confirmed, 1 refuted`, in the order of `claims.STATUSES`.
+
+    >>> counted({"refuted": 1, "confirmed": 3})
+    '3 confirmed, 1 refuted'
+    """
+    return ", ".join(f"{statuses[s]} {s}" for s in STATUSES if statuses.get(s))
+
+
+def estimate(claim: Mapping[str, Any]) -> str:
+    """Estimate and interval, four significant digits."""
+    interval = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
+    return f"{shown(claim['estimate'])}{interval}"
+
+
+def _headline_row(line: Headline, variants: Sequence[Found], base: str) -> dict[str, str]:
+    key = next((claim for _, _, claim in variants if claim["id"] == line.key), None)
+    counts = Counter(claim["status"] for _, _, claim in variants)
+    if not variants:
+        status = f"**{NOT_TESTED}**"
+    elif len(variants) == 1:
+        status = f"**{variants[0][2]['status']}**"
+    elif len(counts) == 1:
+        status = f"**{next(iter(counts))}** (all {len(variants)} variants)"
+    else:
+        first = f"**{key['status']}**; " if key else ""
+        status = f"{first}all variants: {counted(counts)}"
+    return {
+        "id": line.id,
+        "claim": line.words,
+        "status": status,
+        "number": f"{estimate(key)}: {line.number}" if key else "-",
+        "notebooks": ", ".join(dict.fromkeys(link(n, base) for _, n, _ in variants)) or "-",
+    }
+
+
+def link(notebook: str, base: str) -> str:
+    """Markdown: the notebook's number, leading to it."""
+    return f"[{notebook[:2]}]({base}{notebook}.ipynb)"
+
+
+def misfits(found: Iterable[Found]) -> list[str]:
+    """Keys of headlines that have results but no claim of that id: a renamed or mistyped variant.
+
+    >>> misfits([])
+    []
+    """
+    ids = {claim["id"] for _, _, claim in found}
+    tested = {family(name) for name in ids}
+    return [line.key for line in HEADLINES if line.id in tested and line.key not in ids]
