@@ -163,11 +163,13 @@ class Exporter:
         claims: Iterable[str] = (),
         rtol: float = 1e-3,
         atol: float = 1e-9,
+        ends_rtol: float | None = None,
     ) -> Markdown:
         """Export a figure, show it, close it, and return its caption for display below it.
 
         `data` is exactly what is drawn. `rtol` and `atol` (in units of the largest value of a
-        column) are the tolerance of the comparison with the committed CSV.
+        column) are the tolerance of the comparison with the committed CSV; `ends_rtol` replaces
+        `rtol` for the ends of intervals (columns `low`, `high`), where these jitter more.
         """
         if not re.fullmatch("[a-z0-9_]+", name):
             raise ValueError(f"figure name {name!r}: use lower-case letters, digits and _ only.")
@@ -185,7 +187,9 @@ class Exporter:
             write_atomic(target.with_suffix(".csv"), table)
             write_atomic(target.with_suffix(".json"), to_json(description))
         # After writing this reads the file back, so both modes print the same line and mean it.
-        compare_csv(target.with_suffix(".csv"), data, name, rtol=rtol, atol=atol)
+        compare_csv(
+            target.with_suffix(".csv"), data, name, rtol=rtol, atol=atol, ends_rtol=ends_rtol
+        )
         print(f"figure {name}: data match")
         if get_ipython() is not None:
             # Shown here, not by the inline backend, which would put the figure below its caption.
@@ -222,7 +226,13 @@ def command(cfg: Any) -> str:
 
 
 def compare_csv(
-    path: Path, data: pd.DataFrame, name: str, *, rtol: float = 1e-3, atol: float = 1e-9
+    path: Path,
+    data: pd.DataFrame,
+    name: str,
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-9,
+    ends_rtol: float | None = None,
 ) -> None:
     """Compare data with a committed CSV: floats within tolerance, all else exactly.
 
@@ -243,7 +253,8 @@ def compare_csv(
         old, new = committed[column].to_numpy(), obtained[column].to_numpy()
         same = old == new
         if column in floats:
-            same |= _close(pd.to_numeric(old, "coerce"), pd.to_numeric(new, "coerce"), rtol, atol)
+            own = rtol if ends_rtol is None or column not in ("low", "high") else ends_rtol
+            same |= _close(pd.to_numeric(old, "coerce"), pd.to_numeric(new, "coerce"), own, atol)
         if not same.all():
             row = int(np.argmin(same))
             raise FigureMismatch(

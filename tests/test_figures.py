@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from dtda_lib.figures import (
     TEXT_WIDTH,
     Exporter,
     FigureMismatch,
+    compare_csv,
     render_gallery,
     render_readme,
     use_style,
@@ -186,6 +188,25 @@ class TestChecking:
             export(self.root, near)
         export(self.root, near, rtol=0.1)
         export(self.root, near, atol=0.1)
+
+    def test_ends_of_intervals_may_have_a_tolerance_of_their_own(self):
+        def told(shift=1.0, low=1.0, high=1.0):
+            with_ends = drawn().assign(low=drawn()["shift"] - 1, high=drawn()["shift"] + 1)
+            return with_ends.assign(
+                shift=with_ends["shift"] * shift,
+                low=with_ends["low"] * low,
+                high=with_ends["high"] * high,
+            )
+
+        compare = partial(compare_csv, self.folder / "ends.csv", name="ends")
+        self.before[self.folder / "ends.csv"] = told().to_csv(index=False).encode()
+        (self.folder / "ends.csv").write_bytes(self.before[self.folder / "ends.csv"])
+        compare(told(low=1.05, high=0.95), ends_rtol=0.1)
+        for data in (told(low=1.2), told(high=1.2), told(shift=1.05)):
+            with pytest.raises(FigureMismatch):
+                compare(data, ends_rtol=0.1)
+        with pytest.raises(FigureMismatch, match="'low'"):
+            compare(told(low=1.05))
 
     @pytest.mark.parametrize(
         ("column", "row", "value", "told"),
