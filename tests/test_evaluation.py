@@ -617,9 +617,13 @@ def test_sentences_say_what_the_tables_say():
         for i, method in enumerate((*methods, "retrained"))
         for target, value in targets.items()
     ).assign(scored="one model")
+    gains = {"target": "law - own run", "estimate": 0.05, "low": [0.01, -0.01], "high": 0.1}
+    gains = pd.DataFrame(gains).assign(setting="toy", method=methods, scored="one model")
+    estimands = pd.concat([estimands, gains])
     wins = {"toy": {"if_damped": {"other run": {"estimate": 0.2, "low": 0.1, "high": 0.3}}}}
     said = words.target_words(estimands, wins).data
     assert "unrolling 0.91 with its own run, 0.71 with the law, 0.61 with another run" in said
+    assert "beyond error: IF (GGN, damped) (+0.050, +0.010 to +0.100)." in said
     assert "ahead of IF (GGN, damped) by +0.20 (0.10 to 0.30)" in said
 
 

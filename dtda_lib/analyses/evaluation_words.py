@@ -75,6 +75,15 @@ def target_words(
             f"({found['other run']['low']:.2f} to {found['other run']['high']:.2f})"
             for rival, found in rivals.items()
         ]
+        gains = one[(one["setting"] == setting) & (one["target"] == "law - own run")]
+        better = gains[gains["low"] > 0].sort_values("estimate", ascending=False)
+        named = ", ".join(
+            f"{_LABELS[row.method]} ({row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f})"
+            for row in better.itertuples()
+        )
+        parts.append(
+            f"better with the law than with their own run, beyond error: {named or 'none'}"
+        )
         sentences.append(
             f"**{setting}**: {'; '.join(parts)}. On another run, unrolling is ahead of "
             f"{' and of '.join(leads)}."
