@@ -93,6 +93,7 @@ METHODS: dict[str, Style] = {
     "if_ekfac": Style("IF (EK-FAC)", _BROWN, "d", (0, (5, 2, 1, 2, 1, 2))),
     "trak": Style("TRAK", _DARK_GREEN, "H", (0, (8, 2))),
     "if_damped": Style("IF (GGN, damped)", _VIOLET, "h", (0, (2, 1))),
+    "bif": Style("BIF (posterior)", "#994455", "8", (0, (6, 1, 1, 1, 1, 1))),
 }
 """Attribution methods: one colour, marker and line style each, in all notebooks."""
 

@@ -19,6 +19,7 @@ from dtda_lib.analyses import (
 )
 from dtda_lib.analyses import evaluation_claims as rules
 from dtda_lib.analyses import evaluation_plots as plots
+from dtda_lib.analyses import evaluation_words as words
 from dtda_lib.bank import RunBank
 from dtda_lib.lds import SOURCES, Scores
 from dtda_lib.shifts import shift_upon_removal
@@ -573,8 +574,86 @@ def test_order_and_separation_must_agree_in_all_settings():
     assert [c.status for c in rules.separation_claims(table)] == ["confirmed"] * 2
     more = pd.DataFrame([*both, row | {"metric": evaluation_lds.LAWS[0], "reversed": 1}])
     assert [c.status for c in rules.order_claims(more)] == ["partly", "refuted"]
+    assert [(c.estimate, c.n) for c in rules.order_claims(more)] == [(1, 6), (0, 3)]
     unlike = pd.DataFrame([one | {"tau": 0.5} for one in both])
     assert [c.status for c in rules.order_claims(unlike)] == ["inconclusive"] * 2
+
+
+def test_the_claim_of_unrolling_does_not_speak_of_influence_functions():
+    rows = [
+        {"target": "own run", "estimate": 0.5},
+        {"target": "law", "estimate": 0.4},
+        {"target": "law - own run", "estimate": -0.1, "low": -0.2, "high": -0.05},
+    ]
+    table = pd.concat(
+        pd.DataFrame(rows).assign(method=name, scored="one model", n_seeds=9)
+        for name in ("if_damped", "unrolling")
+    )
+    one, other = rules.target_claims(table, ["if_damped", "unrolling"], "Toy, 3 points")
+    assert one.claim.startswith("influence functions predict")
+    assert other.claim.startswith("unrolling predicts")
+
+
+# --- sentences -----------------------------------------------------------------------------------
+
+
+def test_sentences_say_what_the_tables_say():
+    methods = ("if_damped", "unrolling")
+    rows = [
+        {"method": method, "runs": runs, "observed": seen, "law": law, "law_high": law + 0.05}
+        for method in methods
+        for runs, seen, law in ((1, 0.1, 0.12), (8, 0.43, 0.31))
+    ]
+    curves = pd.DataFrame(rows).assign(setting="toy", protocol="unpaired")
+    limits = pd.DataFrame({"method": methods, "estimate": 0.8, "low": 0.7, "high": 0.9})
+    said = words.curve_words(curves, limits.assign(setting="toy")).data
+    for part in ("by 0.10 with one", "0.43 with the mean of 8", "at most 0.12", "2 of 4 observed"):
+        assert part in said
+    coupled = pd.DataFrame([{"setting": "toy", "saved": 41.2, "low": 30.1, "high": 50.6}])
+    assert "41 (95 % interval 30 to 51) on toy" in words.coupling_words(coupled).data
+    targets = {"own run": 0.9, "law": 0.7, "other run": 0.6}
+    estimands = pd.DataFrame(
+        {"setting": "toy", "method": method, "target": target, "estimate": value + i / 100}
+        for i, method in enumerate((*methods, "retrained"))
+        for target, value in targets.items()
+    ).assign(scored="one model")
+    gains = {"target": "law - own run", "estimate": 0.05, "low": [0.01, -0.01], "high": 0.1}
+    gains = pd.DataFrame(gains).assign(setting="toy", method=methods, scored="one model")
+    estimands = pd.concat([estimands, gains])
+    wins = {"toy": {"if_damped": {"other run": {"estimate": 0.2, "low": 0.1, "high": 0.3}}}}
+    said = words.target_words(estimands, wins).data
+    assert "unrolling 0.91 with its own run, 0.71 with the law, 0.61 with another run" in said
+    assert "beyond error: IF (GGN, damped) (+0.050, +0.010 to +0.100)." in said
+    assert "ahead of IF (GGN, damped) by +0.20 (0.10 to 0.30)" in said
+
+
+def test_sentences_on_fragility_and_lds():
+    share = {"masked": 0.1, "re-shuffled": 0.3, "batches alone": 0.2}
+    moved = pd.DataFrame(
+        {"rate": 0.5, "space": space, "intervention": name, "estimate": value * scale}
+        for space, scale in (("predictions", 1), ("parameters", 0.1))
+        for name, value in share.items()
+    )
+    said = words.fragility_words(moved).data
+    assert "0.10 without a point and 0.30 if" in said
+    assert "alone make 0.20" in said
+    assert "deleted" not in said
+    table = pd.DataFrame(
+        {"setting": "toy", "size": "half", "metric": metric, "method": method, "lds": lds,
+         "low": lds - 0.1, "null": 0.3, "ceiling": 0.95}
+        for metric in ("mean", *evaluation_lds.LAWS)
+        for method, lds in (("unrolling", 0.6), ("if_ekfac", 0.7), ("bif", 0.35))
+    )  # fmt: skip
+    said = words.lds_words(table).data
+    assert "by the mean IF (EK-FAC) 0.70 (ceiling 0.95), then unrolling 0.60" in said
+    assert "permuted subsets: BIF (posterior) (the mean), BIF" in said
+    cases = pd.DataFrame(
+        {"among": "all", "metric": metric, "low": low, "high": low + 0.1, "reversed": 1, "pairs": 6}
+        for metric in evaluation_lds.LAWS
+        for low in (0.01, -0.05, -0.2)
+    )
+    said = words.separation_words(cases).data
+    assert "in 1 of 3 cases and nearer together in 1; 3 of 18 pairs" in said
 
 
 # --- drawings ------------------------------------------------------------------------------------

@@ -197,7 +197,9 @@ def test_seeds_are_explicit_and_models_keep_their_type():
 def test_largest_curvature_is_the_hessians():
     task, network, theta, curvature = line()
     largest = float(torch.linalg.eigvalsh(curvature)[-1]) - L2
-    assert posterior.largest_curvature(network, theta, task) == pytest.approx(largest, rel=0.02)
+    assert float(posterior.largest_curvature(network, theta, task)) == pytest.approx(
+        largest, rel=0.02
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,3 +225,18 @@ def test_diverging_chains_are_said():
     wild = get_estimator("posterior_covariance", RECIPE, step=1e3, burn_in=120, draws=2)
     with pytest.raises(ValueError, match="diverge"):
         wild(network, theta, task)
+
+
+def test_a_stack_of_models_is_measured_as_each_alone():
+    """Banks measure small networks under `vmap`, where nothing may depend on a value."""
+    task, network, theta, _ = line()
+    few = {"chains": 2, "draws": 3, "burn_in": 2, "thin": 1}
+    bif = get_estimator("posterior_covariance", RECIPE, **few)
+    models = torch.stack([theta, theta + 0.1, 2 * theta])
+    alone = torch.stack([bif(network, one, task) for one in models])
+    stacked = torch.func.vmap(lambda one: bif(network, one, task))(models)
+    torch.testing.assert_close(stacked, alone, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(alone[0], alone[1])
+    wild = get_estimator("posterior_covariance", RECIPE, step=1e3, burn_in=120, draws=2)
+    diverged = torch.func.vmap(lambda one: wild(network, one, task))(models)
+    assert not diverged.isfinite().any()

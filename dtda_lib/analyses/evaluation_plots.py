@@ -41,7 +41,7 @@ _RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"]
 
 
 # In the order of rows: gradients, steps, influence functions, unrolling, truth.
-_ORDER = "grad_dot grad_cos ats_sgd ats_adam trak if_ggn if_damped rif if_ekfac unrolling"
+_ORDER = "grad_dot grad_cos ats_sgd ats_adam trak bif if_ggn if_damped rif if_ekfac unrolling"
 _STYLES = {
     name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
 } | {"retrained": _RETRAINED}
@@ -82,12 +82,14 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
             axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
             axis.set(xscale="log", ylim=(0, 1.08))
             axis.set_title(f"{setting}: {_STYLES[method].label}")
-    axes[0, 0].set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
+    ticks = [4**i for i in range(6) if 4**i <= table["runs"].max()]
+    axes[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
     axes[0, 0].minorticks_off()
     fig.supxlabel("runs averaged, R", fontsize=9)
     fig.supylabel("correlation over points", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles.insert(1, plt.Line2D([], [], color="0.3", lw=1, label="attenuation law"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=2)
     drawn = table.merge(
         plateaus[["setting", "method", "estimate"]].rename(columns={"estimate": "without_noise"})
     )
@@ -187,14 +189,15 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     """How far a run moves without one point, against the learning rate; and who predicts it.
 
     Left, middle: distance to itself over the distance between two seeds, predictions and
-    parameters. Right: correlation of one model's damped influence with each target.
+    parameters. Right: correlation of one model's damped influence with each target. Marks of one
+    rate stand side by side.
     """
     fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 3.1))
     for axis, space in zip(axes, ("predictions", "parameters")):
-        for name, style in _INTERVENTIONS.items():
+        for beside, (name, style) in zip((0.9, 1.0, 1.1, 1.0), _INTERVENTIONS.items()):
             part = table[(table["space"] == space) & (table["intervention"] == name)]
             axis.errorbar(
-                part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
+                beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
                 color=style.colour, lw=1, label=style.label,
             )  # fmt: skip
         axis.axhline(1, color="k", ls=":", lw=1)
@@ -203,10 +206,10 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     axes[0].text(table["rate"].min(), 1.08, "another seed", fontsize=6.5, va="bottom")
     axes[0].set_ylabel("distance / that of two seeds")
     rows = targets[(targets["scored"] == "one model") & targets["target"].isin(_TARGETS)]
-    for name, style in _TARGETS.items():
+    for beside, (name, style) in zip((0.93, 1.0, 1.07), _TARGETS.items()):
         part = rows[(rows["target"] == name) & (rows["method"] == "if_damped")]
         axes[2].errorbar(
-            part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
+            beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
             color=style.colour, lw=1, label=style.label,
         )  # fmt: skip
     axes[2].set(xscale="log", ylim=(0, 1), ylabel="correlation")

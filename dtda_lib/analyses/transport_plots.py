@@ -68,7 +68,9 @@ def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
     for axis in (left, right):
         axis.axvline(1, color="0.7", lw=0.8, zorder=0)
         axis.set(xlabel="scale c of the influence function", ylim=(0, None))
-        axis.legend(loc="upper center")
+        axis.legend(
+            loc="upper center", frameon=True, facecolor="white", edgecolor="none", framealpha=1
+        )
     left.set_ylabel("F / ε²")
     both = [by_eps.assign(panel="eps"), by_beta.assign(panel="beta")]
     return fig, pd.concat(both, ignore_index=True)

@@ -19,6 +19,7 @@ add the noise of their batches (notebook 07), so the whole loss is taken.
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
@@ -69,8 +70,9 @@ def posterior_covariance(
     memory `chains * draws * (train + query)` numbers. Covariances are taken in float64.
 
     Raises:
-        ValueError: a temperature, localisation, step or number that is impossible; while measuring,
-            chains that diverge.
+        ValueError: a temperature, localisation, step or number that is impossible; while measuring
+            one model, chains that diverge. In a stack of models those give values that are not
+            finite, which a bank refuses.
     """
     counts = {"chains": chains, "draws": draws, "thin": thin}
     if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
@@ -87,7 +89,7 @@ def posterior_covariance(
 
     @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("bif",)})
     def posterior_covariance(network: Network, theta: Tensor, task: Task) -> Tensor:
-        size = step
+        size: float | Tensor | None = step
         if size is None:
             size = STABLE / (largest_curvature(network, theta, task) + l2 + localisation)
         train, query = [], []
@@ -99,8 +101,10 @@ def posterior_covariance(
             if number == burn_in + draws * thin:
                 break
         losses = torch.cat(train).double(), torch.cat(query).double()  # (draw, train), (.., query)
-        if not all(part.isfinite().all() for part in losses):
-            raise ValueError(f"posterior_covariance: the chains diverge at step = {size:.3g}.")
+        stacked = torch._C._functorch.is_batchedtensor(theta)  # then no value can decide anything
+        if not (stacked or all(part.isfinite().all() for part in losses)):
+            at = float(size)
+            raise ValueError(f"posterior_covariance: the chains diverge at step = {at:.3g}.")
         shift = shift_from_draws(*losses, temperature)
         return shift.to(theta.dtype).unsqueeze(0)  # (1, train, query)
 
@@ -121,23 +125,28 @@ def shift_from_draws(train_loss: Tensor, measured: Tensor, temperature: float) -
     return covariance / (n_train * temperature)
 
 
-def largest_curvature(network: Network, theta: Tensor, task: Task) -> float:
-    """Largest size of an eigenvalue of the Hessian of the mean loss, by power iteration.
+def largest_curvature(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """Largest size of an eigenvalue of the Hessian of the mean loss, by power iteration; `()`.
 
     From a fixed start, so that it is the same each time; a few per cent too small at worst where
-    two eigenvalues are near, which the default step has room for.
+    two eigenvalues are near, which the default step has room for. Works under `vmap` over theta.
     """
     loss = mean_loss(network, task, task.train_x, task.train_y)
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(len(theta), generator=generator, dtype=torch.float64)
-    vector, size = (start / start.norm()).to(theta), 0.0
+    start = _normal(np.random.default_rng(0), (len(theta),), theta)
+    vector = start / start.norm()
     for _ in range(POWER_STEPS):
         product = hessian_product(loss, theta, vector.unsqueeze(0))[0]
-        size = float(product.norm())
-        if size == 0:
-            break
-        vector = product / size
+        size = product.norm()
+        vector = product / torch.where(size > 0, size, 1.0)
     return size
+
+
+def _normal(generator: np.random.Generator, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Standard normal noise of the type and on the device of `like`, the same on every device.
+
+    Drawn by NumPy, because under `vmap` torch refuses to draw even from a generator of its own.
+    """
+    return torch.from_numpy(generator.standard_normal(shape)).to(like)
 
 
 def _langevin(
@@ -147,7 +156,7 @@ def _langevin(
     l2: float,
     localisation: float,
     temperature: float,
-    step: float,
+    step: float | Tensor,
     chains: int,
     seed: int,
 ) -> Iterator[Tensor]:
@@ -157,12 +166,11 @@ def _langevin(
     def slope(theta: Tensor) -> Tensor:
         return grad(loss)(theta) + l2 * theta + localisation * (theta - center)
 
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
-    scale = math.sqrt(2 * step * temperature) / 2
+    generator = np.random.default_rng(seed)
+    scale = (2 * step * temperature) ** 0.5 / 2
 
     def draw() -> Tensor:
-        shape = chains, len(center)
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(center)
+        return _normal(generator, (chains, len(center)), center)
 
     theta, noise = center.repeat(chains, 1), draw()
     while True:
