@@ -43,7 +43,7 @@ def render_readme(root: Path | str) -> str:
 
 def render_results(root: Path | str) -> str:
     """The scoreboard for newcomers: a row a claim of the papers, and the further checks counted."""
-    found = [(p, f["notebook"], claim) for p, f in best_claims(root) for claim in f["claims"]]
+    found = all_claims(root)
     if not found:
         return "No results have been exported yet."
     checks = further_checks(found)
@@ -70,6 +70,11 @@ def best_claims(root: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from (seen[notebook] for notebook in sorted(seen))
 
 
+def all_claims(root: Path | str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Profile, notebook and claim of every claim on record, in the order of the notebooks."""
+    return [(p, f["notebook"], claim) for p, f in best_claims(root) for claim in f["claims"]]
+
+
 def render_gallery(root: Path | str) -> str:
     """The text of the gallery: depends on the files below `figures/` and `CITATION.cff` only."""
     root = Path(root)
@@ -80,9 +85,9 @@ def render_gallery(root: Path | str) -> str:
         "## How to cite",
         f"```bibtex\n{bibtex(root / 'CITATION.cff')}\n```",
     ]
-    claims = [(profile, c, f["notebook"]) for profile, f in best_claims(root) for c in f["claims"]]
+    claims = all_claims(root)
     if claims:
-        rows = [_row(claim, notebook) | {"profile": profile} for profile, claim, notebook in claims]
+        rows = [_row(claim, notebook) | {"profile": profile} for profile, notebook, claim in claims]
         parts += ["## Claims", markdown_table(rows)]
     for profile in SHOWN_PROFILES:
         entries = [_entry(path) for path in descriptions(root / "figures" / profile)]

@@ -158,6 +158,11 @@ def family(claim_id: str) -> str:
     return claim_id.partition("-")[0]
 
 
+def variants(found: Iterable[Found], headline: str) -> list[str]:
+    """Ids of the variants of a headline that have been tested, sorted."""
+    return sorted({claim["id"] for _, _, claim in found if family(claim["id"]) == headline})
+
+
 def scoreboard(found: Iterable[Found], base: str = "notebooks/") -> list[dict[str, str]]:
     """One row per headline: `id, claim, status, number, notebooks`.
 

@@ -109,7 +109,7 @@ FLOORS = [
     *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
     *("testbeds", "boltzmann", "langevin", "lds"),
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
-    *("gallery", "index", "figures", "previews"),
+    *("scoreboard", "gallery", "index", "figures", "previews"),
     "analyses",  # of single notebooks, free among themselves
     *("execution", "batch"),
 ]

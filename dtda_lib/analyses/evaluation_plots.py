@@ -42,7 +42,7 @@ _RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"]
 
 # In the order of rows: gradients, steps, influence functions, unrolling, truth.
 _ORDER = "grad_dot grad_cos ats_sgd ats_adam trak bif if_ggn if_damped rif if_ekfac unrolling"
-_STYLES = {
+STYLES = {
     name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
 } | {"retrained": _RETRAINED}
 
@@ -81,7 +81,7 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
             limit = plateaus.set_index(["setting", "method"]).loc[(setting, method), "estimate"]
             axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
             axis.set(xscale="log", ylim=(0, 1.08))
-            axis.set_title(f"{setting}: {_STYLES[method].label}")
+            axis.set_title(f"{setting}: {STYLES[method].label}")
     ticks = [4**i for i in range(6) if 4**i <= table["runs"].max()]
     axes[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
     axes[0, 0].minorticks_off()
@@ -102,7 +102,7 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
     Filled: scores of one model. Hollow: mean scores of many models, against the law.
     """
     settings = list(dict.fromkeys(table["setting"]))
-    methods = [name for name in _STYLES if name in set(table["method"])]
+    methods = [name for name in STYLES if name in set(table["method"])]
     rows = table[table["target"].isin(_TARGETS)]
     rows = rows[(rows["scored"] == "one model") | (rows["target"] == "law")]
     fig, axes = plt.subplots(
@@ -123,7 +123,7 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
         axis.set_xlim(0, 1.05)
         for level in range(len(methods) - 1):
             axis.axhline(level + 0.5, color="0.92", lw=0.6, zorder=0)
-    axes[0, 0].set_yticks(range(len(methods)), [_STYLES[m].label for m in methods])
+    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     fig.supxlabel("correlation over points with the retrained shift", fontsize=9)
     handles = [_handle(style) for style in _TARGETS.values()]
@@ -153,7 +153,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     """
     rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
     sizes = list(dict.fromkeys(rows["size"]))
-    methods = [name for name in _STYLES if name in set(rows["method"])]
+    methods = [name for name in STYLES if name in set(rows["method"])]
     fig, axes = plt.subplots(
         len(sizes), len(METRICS), sharex=True, sharey=True, squeeze=False,
         figsize=(TEXT_WIDTH, 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))),
@@ -163,7 +163,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
             part = rows[(rows["size"] == size) & (rows["metric"] == metric)]
             part = part.rename(columns={"lds": "estimate"}).set_index("method").loc[methods]
             for level, method in enumerate(methods):
-                one, style = part.loc[[method]], _STYLES[method]
+                one, style = part.loc[[method]], STYLES[method]
                 null = one["null"].iloc[0]
                 axis.plot([-null, null], [level] * 2, color="0.85", lw=4, solid_capstyle="butt")
                 axis.plot(one["ceiling"], [level], "|", color="k", ms=6, mew=1)
@@ -172,7 +172,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
             if size == sizes[0]:
                 axis.set_title(METRICS[metric])
         across[0].set_ylabel(f"leave out {size}")
-    axes[0, 0].set_yticks(range(len(methods)), [_STYLES[m].label for m in methods])
+    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
     fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)

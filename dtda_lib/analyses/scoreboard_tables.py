@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,10 +14,10 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from ..claims import STATUSES
-from ..figures import METHODS, TEXT_WIDTH
+from ..figures import TEXT_WIDTH
 from ..gallery import SHOWN_PROFILES, descriptions, markdown_table
 from ..scoreboard import HEADLINES, Found, estimate, family, link, scoreboard
-from .conventions_plots import ESTIMATORS
+from .evaluation_plots import STYLES
 
 LDS_NOTEBOOK = "08_evaluating_under_noise"
 TOLD = {"mean": "mean", "log_variance_ratio": "variance", "w2_debiased": "W2"}
@@ -109,7 +110,17 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
         paths = sorted((Path(root) / "figures" / profile).glob(f"{LDS_NOTEBOOK}-lds_*.csv"))
         if paths:
             frames = [pd.read_csv(io.StringIO(path.read_text(encoding="utf-8"))) for path in paths]
-            columns = "setting size metric method lds low high ceiling null".split()
+            columns = [
+                "setting",
+                "size",
+                "metric",
+                "method",
+                "lds",
+                "low",
+                "high",
+                "ceiling",
+                "null",
+            ]
             return profile, pd.concat(frames, ignore_index=True)[columns]
     raise FileNotFoundError(
         f"scoreboard: figures/ holds no LDS of notebook {LDS_NOTEBOOK}; run `./run_all.sh 08`."
@@ -133,29 +144,35 @@ def lds_against_lds(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     wide = scores.pivot(
         index=["setting", "size", "method"], columns="metric", values=["lds", "low", "high"]
     )
-    panels = list(dict.fromkeys(wide.index.droplevel("method")))
+    panels = list(dict.fromkeys(zip(scores["setting"], scores["size"])))
+    methods = [name for name in STYLES if name in set(scores["method"])]
+    rows = math.ceil(len(panels) / 2)
     fig, axes = plt.subplots(
-        1, len(panels), sharex=True, sharey=True, squeeze=False,
-        figsize=(TEXT_WIDTH, 0.7 + 1.8 * 3 / max(len(panels), 3)),
-    )  # fmt: skip
-    for axis, panel in zip(axes[0], panels, strict=True):
-        for method, row in wide.loc[panel].iterrows():
-            style = (METHODS | ESTIMATORS)[method]
-            x, y = (row[("lds", metric)] for metric in ("mean", "log_variance_ratio"))
-            error = {
-                name: [[value - row[("low", metric)]], [row[("high", metric)] - value]]
-                for name, metric, value in (
-                    ("xerr", "mean", x),
-                    ("yerr", "log_variance_ratio", y),
-                )
+        rows, 2, sharex=True, sharey=True, squeeze=False, figsize=(TEXT_WIDTH, 0.8 + 2.1 * rows)
+    )
+    for axis, panel in zip(axes.flat, panels):
+        here = wide.loc[panel]
+        for method in filter(here.index.__contains__, methods):
+            row, style = here.loc[method], STYLES[method]
+            ends = {
+                side: [
+                    [row["lds", metric] - row["low", metric]],
+                    [row["high", metric] - row["lds", metric]],
+                ]
+                for side, metric in (("xerr", "mean"), ("yerr", "log_variance_ratio"))
             }
-            axis.errorbar(x, y, **error, **(style.line | {"linestyle": ""}), ms=4, lw=0.8, capsize=0)
+            point = row["lds", "mean"], row["lds", "log_variance_ratio"]
+            axis.errorbar(
+                *point, **ends, **(style.line | {"linestyle": ""}), ms=4, lw=0.8, capsize=0
+            )
         axis.plot([-0.2, 1], [-0.2, 1], color="0.7", lw=0.6, zorder=0)
-        axis.set_title(f"{panel[0]}, {panel[1]} left out", fontsize=8)
+        axis.set_title(f"{panel[0]}, {panel[1]} left out")
+    for axis in axes[-1]:
         axis.set_xlabel("LDS of the mean")
-    axes[0, 0].set_ylabel("LDS of the variance")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=5)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("LDS of the variance")
+    shown = {a.get_label(): a for axis in axes.flat for a in axis.containers}
+    fig.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     drawn = scores[scores["metric"].isin(["mean", "log_variance_ratio"])]
     return fig, drawn.reset_index(drop=True)
 
