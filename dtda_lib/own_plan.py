@@ -68,7 +68,7 @@ class Plan:
         rows = [
             ("design", f"{self.points} points x {self.queries} queries, {self.seeds} seeds"),
             ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
-            ("time", f"about {readable_seconds(self.seconds)} with {self.workers} worker(s)"),
+            ("time", self._time()),
             ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
             ("tests", f"{self.pairs} pairs, {self.q:.0%} false discoveries"),
             (f"{found}, if {self.real:.0%} of pairs are real", self._shift(self.snr_many)),
@@ -78,6 +78,11 @@ class Plan:
             (f"seeds for a shift of {snr:g} sigma", f"{self._seeds(snr)}") for snr in (2, 1, 0.5)
         ]
         return pd.DataFrame(rows, columns=["what", "value"])
+
+    def _time(self) -> str:
+        if math.isnan(self.seconds):
+            return "not timed"
+        return f"about {readable_seconds(self.seconds)} with {self.workers} worker(s)"
 
     def _seeds(self, snr: float) -> str:
         return f"{self.seeds_for(snr)} to {self.seeds_for(snr, only_one=True)}"

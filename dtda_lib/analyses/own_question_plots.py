@@ -115,8 +115,8 @@ def answer(
     right.axvline(0, color="0.6", lw=0.8, zorder=0)
     right.tick_params(axis="y", left=False, labelleft=False)
     right.spines["left"].set_visible(False)
-    right.set_xlabel("mean shift of the query's loss when the point is left out")
-    _legend(right)
+    right.set_xlabel("mean shift of the query's loss\nwhen the point is left out")
+    _legend(fig)
     return fig, table.assign(query=query)
 
 
@@ -129,10 +129,10 @@ def _picture(axis: Axes, image: np.ndarray, row: int) -> None:
         axis.imshow(image.transpose(1, 2, 0).clip(0, 1), **box)
 
 
-def _legend(axis: Axes) -> None:
+def _legend(fig: Figure) -> None:
     marks = [("helps", HELPS, HELPS), ("hurts", HURTS, HURTS), ("not told from noise", "0.3", "w")]
     handles = [
         plt.Line2D([], [], marker="o", ls="", color=colour, mfc=face, label=label)
         for label, colour, face in marks
     ]
-    axis.legend(handles=handles, loc="upper right", ncols=3, columnspacing=0.8, handletextpad=0.1)
+    fig.legend(handles=handles, loc="outside upper center", ncols=3, handletextpad=0.1)
