@@ -14,7 +14,7 @@ from .own_answer import FAMILIES, tested_over
 from .power import detectable_snr, discovery_level, seeds_needed
 from .progress import readable_seconds
 
-HEADER_BYTES = 400  # of a shard: names, shapes, checksum
+HEADER_BYTES = 200  # of a shard: names, shapes, checksum
 
 
 @dataclass(frozen=True)
