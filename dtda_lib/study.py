@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .artefacts import digest
@@ -71,8 +72,23 @@ class Rule:
         return value
 
 
+@dataclass(frozen=True)
+class Place:
+    """A parameter that names a folder or .zip, which must be there."""
+
+    def __str__(self) -> str:
+        return "the path of a folder or .zip that is there"
+
+    def read(self, given: Any) -> str:
+        """The path as text; raise ValueError if nothing is there."""
+        path = Path(str(given).strip()).expanduser()
+        if not path.exists():
+            raise ValueError
+        return str(path)
+
+
 _SPREAD = "a standard deviation needs at least two"
-RULES: dict[str, Rule] = {
+RULES: dict[str, Rule | Place] = {
     "seed_counts": Rule("ints", 6, 1_000, because="a paired permutation test needs six"),
     "n_repeats": Rule("int", 10, 100_000),
     "n_permutations": Rule("int", 19, 100_000, because="no p falls below .05 with fewer"),
@@ -117,6 +133,15 @@ RULES: dict[str, Rule] = {
     "lengths": Rule("ints", 1, 100_000, because="they are numbers of epochs"),
     "n_runs": Rule("int", 4, 10_000, because="intervals over runs need some"),
     "n_steps": Rule("int", 1_000, 10_000_000),
+    "n_points": Rule("int", 20, 400, because="a rank correlation needs some, the table has 442"),
+    "n_sets": Rule("int", 3, 100, because="an interval over sets needs three"),
+    "n_pilot": Rule("int", 3, 1_000, because="a standard deviation of fewer says nothing"),
+    "n_screen": Rule("int", 2, 1_000, because=_SPREAD),
+    "images_per_class": Rule("int", 4, 10_000),
+    "n_top": Rule("int", 2, 10_000),
+    "n_random": Rule("int", 2, 10_000),
+    "n_image_seeds": Rule("int", 3, 100_000, because=_SPREAD),
+    "folder": Place(),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 
@@ -214,7 +239,7 @@ def _look_up(table: Mapping[str, Any], name: Any, what: str, where: str) -> Any:
     raise StudyError(unknown(f"{what} of {where}", name, table))
 
 
-def _read(rule: Rule, name: str, given: Any, where: str) -> Any:
+def _read(rule: Rule | Place, name: str, given: Any, where: str) -> Any:
     try:
         return rule.read(given)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -108,8 +108,9 @@ FLOORS = [
     *("over_seeds", "power", "significance", "agreement", "distances", "distributions"),
     *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
     *("testbeds", "boltzmann", "langevin", "lds"),
+    *("own_task", "own_model", "own_answer", "own_plan", "own_study"),
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
-    *("scoreboard", "gallery", "index", "figures", "previews"),
+    *("scoreboard", "gallery", "index", "figures", "previews", "own_page"),
     "analyses",  # of single notebooks, free among themselves
     *("execution", "batch"),
 ]
