@@ -117,6 +117,12 @@ RULES: dict[str, Rule] = {
     "lengths": Rule("ints", 1, 100_000, because="they are numbers of epochs"),
     "n_runs": Rule("int", 4, 10_000, because="intervals over runs need some"),
     "n_steps": Rule("int", 1_000, 10_000_000),
+    "validation_per_class": Rule("int", 1, 299, because="some queries must be left to judge"),
+    "removed_percent": Rule("int", 1, 50),
+    "n_random": Rule("int", 1, 100),
+    "cifar_per_class": Rule("int", 10, 5_000, also=(0,), because="0 leaves CIFAR-10 out"),
+    "n_cifar_seeds": Rule("int", 3, 1_000, because="an interval over seeds needs some"),
+    "cifar_epochs": Rule("int", 1, 1_000),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 
