@@ -112,6 +112,14 @@ class Scores:
     shift: xr.DataArray
     base: xr.DataArray
 
+    def seeds(self, start: int, stop: int) -> "Scores":
+        """The scores of some of the models, seeds numbered anew."""
+        labels = {"seed": np.arange(stop - start)}
+        parts = (
+            a.isel(seed=slice(start, stop)).assign_coords(labels) for a in (self.shift, self.base)
+        )
+        return Scores(*parts)
+
     def ranked(self, ranking: str, estimator: str = ESTIMATOR) -> xr.DataArray:
         """Scores by which points are ranked: `(seed, train)` for "own", else `(train,)`.
 
@@ -169,6 +177,13 @@ def worst(scores: xr.DataArray, k: int) -> np.ndarray:
     """Positions of the k most negative scores along `train`, lowest first, `(..., k)`."""
     values = scores.transpose(..., "train").values
     return np.argsort(values, axis=-1, kind="stable")[..., :k]
+
+
+def strategy_names(n_random: int, planted: bool) -> list[str]:
+    """Names of the strategies of `removal_lists`, in its order."""
+    drawn = [f"{RANDOM}_{draw}" for draw in range(1, n_random + 1)]
+    by_scores = [f"{whose}_{ranking}" for whose in (SAME, OTHER) for ranking in RANKINGS]
+    return [NONE, *drawn, *by_scores, BY_LOSS, BY_GRAD_DOT, *([TRUTH] if planted else [])]
 
 
 def removal_lists(
@@ -249,9 +264,7 @@ def retraining_bank(
     return RunBank(task, model, recipe, runs, ["query_loss", query_correct], **settings)
 
 
-def outcomes(
-    bank: RunBank, lists: Mapping[str, np.ndarray], steers: np.ndarray
-) -> xr.DataArray:
+def outcomes(bank: RunBank, lists: Mapping[str, np.ndarray], steers: np.ndarray) -> xr.DataArray:
     """`(metric, part, strategy, seed)`: accuracy and loss (nats), means over a part's queries.
 
     `part` is "validation" or "test". Random draws of one seed are averaged into "random". Trains

@@ -22,6 +22,7 @@ _WORDS = {
     "fixed": "pruning by each seed's own scores beats training on all points",
     "random": "pruning by averaged scores beats removing as many points at random",
     "risk": "pruning by predicted mean + spread beats pruning by the predicted mean",
+    "loss": "pruning by averaged influence beats pruning by averaged training loss",
 }
 _WHOSE = {
     SAME: "scores of the same seeds",
@@ -46,8 +47,9 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
     for whose in (SAME, OTHER):
         rows = differences[differences["whose"] == whose].set_index("question")
         where = f"{setting}, {labels}; {_WHOSE[whose]}"
-        parts = {name: decide_interval(_ci(row), confirmed_if=above(0))
-                 for name, row in rows.iterrows()}  # fmt: skip
+        parts = {
+            name: decide_interval(_ci(row), confirmed_if=above(0)) for name, row in rows.iterrows()
+        }
         for name, row in rows.iterrows():
             claims.append(
                 Claim(
@@ -108,8 +110,11 @@ def noise_claims(
                 id=f"T-noise-{estimator}",
                 claim=f"planted wrong labels are found by scores averaged over seeds ({estimator})",
                 source="this study",
-                status=decide(confirmed=p < _ALPHA and mean["precision"] > 0.5,
-                              refuted=p >= _ALPHA, partly=p < _ALPHA),  # fmt: skip
+                status=decide(
+                    confirmed=p < _ALPHA and mean["precision"] > 0.5,
+                    refuted=p >= _ALPHA,
+                    partly=p < _ALPHA,
+                ),
                 statistic=f"share of wrong labels among the first {n_wrong}; chance "
                 f"{n_wrong / n_train:.2f}, p = {p:.1g}; a single model "
                 f"{own['precision']:.2f} [{own['low']:.2f}, {own['high']:.2f}] over seeds",
@@ -129,8 +134,9 @@ def noise_claims(
             id="T-noise-averaging",
             claim="averaging scores over seeds finds more wrong labels than a single model does",
             source="this study",
-            status=decide(confirmed=own["high"] < mean["precision"],
-                          refuted=own["low"] >= mean["precision"]),  # fmt: skip
+            status=decide(
+                confirmed=own["high"] < mean["precision"], refuted=own["low"] >= mean["precision"]
+            ),
             statistic="precision of a single model's list, mean over models; of the averaged list "
             f"{mean['precision']:.2f}",
             estimate=float(own["precision"]),

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..figures import METHODS, TEXT_WIDTH, Style
+from ..previews import show_image
 from ..task import Task
 from .pruning import BASELINE, ESTIMATOR, OTHER_ESTIMATOR
 
@@ -41,9 +42,7 @@ def _look(strategy: str) -> tuple[str, str]:
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy from training on all points; a panel per data set."""
-    fig, axes = plt.subplots(
-        1, len(tables), figsize=(TEXT_WIDTH, 2.9), sharey=True, squeeze=False
-    )
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.9), sharey=True, squeeze=False)
     names = [n for n in STRATEGIES if any(n in set(t["strategy"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -129,18 +128,18 @@ def listed_images(
     for line, (title, task) in zip(np.atleast_2d(axes), tasks.items()):
         for axis, point in zip(line, lists[title]):
             false = int(point) in set(map(int, wrong[title]))
-            image = task.train_x[point]
-            low, high = image.min(), image.max()
-            image = ((image - low) / (high - low)).permute(1, 2, 0).numpy()
-            axis.imshow(image.squeeze(), cmap="gray_r")
-            axis.set(xticks=[], yticks=[])
-            axis.set_xlabel(
-                task.classes[int(task.train_y[point])],
-                color="#D55E00" if false else "black",
-                labelpad=1,
-                fontsize=7,
-            )
-            axis.spines[:].set_visible(False)
+            show_image(axis, task.train_x[point])
+            label = task.classes[int(task.train_y[point])]
+            axis.set_title(label, color="#D55E00" if false else "black", pad=2, fontsize=7)
             rows.append((title, int(task.train_id[point]), float(scores[title][point]), false))
-        line[0].set_ylabel(title, fontsize=7)
+        line[0].text(
+            -0.15,
+            0.5,
+            title,
+            transform=line[0].transAxes,
+            rotation=90,
+            fontsize=7,
+            ha="right",
+            va="center",
+        )
     return fig, pd.DataFrame(rows, columns=["panel", "id", "score", "wrong"])

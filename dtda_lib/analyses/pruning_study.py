@@ -20,6 +20,7 @@ from .pruning import (
     retraining_bank,
     scores_of,
     scoring_bank,
+    strategy_names,
 )
 
 
@@ -49,7 +50,7 @@ class Experiment:
     percent: int
     stack: int
     machine: Mapping[str, object]
-    scoring: dict[str, RunBank] = field(init=False, repr=False, compare=False)
+    scoring: RunBank = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Declare the full-data models of both sets of seeds."""
@@ -57,24 +58,18 @@ class Experiment:
             raise ValueError(
                 f"{self.percent} % of {self.task.n_train} training points is none; take more."
             )
-        # Two stacks per bank, so that two workers have something to do.
-        stack = min(self.stack, -(-self.n_seeds // 2))
-        seeds = {SAME: self.evaluation_seeds, OTHER: seed_pairs(self.n_seeds, "scoring")}
-        words = {SAME: "evaluation seeds", OTHER: "other seeds"}
-        banks = {
-            whose: scoring_bank(
-                self.task,
-                self.model,
-                self.recipe,
-                pairs,
-                self.steers,
-                title=f"scores, {self.title}, {words[whose]}",
-                chunk=stack,
-                **self.machine,
-            )
-            for whose, pairs in seeds.items()
-        }
-        object.__setattr__(self, "scoring", banks)
+        bank = scoring_bank(
+            self.task,
+            self.model,
+            self.recipe,
+            [*self.evaluation_seeds, *seed_pairs(self.n_seeds, "scoring")],
+            self.steers,
+            title=f"scores, {self.title}",
+            # Two stacks at least, so that two workers have something to do.
+            chunk=min(self.stack, self.n_seeds),
+            **self.machine,
+        )
+        object.__setattr__(self, "scoring", bank)
 
     @property
     def evaluation_seeds(self) -> list[tuple[int, int]]:
@@ -86,9 +81,18 @@ class Experiment:
         """Points that each strategy removes."""
         return round(self.task.n_train * self.percent / 100)
 
+    def judging_cost(self, n_random: int) -> str:
+        """One line: how many trainings `judge` adds, whose removals the scores have yet to name."""
+        n_runs = self.n_seeds * len(strategy_names(n_random, self.wrong is not None))
+        return (
+            f"then pruned, {self.title}: {n_runs} trainings, each quicker than one of the "
+            f"{len(self.scoring.runs)} above, which are scored, too"
+        )
+
     def scores(self) -> dict[str, Scores]:
         """Scores by the evaluation seeds ("same") and by as many others ("other")."""
-        return {whose: scores_of(bank) for whose, bank in self.scoring.items()}
+        both, n = scores_of(self.scoring), self.n_seeds
+        return {SAME: both.seeds(0, n), OTHER: both.seeds(n, 2 * n)}
 
     def judge(
         self, scores: Mapping[str, Scores], n_random: int, generator: np.random.Generator

@@ -14,7 +14,7 @@ from scipy import stats
 
 from ..over_seeds import jackknife_over_seeds, wilson_interval
 from ..significance import sign_flip
-from .pruning import ESTIMATOR, NONE, OTHER, RANDOM, RANKINGS, SAME, Scores, worst
+from .pruning import BY_LOSS, ESTIMATOR, NONE, OTHER, RANDOM, RANKINGS, SAME, Scores, worst
 
 COMPARED = (
     # what is asked, the better one if the answer is yes, the other
@@ -23,8 +23,10 @@ COMPARED = (
     ("fixed", "{whose}_own", NONE),
     ("random", "{whose}_mean", RANDOM),
     ("risk", "{whose}_risk", "{whose}_mean"),
+    ("loss", "{whose}_mean", BY_LOSS),
 )
-"""Questions about d-TDA (mean), fixed-seed (own) and risk-averse scores, for each `whose`."""
+"""Questions about d-TDA (mean), fixed-seed (own) and risk-averse scores, for each `whose`, and a
+baseline that sees no validation point."""
 
 
 def level_table(found: xr.DataArray) -> pd.DataFrame:
@@ -71,6 +73,8 @@ def difference_table(found: xr.DataArray, generator: np.random.Generator) -> pd.
     rows = []
     for whose in (SAME, OTHER):
         for question, better, other in COMPARED:
+            if question == "loss" and whose == SAME:
+                continue  # the baseline's scores are those of other seeds
             names = better.format(whose=whose), other.format(whose=whose)
             gap = paired_difference(found, *names, generator)
             rows.append({"whose": whose, "question": question, "better": names[0],
@@ -175,4 +179,3 @@ def prediction_table(
             row[f"{label}_high"] = float(mean["high"])
         rows.append(row)
     return pd.DataFrame(rows)
-

@@ -72,9 +72,7 @@ def mean_query_shifts(
         scores = torch.cat([piece @ directions.T for piece in gradients]).T  # (estimator, train)
         losses = [
             task.per_example_loss(network(theta, x), y)
-            for x, y in zip(
-                task.train_x.split(PRODUCT_CHUNK), task.train_y.split(PRODUCT_CHUNK)
-            )
+            for x, y in zip(task.train_x.split(PRODUCT_CHUNK), task.train_y.split(PRODUCT_CHUNK))
         ]
         return torch.cat([-torch.cat(losses)[None], scores])
 
