@@ -272,7 +272,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "queries_per_class": 120,
             "validation_per_class": 20,
             "removed_percent": 10,
-            "n_seeds": 20,
+            "n_seeds": 16,
             "n_random": 2,
             "cifar_per_class": 0,
             "n_cifar_seeds": 10,

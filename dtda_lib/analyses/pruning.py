@@ -34,6 +34,7 @@ BASELINE = "own_loss"
 NONE, RANDOM, TRUTH = "none", "random", "truth"
 SAME, OTHER = "same", "other"  # whose scores: the evaluation seeds' own models, or others
 RANKINGS = ("own", "mean", "risk")
+REST = "rest_mean"
 BY_LOSS, BY_GRAD_DOT = "other_mean_loss", "other_mean_grad_dot"
 
 
@@ -183,7 +184,7 @@ def strategy_names(n_random: int, planted: bool) -> list[str]:
     """Names of the strategies of `removal_lists`, in its order."""
     drawn = [f"{RANDOM}_{draw}" for draw in range(1, n_random + 1)]
     by_scores = [f"{whose}_{ranking}" for whose in (SAME, OTHER) for ranking in RANKINGS]
-    return [NONE, *drawn, *by_scores, BY_LOSS, BY_GRAD_DOT, *([TRUTH] if planted else [])]
+    return [NONE, *drawn, *by_scores, REST, BY_LOSS, BY_GRAD_DOT, *([TRUTH] if planted else [])]
 
 
 def removal_lists(
@@ -198,9 +199,10 @@ def removal_lists(
 
     "none" `(seed, 0)`; "random_1", ... drawn anew for each seed; "same_own", "same_mean",
     "same_risk" by scores of the evaluation seeds' models and "other_..." by those of other seeds
-    ("other_own": evaluation seed s takes the list of scoring seed s alone); two more by the mean
-    scores of other seeds, `BY_LOSS` and `BY_GRAD_DOT`; and "truth", the points whose labels are
-    known to be wrong, where there are any.
+    ("other_own": evaluation seed s takes the list of scoring seed s alone); "rest_mean" by the mean
+    over all evaluation seeds but the one that is retrained; two more by the mean scores of other
+    seeds, `BY_LOSS` and `BY_GRAD_DOT`; and "truth", the points whose labels are known to be wrong,
+    where there are any.
 
     Raises:
         ValueError: the two sets of seeds differ in number.
@@ -219,6 +221,9 @@ def removal_lists(
         for ranking in RANKINGS:
             found = worst(scores.ranked(ranking), k)
             lists[f"{whose}_{ranking}"] = np.broadcast_to(found, (n_seeds, k))
+    own = same.ranked("own")
+    rest = (n_seeds * own.mean("seed") - own) / (n_seeds - 1)  # (seed, train), row s without s
+    lists[REST] = worst(rest.transpose("seed", "train"), k)
     for name, estimator in ((BY_LOSS, BASELINE), (BY_GRAD_DOT, OTHER_ESTIMATOR)):
         found = worst(other.ranked("mean", estimator), k)
         lists[name] = np.broadcast_to(found, (n_seeds, k))

@@ -22,6 +22,8 @@ _WORDS = {
     "fixed": "pruning by each seed's own scores beats training on all points",
     "random": "pruning by averaged scores beats removing as many points at random",
     "risk": "pruning by predicted mean + spread beats pruning by the predicted mean",
+    "reuse": "averaged scores prune better if the seed that is retrained is among them",
+    "reuse_own": "a model's own scores prune better for its own seed than for another",
     "loss": "pruning by averaged influence beats pruning by averaged training loss",
 }
 _WHOSE = {

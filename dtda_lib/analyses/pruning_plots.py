@@ -24,6 +24,7 @@ STRATEGIES: dict[str, str] = {
     "random": "at random",
     "same_own": "same seed: own score",
     "same_mean": "same seeds: mean score",
+    "rest_mean": "same seeds but one: mean score",
     "same_risk": "same seeds: mean + spread",
     "other_own": "another seed: its score",
     "other_mean": "other seeds: mean score",
@@ -33,7 +34,12 @@ STRATEGIES: dict[str, str] = {
     "truth": "the wrong labels",
 }
 """How figures call what is removed, from top to bottom."""
-_FAMILIES = (("same", "#0072B2", "o"), ("other", "#D55E00", "s"), ("", "#555555", "D"))
+_FAMILIES = (
+    ("same", "#0072B2", "o"),
+    ("rest", "#0072B2", "o"),
+    ("other", "#D55E00", "s"),
+    ("", "#555555", "D"),
+)
 
 
 def _look(strategy: str) -> tuple[str, str]:
@@ -42,7 +48,7 @@ def _look(strategy: str) -> tuple[str, str]:
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy from training on all points; a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.9), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
     names = [n for n in STRATEGIES if any(n in set(t["strategy"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -123,7 +129,7 @@ def listed_images(
     shown: int = 8,
 ) -> Drawn:
     """The first training images of each list with their labels; red where the label is wrong."""
-    fig, axes = plt.subplots(len(tasks), shown, figsize=(TEXT_WIDTH, 0.95 * len(tasks)))
+    fig, axes = plt.subplots(len(tasks), shown, figsize=(TEXT_WIDTH, 0.8 * len(tasks)))
     rows = []
     for line, (title, task) in zip(np.atleast_2d(axes), tasks.items()):
         for axis, point in zip(line, lists[title]):

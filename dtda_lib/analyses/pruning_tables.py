@@ -14,7 +14,18 @@ from scipy import stats
 
 from ..over_seeds import jackknife_over_seeds, wilson_interval
 from ..significance import sign_flip
-from .pruning import BY_LOSS, ESTIMATOR, NONE, OTHER, RANDOM, RANKINGS, SAME, Scores, worst
+from .pruning import (
+    BY_LOSS,
+    ESTIMATOR,
+    NONE,
+    OTHER,
+    RANDOM,
+    RANKINGS,
+    REST,
+    SAME,
+    Scores,
+    worst,
+)
 
 COMPARED = (
     # what is asked, the better one if the answer is yes, the other
@@ -23,10 +34,15 @@ COMPARED = (
     ("fixed", "{whose}_own", NONE),
     ("random", "{whose}_mean", RANDOM),
     ("risk", "{whose}_risk", "{whose}_mean"),
-    ("loss", "{whose}_mean", BY_LOSS),
 )
-"""Questions about d-TDA (mean), fixed-seed (own) and risk-averse scores, for each `whose`, and a
-baseline that sees no validation point."""
+"""Questions about distributional (mean), fixed-seed (own) and risk-averse scores, for `whose`."""
+CONTROLS = (
+    (SAME, "reuse", f"{SAME}_mean", REST),
+    (SAME, "reuse_own", f"{SAME}_own", f"{OTHER}_own"),
+    (OTHER, "loss", f"{OTHER}_mean", BY_LOSS),
+)
+"""Does it pay that a score knows the very run that it will judge? Does influence beat a baseline
+that sees no validation point?"""
 
 
 def level_table(found: xr.DataArray) -> pd.DataFrame:
@@ -69,16 +85,17 @@ def paired_difference(
 
 
 def difference_table(found: xr.DataArray, generator: np.random.Generator) -> pd.DataFrame:
-    """`COMPARED` for scores of the same and of other seeds, one row each."""
-    rows = []
-    for whose in (SAME, OTHER):
-        for question, better, other in COMPARED:
-            if question == "loss" and whose == SAME:
-                continue  # the baseline's scores are those of other seeds
-            names = better.format(whose=whose), other.format(whose=whose)
-            gap = paired_difference(found, *names, generator)
-            rows.append({"whose": whose, "question": question, "better": names[0],
-                         "other": names[1], **gap})  # fmt: skip
+    """`COMPARED` for scores of the same and of other seeds, and `CONTROLS`; one row each."""
+    asked = [
+        (whose, question, better.format(whose=whose), other.format(whose=whose))
+        for whose in (SAME, OTHER)
+        for question, better, other in COMPARED
+    ]
+    rows = [
+        {"whose": whose, "question": question, "better": better, "other": other}
+        | paired_difference(found, better, other, generator)
+        for whose, question, better, other in (*asked, *CONTROLS)
+    ]
     return pd.DataFrame(rows)
 
 
