@@ -89,8 +89,11 @@ def images_called(task: Task) -> str:
     return task.source.partition(":")[0]
 
 
-def why_not_run(n_points: int) -> str:
-    """One sentence: why there is no CIFAR-10 in these results, and how to get it."""
+def why_not_run(n_points: int, parameter: str = "cifar_points", at_paper: int = 3) -> str:
+    """One sentence: why there is no CIFAR-10 in these results, and how to get it.
+
+    `n_points` is what the notebook's `parameter` says, `at_paper` its value at profile paper.
+    """
     give = f"set the environment variable {VARIABLE} to {_LAYOUT}"
     if n_points:
         return (
@@ -98,8 +101,8 @@ def why_not_run(n_points: int) -> str:
             "./run_all.sh with --force."
         )
     return (
-        "CIFAR-10 was not run, because cifar_points is 0: give it a value (3 is the one of profile "
-        f"paper), and {give}."
+        f"CIFAR-10 was not run, because {parameter} is 0: give it a value ({at_paper} is the one "
+        f"of profile paper), and {give}."
     )
 
 
