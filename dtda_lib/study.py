@@ -135,7 +135,7 @@ RULES: dict[str, Rule | Place] = {
     "n_steps": Rule("int", 1_000, 10_000_000),
     "validation_per_class": Rule("int", 1, 299, because="some queries must be left to judge"),
     "removed_percent": Rule("int", 1, 50),
-    "n_random": Rule("int", 1, 100),
+    "n_random": Rule("int", 1, 10_000),
     "cifar_per_class": Rule("int", 10, 5_000, also=(0,), because="0 leaves CIFAR-10 out"),
     "n_cifar_seeds": Rule("int", 3, 1_000, because="an interval over seeds needs some"),
     "cifar_epochs": Rule("int", 1, 1_000),
@@ -145,7 +145,6 @@ RULES: dict[str, Rule | Place] = {
     "n_screen": Rule("int", 2, 1_000, because=_SPREAD),
     "images_per_class": Rule("int", 4, 10_000),
     "n_top": Rule("int", 2, 10_000),
-    "n_random": Rule("int", 2, 10_000),
     "n_image_seeds": Rule("int", 3, 100_000, because=_SPREAD),
     "folder": Place(),
 }
