@@ -1,7 +1,9 @@
 """Data pruning: label noise, scores and their signs, lists, retrainings, tables and rules."""
 
 import itertools
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from scipy import stats
 
 from dtda_lib.analyses import pruning, pruning_study
 from dtda_lib.analyses import pruning_claims as rules
+from dtda_lib.analyses import pruning_plots as plots
 from dtda_lib.analyses import pruning_tables as tables
 from dtda_lib.claims import CONFIRMED, INCONCLUSIVE, PARTLY, REFUTED
 from dtda_lib.measures import query_loss
@@ -22,7 +25,7 @@ from dtda_lib.training import train
 
 MODEL = get_model("mlp", widths=(784, 4, 10), activation="tanh")
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=0.01, batch_size=6, epochs=2)
-TASK = digits_like(24, 12, torch.float32)
+TASK = replace(digits_like(24, 12, torch.float32), classes=tuple("0123456789"))
 
 
 def random_scores(n_seeds=4, n_train=12, seed=0, estimators=None):
@@ -302,6 +305,24 @@ def test_predictions_of_a_list_are_sums_over_its_points(judged):
     loss = outcomes.sel(metric="loss", part="test")
     gap = loss.sel(strategy="other_own") - loss.sel(strategy="none")
     assert table.loc["other_own", "test"] == pytest.approx(float(gap.mean()))
+
+
+def test_listed_images_come_with_the_scores_of_all_points():
+    scores = np.linspace(-1, 1, 24)
+    fig, drawn = plots.listed_images(
+        {"a": TASK, "b": TASK},
+        {"a": np.array([5, 0]), "b": np.array([2, 3])},
+        {"a": scores, "b": -scores},
+        {"a": [0, 7], "b": []},
+        shown=2,
+    )
+    plt.close(fig)
+    assert len(drawn) == 48
+    np.testing.assert_allclose(drawn["score"], [*scores, *-scores])
+    assert drawn.index[drawn["wrong"]].tolist() == [0, 7]
+    titles = [axis.title for axis in fig.axes]
+    assert [title.get_text() for title in titles] == ["2", "0", "2", "0"]
+    assert [title.get_color() == "black" for title in titles] == [True, False, True, True]
 
 
 # --- rules ----------------------------------------------------------------------------------------

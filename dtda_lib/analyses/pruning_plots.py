@@ -128,16 +128,19 @@ def listed_images(
     wrong: Mapping[str, Sequence[int]],
     shown: int = 8,
 ) -> Drawn:
-    """The first training images of each list with their labels; red where the label is wrong."""
+    """The first training images of each list with their labels; orange where the label is wrong.
+
+    The data are the scores of *all* training points, by position: they say which images come first
+    as well, and do not jump where rounding on another machine swaps two of nearly equal score.
+    """
     fig, axes = plt.subplots(len(tasks), shown, figsize=(TEXT_WIDTH, 0.8 * len(tasks)))
     rows = []
     for line, (title, task) in zip(np.atleast_2d(axes), tasks.items()):
         for axis, point in zip(line, lists[title]):
-            false = int(point) in set(map(int, wrong[title]))
             show_image(axis, task.train_x[point])
             label = task.classes[int(task.train_y[point])]
-            axis.set_title(label, color="#D55E00" if false else "black", pad=2, fontsize=7)
-            rows.append((title, int(task.train_id[point]), float(scores[title][point]), false))
+            colour = "#D55E00" if point in wrong[title] else "black"
+            axis.set_title(label, color=colour, pad=2, fontsize=7)
         line[0].text(
             -0.15,
             0.5,
@@ -148,4 +151,7 @@ def listed_images(
             ha="right",
             va="center",
         )
-    return fig, pd.DataFrame(rows, columns=["panel", "id", "score", "wrong"])
+        columns = {"id": task.train_id, "label": task.train_y.numpy(), "score": scores[title]}
+        part = pd.DataFrame({"panel": title} | columns)
+        rows.append(part.assign(wrong=part.index.isin(list(wrong[title]))))
+    return fig, pd.concat(rows).reset_index(drop=True)
