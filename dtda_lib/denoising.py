@@ -12,6 +12,7 @@ notebooks: a run is an initialisation and an order of rows, an image is removed 
 its rows, and influence theory applies to the mean of each image's rows.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -215,7 +216,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.components = components
         sizes = [components + 2 * N_WAVES, *[width] * depth]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.last = nn.Linear(width, components)
 
     def forward(self, rows: Tensor) -> Tensor:

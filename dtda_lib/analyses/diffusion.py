@@ -26,7 +26,7 @@ from ..removal import Design, nothing
 from ..task import Task
 
 N_TIMES, N_NOISES = 25, 2  # of the rows that measure a sample
-STACK = 16  # runs that train together
+STACK = 32  # runs that train together
 SCORED_STACK = 4  # the same for runs that are scored, which takes memory
 NONE, RANDOM = "none", "random"
 BY_MEAN, BY_VARIANCE, BY_PIXELS = "mean", "variance", "nearest"
@@ -45,8 +45,8 @@ class Samples:
 
 @dataclass(frozen=True)
 class Scored:
-    """Of the scoring runs: `base`, m of each, `(seed, sample)`, and `shift` `(seed, image, sample)`,
-    its predicted shift upon removal of each image. Float64."""
+    """Of the scoring runs, float64: `base`, m of each, `(seed, sample)`, and `shift`, its predicted
+    shift upon removal of each image, `(seed, image, sample)`."""
 
     base: np.ndarray
     shift: np.ndarray
@@ -108,6 +108,22 @@ class Experiment:
         """Training images N."""
         return self.digits.n_train
 
+    def describe(self) -> str:
+        """Sizes in a few lines."""
+        steps = self.recipe.steps(self.n_images * self.n_draws)
+        return (
+            f"code: {self.n_components} principal components of {len(self.other_images)} images of "
+            f"14 x 14 pixels that never train, {self.code.explained:.3f} of their variance\n"
+            f"denoiser: {self.network.layout.n_parameters:,} parameters; {steps} steps of "
+            f"{self.recipe.batch_size} rows, {self.n_draws} rows for each of {self.n_images} images"
+        )
+
+    def later_cost(self, n_seeds: int, n_judged: int, n_random: int, n_judging: int) -> str:
+        """One line: trainings that follow the generating ones, whose samples they need."""
+        pools = 1 + len(self.digits.train_y.unique())
+        judging = n_judging * (1 + len(LISTS) * n_judged + pools * n_random)
+        return f"then {n_seeds} of the same size that are scored, too, and {judging} that judge"
+
     def _bank(
         self,
         title: str,
@@ -160,6 +176,19 @@ class Experiment:
         decoded = self.code.decode(codes).flatten(1).double()
         return torch.cdist(self.images.flatten(1).double(), decoded).numpy()
 
+    def quality(self, samples: Samples) -> dict[str, float]:
+        """Shares of the samples `too_far` from and `too_near` to the training images.
+
+        Too far: further from the nearest training image than 95 % of the other images are, that is,
+        like no digit; too near: nearer than 95 % of them are, like a copy. Distances are in pixels,
+        of other images as the code renders them. At 5 % each, samples are as far as real digits.
+        """
+        others = self.code.encode(self.other_images)
+        real = self.pixel_distances(others).min(axis=0)
+        made = self.pixel_distances(samples.codes).min(axis=0)
+        near, far = np.quantile(real, [0.05, 0.95])
+        return {"too_far": float((made > far).mean()), "too_near": float((made < near).mean())}
+
     def _queries(self, samples: Samples) -> Tensor:
         generator = torch.Generator().manual_seed(11)
         return denoising.measuring_rows(samples.codes, N_TIMES, N_NOISES, generator)
@@ -171,9 +200,7 @@ class Experiment:
         seeds, full = seed_pairs(n_seeds, "scoring"), nothing(self.n_images)
         return self._bank("scoring", self._queries(samples), full, seeds, measures, SCORED_STACK)
 
-    def judging(
-        self, samples: Samples, groups: Mapping[str, np.ndarray], n_seeds: int
-    ) -> RunBank:
+    def judging(self, samples: Samples, groups: Mapping[str, np.ndarray], n_seeds: int) -> RunBank:
         """Models of yet other seeds, with all images and without each group: m of each sample."""
         weights = torch.ones(len(groups) + 1, self.n_images)
         for row, group in enumerate(groups.values(), start=1):
@@ -198,6 +225,15 @@ def losses_of(bank: RunBank) -> xr.DataArray:
 
 
 # ---------------------------------------------------------------- groups to remove
+
+
+def spread_out(n: int, few: int) -> np.ndarray:
+    """`few` of the positions 0..n-1, evenly spaced, the first included; all if there are no more.
+
+    >>> spread_out(10, 3).tolist()
+    [0, 3, 6]
+    """
+    return np.arange(min(n, few)) * (n // min(n, few))
 
 
 def best(values: np.ndarray, k: int) -> np.ndarray:

@@ -109,9 +109,13 @@ STATISTICS = ("plain", "strict", "first", "second", "between")
 
 
 def comparison_table(
-    scored: Scored, k: int, n_splits: int, generator: np.random.Generator
+    scored: Scored,
+    k: int,
+    n_splits: int,
+    generator: np.random.Generator,
+    level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row per pair of `PAIRS`: `STATISTICS` of `compared`, each with a 95 % t interval.
+    """One row per pair of `PAIRS`: `STATISTICS` of `compared`, each with a t interval.
 
     The error has two parts that are added: jackknife over samples, and over pairs of seeds with
     the splits kept. Both hold what is left of chance, so the interval is on the wide side.
@@ -126,18 +130,21 @@ def comparison_table(
     without_pair = [
         compared(overlaps(scored, k, halves, np.delete(pairs, p)), chance) for p in pairs
     ]
-    parts = [(n - 1) * np.var(np.stack(values), axis=0) for n, values in (
-        (n_samples, without_sample), (len(pairs), without_pair)
-    )]  # fmt: skip
-    low, high = satterthwaite(estimate, parts, (n_samples - 1, len(pairs) - 1))
+    left_out = (without_sample, without_pair)
+    parts = [(len(values) - 1) * np.var(np.stack(values), axis=0) for values in left_out]
+    low, high = satterthwaite(estimate, parts, (n_samples - 1, len(pairs) - 1), level)
     table = pd.DataFrame(PAIRS, columns=["first_list", "second_list"])
     for row, name in enumerate(STATISTICS):
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = estimate[row], low[row], high[row]
-    return table.assign(chance=chance, n_samples=n_samples, n_seeds=n_seeds)
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = (
+            estimate[row],
+            low[row],
+            high[row],
+        )
+    return table.assign(k=k, chance=chance, n_samples=n_samples, n_seeds=n_seeds)
 
 
 def satterthwaite(
-    estimate: np.ndarray, parts: list[np.ndarray], freedom: tuple[int, ...], level: float = 0.95
+    estimate: np.ndarray, parts: list[np.ndarray], freedom: tuple[int, ...], level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the t interval of an estimate whose variance is the sum of independent `parts`."""
     total = sum(parts)

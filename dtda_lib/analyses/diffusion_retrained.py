@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import stats
 
 from ..over_seeds import Statistic, jackknife_over_seeds
 from .diffusion import BY_MEAN, BY_PIXELS, BY_VARIANCE, LISTS, NONE, RANDOM, Samples, Scored
@@ -79,9 +80,9 @@ def widening(first: str, second: str) -> Statistic:
 
 
 def crossed_interval(
-    found: xr.Dataset, statistic: Statistic, dims: Sequence[str]
+    found: xr.Dataset, statistic: Statistic, dims: Sequence[str], level: float = 0.95
 ) -> dict[str, float]:
-    """`estimate, low, high`: 95 % t interval with errors over each of `dims` added.
+    """`estimate, low, high`: t interval with errors over each of `dims` added.
 
     Jackknife over each; each part holds what the dimensions do together, too, so the interval is
     on the wide side. Degrees of freedom by Satterthwaite.
@@ -89,7 +90,7 @@ def crossed_interval(
     errors = [jackknife_over_seeds(found, statistic, dim=dim)["standard_error"] for dim in dims]
     parts = [np.asarray(float(error) ** 2) for error in errors]
     estimate = np.asarray(float(statistic(found)))
-    low, high = satterthwaite(estimate, parts, tuple(found.sizes[dim] - 1 for dim in dims))
+    low, high = satterthwaite(estimate, parts, tuple(found.sizes[dim] - 1 for dim in dims), level)
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}
 
 
@@ -97,22 +98,24 @@ RISES = (
     *((BY_MEAN, RANDOM), (BY_MEAN, DIGIT), (BY_PIXELS, RANDOM), (BY_MEAN, BY_PIXELS)),
     *((BY_VARIANCE, RANDOM), (DIGIT, RANDOM), (RANDOM, NONE)),
 )
+"""Whose rise is compared with whose."""
+WIDENINGS = ((BY_VARIANCE, RANDOM), (BY_MEAN, RANDOM), (BY_VARIANCE, BY_MEAN))
+"""The same for the variance of m over seeds."""
 
 
-def validation_table(found: xr.Dataset) -> pd.DataFrame:
-    """`RISES` in % of m, and widenings by the lists of variance and mean against random groups.
+def validation_table(found: xr.Dataset, level: float = 0.95) -> pd.DataFrame:
+    """`RISES` in % of m, and `WIDENINGS`, log ratios of variances over seeds.
 
     One row each: `measured` ("rise" or "widening"), `first`, `second`, `estimate`, `low`, `high`.
     """
     asked = [("rise", a, b, rise(a, b)) for a, b in RISES]
-    pairs = ((BY_VARIANCE, RANDOM), (BY_VARIANCE, DIGIT), (BY_MEAN, RANDOM))
-    asked += [("widening", a, b, widening(a, b)) for a, b in pairs]
+    asked += [("widening", a, b, widening(a, b)) for a, b in WIDENINGS]
     rows = []
     for measured, first, second, statistic in asked:
         grouped = {first, second} & {RANDOM, DIGIT}
         dims = ("seed", "sample", *(("group",) if grouped else ()))
         row = {"measured": measured, "first": first, "second": second}
-        rows.append(row | crossed_interval(found, statistic, dims))
+        rows.append(row | crossed_interval(found, statistic, dims, level))
     sizes = {"n_seeds": found.sizes["seed"], "n_samples": found.sizes["sample"]}
     return pd.DataFrame(rows).assign(**sizes, n_groups=found.sizes["group"])
 
@@ -152,14 +155,29 @@ def predicted_and_came(
 
 def prediction_correlation(shifts: xr.Dataset) -> xr.DataArray:
     """Mean over samples of the Spearman correlation over groups of predicted and mean shift."""
-    ranks = [
-        shifts["predicted"].rank("group"),
-        shifts["came"].mean("seed").rank("group"),
-    ]
-    return xr.corr(*ranks, dim="group").mean("sample")
+    predicted = shifts["predicted"].transpose("group", "sample").values
+    came = shifts["came"].mean("seed").transpose("group", "sample").values
+    ranks = [stats.rankdata(values, axis=0) for values in (predicted, came)]
+    first, second = (r - r.mean(axis=0) for r in ranks)
+    norms = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return xr.DataArray(((first * second).sum(axis=0) / norms).mean())
 
 
 def prediction_slope(shifts: xr.Dataset) -> xr.DataArray:
     """Least-squares slope through 0 of the mean shift that came on the predicted one."""
     came = shifts["came"].mean("seed")
     return (came * shifts["predicted"]).sum() / (shifts["predicted"] ** 2).sum()
+
+
+def prediction_table(shifts: xr.Dataset, level: float = 0.95) -> pd.DataFrame:
+    """Correlation and slope of what came on what was predicted; errors over seeds and samples.
+
+    Groups are not drawn anew: most are the lists themselves.
+    """
+    asked = {"correlation": prediction_correlation, "slope": prediction_slope}
+    rows = [
+        {"measured": name} | crossed_interval(shifts, statistic, ("seed", "sample"), level)
+        for name, statistic in asked.items()
+    ]
+    sizes = {f"n_{dim}s": shifts.sizes[dim] for dim in ("seed", "sample", "group")}
+    return pd.DataFrame(rows).assign(**sizes)

@@ -36,7 +36,7 @@ def grouped_shifts(
         damping: See above; must be positive.
 
     Raises:
-        ValueError: impossible numbers, or (when used) numbers of rows that do not divide the task's.
+        ValueError: impossible numbers, or (when used) rows that do not divide the task's.
     """
     if not (math.isfinite(damping) and damping > 0) or not 1 <= curvature_rows <= rows:
         raise ValueError(
@@ -57,9 +57,7 @@ def grouped_shifts(
         basis = kronecker_basis(network, (theta,), part)
         weight = 1 / damped(corrected_eigenvalues(network, (theta,), part, basis), basis, damping)
         query_x = task.query_x.unflatten(0, (-1, query_rows))
-        asked = gradients_in_basis(
-            network, theta, task, basis, query_x, task.query_y[::query_rows]
-        )
+        asked = gradients_in_basis(network, theta, task, basis, query_x, task.query_y[::query_rows])
         queries = torch.cat(list(asked)) * (weight / query_rows)  # (sample, parameter)
         points = gradients_in_basis(network, theta, task, basis, x, y)
         shifts = torch.cat([point @ queries.T for point in points])  # (group, sample)
