@@ -2,9 +2,10 @@
 
 `python tests/benchmarks/estimators.py [--quick] [method ...]`: the scores of all 150 x 900 pairs of
 MNIST3 (50 digits a class, 300 queries a class) on one CNN2-L as published, trained once, each
-method in a process of its own, so that no other's memory counts. "peak" is the most resident memory over what
-the process held before the estimator began. The exact Hessian refuses networks of this size and
-has its line with that sentence. Scores of the whole ensemble take this times runs and checkpoints.
+method in a process of its own, so that no other's memory counts. "peak" is the most resident
+memory over what the process held before the estimator began. The exact Hessian refuses networks of
+this size and has its line with that sentence. Scores of the whole ensemble take this times runs and
+checkpoints.
 """
 
 import json
