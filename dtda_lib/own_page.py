@@ -99,7 +99,7 @@ def page(
         f"<h3>{html.escape(title)}</h3>"
         f'<label>Query: <select onchange="{_SCRIPT}">{options}</select></label>'
         f"{''.join(sections)}<p>Filled marks are reliable, hollow ones are not told from the noise "
-        "of training; blue points help the query, red ones hurt it. Bars are the intervals of "
+        "of training; blue points help the query, red ones hurt it. Lines are the intervals of "
         "the table.</p></body></html>"
     )
     return Page(text, 210 + ROW * (min(n, found.sizes["train"]) + 2))
