@@ -116,10 +116,10 @@ def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Agreement with the exact GGN, LDS of mean and W2, and time; filled marks are ours."""
     rows = frame(found)
     panels = {
-        "ggn": "r with the exact GGN",
-        "lds_mean": "LDS of the mean",
-        "lds_w2": "LDS of the law (W2)",
-        "seconds": "milliseconds",
+        "ggn": "r with the\nexact GGN",
+        "lds_mean": "LDS of\nthe mean",
+        "lds_w2": "LDS of the\nlaw (W2)",
+        "seconds": "milliseconds\n(log scale)",
     }
     fig, axes = plt.subplots(1, 4, sharey=True, figsize=(TEXT_WIDTH, 0.7 + 0.19 * len(rows)))
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
@@ -141,6 +141,9 @@ def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
             if ceiling := row.get(f"{name}_ceiling"):
                 axis.plot(ceiling, level, marker="|", color="0.4", ms=7, ls="")
         axis.set_xlabel(title)
+        axis.margins(x=0.12)
+        if name != "seconds":
+            axis.set_xlim(right=1.08)
         axis.grid(axis="y", color="0.92", lw=0.6)
         axis.set_axisbelow(True)
     axes[-1].set_xscale("log")

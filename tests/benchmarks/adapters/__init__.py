@@ -61,9 +61,13 @@ ADAPTERS: dict[str, Adapter] = {
     "kronfluence_ekfac": Adapter(
         "kronfluence", kronfluence_ekfac, "EK-FAC, sampled labels", "if_ekfac", True
     ),
-    "dattri_ekfac": Adapter("dattri", dattri_ekfac, "EK-FAC, true labels", "if_ekfac", True),
+    "dattri_ekfac": Adapter(
+        "dattri", dattri_ekfac, "EK-FAC, true labels, as released", "if_ekfac", True
+    ),
     "dattri_grad_dot": Adapter("dattri", dattri_grad_dot, "grad-dot", "grad_dot", False),
-    "captum_hessian": Adapter("captum", captum_hessian, "exact Hessian", "if_hessian", True),
+    "captum_hessian": Adapter(
+        "captum", captum_hessian, "Hessian, positive part", "if_hessian", True
+    ),
     "captum_grad_dot": Adapter("captum", captum_grad_dot, "grad-dot", "grad_dot", False),
     "traker_trak": Adapter("traker", traker_trak, "TRAK, 512 dimensions", "trak", False),
 }
