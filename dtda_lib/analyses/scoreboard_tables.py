@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -175,9 +174,3 @@ def lds_against_lds(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     fig.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     drawn = scores[scores["metric"].isin(["mean", "log_variance_ratio"])]
     return fig, drawn.reset_index(drop=True)
-
-
-def library_rows(path: Path | str) -> dict[str, Any]:
-    """The committed result of `tests/benchmarks/anchors.py`; empty where it has not been run."""
-    path = Path(path)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
