@@ -32,6 +32,10 @@ _LOOKS = {
     DIGIT: ("random, same digit", "#CC79A7", "D"),
     RANDOM: ("random", "#555555", "x"),
 }
+_GAPS = {
+    "plain": ("plain gap", "#000000", "o", -0.13),
+    "strict": ("strict gap", "#8C8C8C", "s", 0.13),
+}
 
 
 def _shown(axis: Axes, image: Tensor) -> None:
@@ -85,6 +89,7 @@ def lists(
     for place, sample in enumerate(chosen):
         start = place * (shown + 2)
         _shown(axes[0, start], decoded[sample])
+        axes[0, start].set_title("generated", fontsize=6.5, pad=2)
         values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
         for line, name in enumerate(lines):
@@ -109,8 +114,7 @@ def overlaps(table: pd.DataFrame) -> Drawn:
     left.plot(table["between"], at + 0.15, "D", color="#D55E00", label="between the two lists")
     left.axvline(table["chance"].iloc[0], color="0.6", lw=0.8, ls=":", label="at random")
     left.set(xlabel="overlap of top lists", xlim=(0, 1.03))
-    looks = {"plain": ("plain gap", "#000000", "o", -0.13), "strict": ("strict gap", "#8C8C8C", "s", 0.13)}  # noqa: E501  # fmt: skip
-    for name, (label, colour, marker, shift) in looks.items():
+    for name, (label, colour, marker, shift) in _GAPS.items():
         middle = table[name]
         reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
         right.errorbar(
@@ -123,9 +127,10 @@ def overlaps(table: pd.DataFrame) -> Drawn:
     left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
     left.invert_yaxis()
     for axis, anchor in ((left, "upper left"), (right, "upper right")):
-        fig.legend(*axis.get_legend_handles_labels(), loc=f"outside {anchor}", ncols=2 if axis is left else 1)  # noqa: E501  # fmt: skip
+        handles = axis.get_legend_handles_labels()
+        fig.legend(*handles, loc=f"outside {anchor}", ncols=2 if axis is left else 1)
     columns = ["first_list", "second_list", "first", "second", "between", "chance"]
-    columns += [f"{name}{end}" for name in looks for end in ("", "_low", "_high")]
+    columns += [f"{name}{end}" for name in _GAPS for end in ("", "_low", "_high")]
     return fig, table[columns]
 
 
@@ -191,7 +196,8 @@ def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Dra
             if here.empty:
                 continue
             told = {"label": label} if own or kind in (DIGIT, RANDOM) else {}
-            axis.plot(here["predicted"], here["came"], marker, color=colour, alpha=alpha, ms=3.5, **told)  # noqa: E501  # fmt: skip
+            told |= {"color": colour, "alpha": alpha, "ms": 3.5}
+            axis.plot(here["predicted"], here["came"], marker, **told)
     ends = [drawn["predicted"].min(), drawn["predicted"].max()]
     axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0, label="came as predicted")
     axis.set(xlabel="predicted shift of the loss upon removal", ylabel="shift that came")
