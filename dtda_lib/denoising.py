@@ -17,7 +17,6 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -272,8 +271,3 @@ def sample_loss(n_rows: int) -> Measure:
         return losses.unflatten(0, (-1, n_rows)).mean(dim=1)  # (row,) -> (sample,)
 
     return sample_loss
-
-
-def nearest(first: Tensor, second: Tensor) -> np.ndarray:
-    """Euclidean distance of each of `first (image, ...)` to its nearest of `second`, float64."""
-    return torch.cdist(first.flatten(1).double(), second.flatten(1).double()).amin(dim=1).numpy()

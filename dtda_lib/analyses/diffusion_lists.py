@@ -6,8 +6,6 @@ of the same seeds share their noise, so lists by two Δ's are compared across tw
 seeds, as the control is: overlap(Δ1 of half A, Δ2 of half B) against overlap(Δ1 of A, Δ1 of B).
 """
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -152,15 +150,3 @@ def satterthwaite(
     df = np.where(spread > 0, total**2 / np.where(spread > 0, spread, 1.0), min(freedom))
     half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(total)
     return estimate - half, estimate + half
-
-
-def kinds_shared(scored: Scored, k: int) -> pd.DataFrame:
-    """Overlap of lists by all seeds, kind by kind, mean over samples: what Figure 7 looks at.
-
-    Lists of the same seeds share their noise, so this says less than `comparison_table`.
-    """
-    seeds = np.arange(len(scored.base))
-    chosen = top(influences(scored, seeds, 0), k).astype(float)
-    shared = np.einsum("iks,jks->ij", chosen, chosen) / (k * chosen.shape[2])
-    rows = [(KINDS[i], KINDS[j], shared[i, j]) for i, j in combinations(range(len(KINDS)), 2)]
-    return pd.DataFrame(rows, columns=["first_list", "second_list", "overlap"])
