@@ -139,7 +139,7 @@ HEADLINES = (
     ),
     Headline(
         *("C11", SECOND_PAPER, "Lists of influential images differ by what is asked"),
-        *("C11-w2", "overlap between Δ's less between halves of the seeds"),
+        *("C11-mean-w2", "overlap of lists, halves of the seeds less mean against W2"),
     ),
     Headline(
         *("C12", SECOND_PAPER, "Influence functions predict laws better than their own run"),

@@ -146,6 +146,13 @@ RULES: dict[str, Rule | Place] = {
     "images_per_class": Rule("int", 4, 10_000),
     "n_top": Rule("int", 2, 10_000),
     "n_image_seeds": Rule("int", 3, 100_000, because=_SPREAD),
+    "n_draws": Rule("int", 8, 10_000, because="8 make the curvature"),
+    "n_epochs": Rule("int", 1, 1_000),
+    "n_generators": Rule("int", 1, 1_000),
+    "samples_per_run": Rule("int", 1, 1_000),
+    "list_length": Rule("int", 1, 100),
+    "n_judged": Rule("int", 2, 1_000, because="an interval over samples needs two"),
+    "n_judging_seeds": Rule("int", 3, 100_000, because="a variance and its error need three"),
     "folder": Place(),
 }
 """What each parameter may be; a parameter means the same in every notebook that has it."""

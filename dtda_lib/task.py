@@ -20,9 +20,14 @@ def _squared_error(output: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (output.squeeze(-1) - target).square()  # (example, 1) -> (example,)
 
 
+def _mean_square(output: Tensor, target: Tensor) -> Tensor:
+    return output.square().mean(dim=-1)  # (example, residual) -> (example,); no target is needed
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": _cross_entropy,
     "squared_error": _squared_error,
+    "mean_square": _mean_square,
 }
 
 
@@ -36,8 +41,8 @@ class Task:
         train_y: Targets `(train,)`: class numbers (int64) or real values.
         query_x: Inputs `(query, ...)` that never train.
         query_y: Targets `(query,)`.
-        loss: A name in `LOSSES`; per-example loss in nats (cross-entropy, as published) or half
-            squared target units.
+        loss: A name in `LOSSES`; per-example loss in nats (cross-entropy, as published), half
+            squared target units, or the mean square of outputs that are residuals themselves.
         n_outputs: Width of the model's output.
         train_id: Where each training point stands in its source; the same point has the same id in
             nested subsets.

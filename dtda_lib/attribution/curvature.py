@@ -4,6 +4,7 @@ All are of the *mean* training loss `(1/N) sum_i loss_i`, without any L2 term: e
 `(l2 + damping) I` themselves and say so. Everything is a pure function of theta.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -60,13 +61,15 @@ def loss_curvature_root(output: Tensor, loss: str) -> Tensor:
     """S `(output, rank)` with `S S^T` = the Hessian of the loss in the output of one example.
 
     Cross-entropy: `S = diag(sqrt p) - p sqrt(p)^T`, so `S S^T = diag(p) - p p^T`; half squared
-    error: 1.
+    error: 1; mean square of n outputs: sqrt(2 / n) I.
     """
     if loss == "cross_entropy":
         root = torch.exp(0.5 * F.log_softmax(output, dim=-1))  # sqrt(p), (output,)
         return torch.diag_embed(root) - (root * root)[:, None] * root[None, :]
     if loss == "squared_error":
         return torch.ones_like(output)[:, None]
+    if loss == "mean_square":
+        return torch.diag_embed(torch.full_like(output, math.sqrt(2 / len(output))))
     raise ValueError(unknown("loss with a known curvature", loss, ("cross_entropy",)))
 
 
@@ -79,6 +82,8 @@ def loss_gradient_coordinates(output: Tensor, target: Tensor, loss: str) -> Tens
         log_root = 0.5 * F.log_softmax(output, dim=-1)
         own = F.one_hot(target, output.shape[-1]).bool()
         return torch.exp(log_root) - torch.where(own, torch.exp(-log_root), 0.0)
+    if loss == "mean_square":
+        return math.sqrt(2 / len(output)) * output
     return output - target
 
 
