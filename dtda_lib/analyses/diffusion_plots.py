@@ -89,7 +89,7 @@ def lists(
     for place, sample in enumerate(chosen):
         start = place * (shown + 2)
         _shown(axes[0, start], decoded[sample])
-        axes[0, start].set_title("generated", fontsize=6.5, pad=2)
+        axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
         values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
         for line, name in enumerate(lines):

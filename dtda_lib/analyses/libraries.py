@@ -105,11 +105,16 @@ def library_table(found: dict[str, Any]) -> pd.DataFrame:
             f"{text} of {ceiling:.2f}"
             for text, ceiling in zip(interval(name), rows[f"{name}_ceiling"])
         ]
-    shown["milliseconds"] = [f"{1e3 * value:.3g}" for value in rows["seconds"]]
+    shown["milliseconds"] = [_digits(1e3 * value) for value in rows["seconds"]]
     shown["time over ours"] = [
-        "1" if own else f"{value:.3g}" for own, value in zip(rows["ours"], rows["ratio"])
+        "1" if own else _digits(value) for own, value in zip(rows["ours"], rows["ratio"])
     ]
     return pd.DataFrame(shown)
+
+
+def _digits(value: float) -> str:
+    """Three digits, and all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
