@@ -14,7 +14,7 @@ from .limit import INFLUENCES, OVER_TIME, THRESHOLDS, difference
 from .limit_claims import NEAR, ROOT, ROUND_OFF
 from .limit_equal_time import QUANTITY, STEP_SIZES
 from .limit_network_claims import PAPER_CORRELATION, Row, late_rows
-from .wording import bullets, joined, side, with_interval
+from .wording import bullets, joined, side, upper, with_interval
 
 Found = Mapping[tuple[str, int], xr.Dataset]
 _NAMES = {
@@ -25,6 +25,14 @@ _NAMES = {
 }
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 _STRONG = "decaying, strong decay"
+_RECIPES = {
+    "constant 0.05": "constant steps 0.05",
+    "constant 0.0125": "constant steps 0.0125",
+    "decaying": "decaying steps",
+    _STRONG: "decaying steps and tenfold weight decay",
+    "momentum": "momentum",
+    "Adam": "Adam",
+}
 
 # ---------------------------------------------------------------- problems of a few parameters
 
@@ -115,11 +123,13 @@ def network_words(table: pd.DataFrame) -> Markdown:
     sentences = []
     for name in INFLUENCES:
         rows = {r: late_rows(table, f"unrolling, {name}")[r] for r in OVER_TIME}
-        told = joined(f"{with_interval(row)} at {recipe}" for recipe, row in rows.items())
-        sentences.append(f"**{_NAMES[name].capitalize()}**: {told}; {_reached(rows)}.")
+        told = joined(
+            f"{with_interval(row)} with {_RECIPES[recipe]}" for recipe, row in rows.items()
+        )
+        sentences.append(f"**{upper(_NAMES[name])}**: {told}; {_reached(rows)}.")
     smallest = late_rows(table, "smallest")
     short = [
-        recipe
+        _RECIPES[recipe]
         for recipe, row in smallest.items()
         if side(row, 0, above="", below="short", unclear="") == "short"
     ]
@@ -163,10 +173,14 @@ def null_words(table: pd.DataFrame) -> Markdown:
             parts.append(f"{row['estimate']:.3f} below {threshold:g}")
         row = late_rows(table, "null 0.001")[recipe]
         verdict = side(
-            row, NEAR, above="it matters", below="it hardly matters", unclear="which is open"
+            row,
+            NEAR,
+            above="it matters",
+            below="it hardly matters",
+            unclear="whether it matters is open",
         )
         sentences.append(
-            f"**{recipe}**: {joined(parts)} of the largest eigenvalue; at 0.001, against our bound "
+            f"**{upper(_RECIPES[recipe])}**: {joined(parts)} of the largest eigenvalue; at 0.001, against our bound "
             f"of {NEAR:g}, {verdict}."
         )
     return bullets(sentences)
@@ -216,7 +230,7 @@ def fading_words(found: Found) -> Markdown:
         ]
         ahead = sum(gap["low"] > 0 for gap in gaps)
         sentences.append(
-            f"**{recipe}**, with retraining of the same run, from {ends[0]} to {ends[1]} epochs: "
+            f"**{upper(_RECIPES[recipe])}**, against retraining of the same run, from {ends[0]} to {ends[1]} epochs: "
             f"{'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} of {len(gaps)} "
             "lengths."
         )
@@ -239,7 +253,7 @@ def broken_words(flat: pd.DataFrame, saddle: pd.DataFrame) -> Markdown:
     off = (beside["last"] - limit).abs().max()
     return bullets(
         [
-            f"**A4 broken**: N r is {joined(parts)}.",
+            f"**A4 broken**: N r is {'; '.join(parts)}.",
             f"**Saddle**: N r peaks at {peaks} beside it, and ends within {off:.2g} of the "
             f"influence function of the minimum, {limit:g}.",
         ]

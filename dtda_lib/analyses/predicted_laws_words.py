@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from .predicted_laws import LEVERAGE
 from .predicted_laws_claims import NEAR, share_status
 from .predicted_laws_tables import ALL
-from .wording import bullets, joined, percent, side, with_interval
+from .wording import bullets, joined, percent, side, upper, with_interval
 
 _NAMES = {
     "unrolling": "unrolling",
@@ -139,7 +139,7 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
             for name, part in points.groupby("set", sort=False)
         )
         sentences.append(
-            f"**{_NAMES[estimator][0].upper()}{_NAMES[estimator][1:]}** predicts "
+            f"**{upper(_NAMES[estimator])}** predicts "
             f"{with_interval(rows.loc[('kept', estimator)])} of the shift of the mean: {verdict}. "
             f"Single points lie {scatter:.2f} from {target} (root mean square, the noise of seeds "
             f"included); means are {sets}."

@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from .variance_changing import DELTAS, POOLINGS
 from .variance_changing_claims import NAMES, SURE, WELL, pick_status, rival_status
 from .variance_changing_digits import ALPHA, NEGLIGIBLE, Replicated
-from .wording import bullets, counted, joined, percent, side, with_interval
+from .wording import bullets, counted, joined, percent, side, upper, with_interval
 
 _METHODS = {
     "if_ggn": "influence functions",
@@ -105,7 +105,7 @@ def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
                 f"puts {others} before the lone point; in at least {share} of all resamples of "
                 "either set of seeds the pick is the same"
             )
-        sentences.append(f"**{NAMES[delta][0].upper()}{NAMES[delta][1:]}** {told}.")
+        sentences.append(f"**{upper(NAMES[delta])}** {told}.")
     return bullets(sentences)
 
 
@@ -127,7 +127,7 @@ def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
                 f"{row['ceiling']:.2f} ({verdict}; {row['size']:.1f} times the true size; pick "
                 f"{right})"
             )
-        sentences.append(f"**{NAMES[delta][0].upper()}{NAMES[delta][1:]}**: {'; '.join(parts)}.")
+        sentences.append(f"**{upper(NAMES[delta])}**: {'; '.join(parts)}.")
     return bullets([*sentences, *_kept(kept)])
 
 
@@ -205,7 +205,7 @@ def pair_score_words(scores: pd.DataFrame) -> Markdown:
             else ""
         )
         sentences.append(
-            f"**{_METHODS[method][0].upper()}{_METHODS[method][1:]}** {verdict} changes of "
+            f"**{upper(_METHODS[method])}** {verdict} changes of "
             f"variance (correlation above {WELL:g}): {with_interval(ratio, 'correlation')}, "
             f"ceiling {ratio['ceiling']:.2f}; shifts of the mean "
             f"{with_interval(mean, 'correlation')}. Of its top 5 % {percent(ratio['hits'])} "

@@ -42,3 +42,8 @@ def percent(share: float) -> str:
 def counted(number: int, noun: str) -> str:
     """ "1 pair", "2 pairs"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def upper(name: str) -> str:
+    """A name at the head of a sentence; the rest keeps its capitals."""
+    return name[:1].upper() + name[1:]
