@@ -113,7 +113,7 @@ def test_picks_are_sure_only_where_fresh_seeds_agree():
     other = _text(table.assign(pick_fresh=7, share_fresh=0.1))
     assert other.count("fresh seeds pick point 7") == 2
     assert "sure" not in other
-    assert "but not surely" in _text(table.assign(share=0.6))
+    assert "fresh seeds pick it, too" in _text(table.assign(share=0.6))
 
 
 def _text(picks):
@@ -163,13 +163,14 @@ def test_scores_are_judged_by_their_intervals():
         {"method": "rif", "point": [0, 1], "true_shift": 1.0, "leverage": 0.5, "kept": [0.4, 0.6]}
     )
     said = of_variance.line_score_words(scores, kept).data
-    assert "RIF 0.80 (0.70 to 0.90) of 0.95 (predicted well; 1.5 times" in said
-    assert "pick right" in said
+    assert "predicted by RIF 0.80 (0.70 to 0.90) of 0.95" in said
+    assert "the true one by RIF" in said
+    assert "1.5 by RIF" in said
     assert "nearer to 1 − h, least 0.40 (point 0" in said
     scores = scores.assign(low=0.1, high=0.3, agree=0.0)
     said = of_variance.line_score_words(scores, kept.assign(kept=[0.9, 1.2])).data
-    assert "not predicted well" in said
-    assert "pick wrong" in said
+    assert "not predicted by RIF" in said
+    assert "another one by RIF" in said
     assert "nearer to 1, least" in said
 
 
@@ -194,7 +195,7 @@ def test_replications_are_held_against_chance():
     said = of_variance.replication_words(result(), 0.052).data
     assert "100 %), more than by chance (5 %" in said
     assert "factors from 1.20 to 1.20" in said
-    assert "5.2% of the pairs" in said
+    assert "5.2 % of the pairs" in said
     assert "**not** shown to be more" in of_variance.replication_words(result(low=0.1)).data
     assert "replicate" not in of_variance.replication_words(result(found=0)).data
 
@@ -220,12 +221,12 @@ def test_predicted_changes_of_variance_are_judged_by_their_interval():
     ]
     scores = pd.DataFrame(rows).assign(ceiling=0.9, hits=0.1, base_rate=0.02)
     said = of_variance.pair_score_words(scores).data
-    assert "**Unrolling** predicts changes" in said
+    assert "**Unrolling**: changes of variance are predicted" in said
     assert "10 % survive, 5.0 times the base rate" in said
     scores.loc[1, ["low", "high"]] = 0.2, 0.4
-    assert "does **not** predict" in of_variance.pair_score_words(scores).data
+    assert "are **not** predicted" in of_variance.pair_score_words(scores).data
     scores.loc[1, ["low", "high"]] = 0.4, 0.6
-    assert "is not shown to predict" in of_variance.pair_score_words(scores).data
+    assert "are not shown to be predicted" in of_variance.pair_score_words(scores).data
 
 
 def test_groups_stand_beside_random_ones():
@@ -267,8 +268,8 @@ def share_rows(**by_estimator):
 
 def test_shares_are_judged_as_the_claims_are():
     said = of_laws.share_words(share_rows(unrolling=(0.7, 0.9), if_ggn=(0.1, 0.3))).data
-    assert said.count("unrolling 0.80 (0.70 to 0.90), nearer than no change in most cases") == 3
-    assert said.count("0.20 (0.10 to 0.30), **not** nearer") == 3
+    assert said.count(", nearer than no change in most cases: unrolling 0.80 (0.70 to 0.90);") == 3
+    assert said.count("**not** nearer than no change in most cases: influence functions 0.20") == 3
     assert "at these sizes: none." in said
     helped = of_laws.share_words(share_rows(other_group=(0.6, 0.8))).data
     assert "at these sizes: 1 %." in helped
@@ -282,13 +283,14 @@ def test_errors_worse_than_the_control_are_named():
     )
     table.loc[table["estimator"] == "other_group", "error"] = 0.8
     said = of_laws.error_words(table, ["5 %"]).data
-    assert "unrolling 30 %" in said
-    assert "All are better than unrolling for another group." in said
-    assert "at 5 % unrolling, influence functions and the group as a whole" in said
+    assert "**Unrolling**: 30 % of the error of means is left at 5 %" in said
+    assert said.count("better than for another group at every size") == 5
+    assert "by unrolling at 5 %; influence functions at 5 %" in said
     bad = table.assign(error=table["error"].where(table["estimator"] != "rif", 0.9), high=1.1)
     said = of_laws.error_words(bad, ["5 %"]).data
-    assert "No better than unrolling for another group: RIF." in said
-    assert "at 5 % none" in said
+    assert "no better than for another group at 5 %" in said.split("\n")[3]
+    assert said.count("better than for another group at every size") == 4
+    assert said.count("at no size") == 3
 
 
 @pytest.mark.parametrize(
@@ -325,10 +327,10 @@ def test_spreads_are_held_against_their_ceiling():
         for estimator in ESTIMATORS
     )  # fmt: skip
     said = of_laws.spread_words(table, ["5 %"]).data
-    assert "unrolling 0.40 (ceiling 0.80; below it, beyond error)" in said
-    assert "+0.10 in truth, +0.40 by unrolling" in said
+    assert "**Unrolling**, correlation below the ceiling beyond error: 0.40 of 0.80 at 5 %" in said
+    assert "+0.10 at 5 % (+0.40 by unrolling" in said
     near = table.assign(high=0.05)
-    assert "not told from it" in of_laws.spread_words(near, ["5 %"]).data
+    assert "not told from the ceiling" in of_laws.spread_words(near, ["5 %"]).data
 
 
 def test_negative_eigenvalues_are_counted():
@@ -356,7 +358,7 @@ def test_decaying_steps_end_nearer_only_beyond_error():
          "error": [0.03, 0.2], "low": [0.02, 0.1], "high": [0.04, 0.3], "null": 1e-14}
     )  # fmt: skip
     said = of_limit.convergence_words(ends).data
-    assert "3.0% (2.0% to 4.0%) off" in said
+    assert "3.0 % (2.0 % to 4.0 %) off" in said
     assert "end nearer, beyond error, than each" in said
     assert "vanishes" in said
     said = of_limit.convergence_words(ends.assign(low=0.01, null=1e-3)).data
@@ -377,7 +379,7 @@ def test_noise_grows_like_the_root_or_not(ends, words):
     table = pd.DataFrame(rows, columns=["quantity", "rate", "estimate"])
     said = of_limit.spread_words(table.assign(low=ends[0], high=ends[1])).data
     assert words in said
-    assert "1.0% of it" in said
+    assert "1.0 % of it" in said
 
 
 def test_responses_on_the_hyperbola():

@@ -14,7 +14,7 @@ from .limit import INFLUENCES, OVER_TIME, THRESHOLDS, difference
 from .limit_claims import NEAR, ROOT, ROUND_OFF
 from .limit_equal_time import QUANTITY, STEP_SIZES
 from .limit_network_claims import PAPER_CORRELATION, Row, late_rows
-from .wording import bullets, joined, side, upper, with_interval
+from .wording import bullets, joined, percent, side, upper, with_interval, with_percents
 
 Found = Mapping[tuple[str, int], xr.Dataset]
 _NAMES = {
@@ -47,7 +47,7 @@ def retraining_words(retrained: pd.DataFrame) -> Markdown:
         f"The recursion {agree} with finite differences of retraining to a relative 1e-6. The far "
         f"point has leverage {far['leverage']:.2f}: its removal is {far['ratio']:.1f} times as "
         f"long as r, where 1/(1 − h) is {far['expected']:.1f}. Over all points the length differs "
-        f"from 1/(1 − h) by at most {off:.1%}."
+        f"from 1/(1 − h) by at most {percent(off, 1)}."
     )
 
 
@@ -62,14 +62,13 @@ def convergence_words(ends: pd.DataFrame) -> Markdown:
             "nearer, beyond error, than each" if nearer else "**not** shown to be nearer than each"
         )
         told = joined(
-            f"{row['error']:.1%} ({row['low']:.1%} to {row['high']:.1%}) with {name} steps"
-            for name, row in others.iterrows()
+            f"{with_percents(row, 'error')} with steps {name}" for name, row in others.iterrows()
         )
         null = rows["null"].max()
         sentences.append(
             f"**{_LINKS[problem]}**, after {decaying['step']:,} steps: N r is "
-            f"{decaying['error']:.1%} ({decaying['low']:.1%} to {decaying['high']:.1%}) off the "
-            f"influence function with decaying steps, {told}. Decaying steps end "
+            f"{with_percents(decaying, 'error')} off the influence function with decaying steps, "
+            f"{told}. Decaying steps end "
             f"{verdict} constant step. The null part "
             f"{'vanishes' if null < ROUND_OFF else 'does **not** vanish'}: it is "
             f"{'below' if null < ROUND_OFF else 'above'} {ROUND_OFF:g} at the end."
@@ -92,9 +91,9 @@ def spread_words(spread: pd.DataFrame) -> Markdown:
     share = (sizes["bias"] / sizes["spread"]).max()
     return Markdown(
         f"The spread {growth}: exponent {with_interval(exponent)}. The mean of N r is off the "
-        f"influence function by at most {sizes['bias'].max():.1%} of it, and by at most "
-        f"{share:.0%} of the spread (a distance cannot be negative, so noise alone gives some; "
-        "for linear regression the exact bias is zero)."
+        f"influence function by at most {percent(sizes['bias'].max(), 1)} of it, and by at most "
+        f"{percent(share)} of the spread (a distance cannot be negative, so noise alone gives "
+        "some; for linear regression the exact bias is zero)."
     )
 
 
@@ -110,8 +109,7 @@ def hyperbola_words(curve: pd.DataFrame) -> Markdown:
         f"Spread over runs, relative to its size: {with_interval(weights)} for the response in "
         f"weights, {with_interval(along)} for its part along the hyperbola, and "
         f"{with_interval(response)} for the response of m = ab: {verdict}. The mean of the latter "
-        f"is {error['estimate']:.1%} ({error['low']:.1%} to {error['high']:.1%}) off the closed "
-        "form."
+        f"is {with_percents(error)} off the closed form."
     )
 
 
@@ -180,8 +178,8 @@ def null_words(table: pd.DataFrame) -> Markdown:
             unclear="whether it matters is open",
         )
         sentences.append(
-            f"**{upper(_RECIPES[recipe])}**: {joined(parts)} of the largest eigenvalue; at 0.001, against our bound "
-            f"of {NEAR:g}, {verdict}."
+            f"**{upper(_RECIPES[recipe])}**: {joined(parts)} of the largest eigenvalue; at 0.001, "
+            f"against our bound of {NEAR:g}, {verdict}."
         )
     return bullets(sentences)
 
@@ -230,9 +228,9 @@ def fading_words(found: Found) -> Markdown:
         ]
         ahead = sum(gap["low"] > 0 for gap in gaps)
         sentences.append(
-            f"**{upper(_RECIPES[recipe])}**, against retraining of the same run, from {ends[0]} to {ends[1]} epochs: "
-            f"{'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} of {len(gaps)} "
-            "lengths."
+            f"**{upper(_RECIPES[recipe])}**, against retraining of the same run, from {ends[0]} to "
+            f"{ends[1]} epochs: {'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} "
+            f"of {len(gaps)} lengths."
         )
     return bullets(sentences)
 

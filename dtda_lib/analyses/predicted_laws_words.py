@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from .predicted_laws import LEVERAGE
 from .predicted_laws_claims import NEAR, share_status
 from .predicted_laws_tables import ALL
-from .wording import bullets, joined, percent, side, upper, with_interval
+from .wording import bullets, grouped, joined, number, percent, side, upper, with_interval
 
 _NAMES = {
     "unrolling": "unrolling",
@@ -55,15 +55,14 @@ def share_words(shares: pd.DataFrame) -> Markdown:
     shares = shares[shares["set"] != LEVERAGE]
     sentences = []
     for kind, words in (("mean", "means"), ("w2", "W2"), ("sd", "standard deviations")):
-        parts = []
+        verdicts = []
         for estimator in ("unrolling", "if_ggn", "rif", "if_ggn_raw", "other_group"):
             rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
             whole = rows[rows["set"] == ALL].iloc[0]
-            parts.append(
-                f"{_NAMES[estimator]} {with_interval(whole, 'share')}, "
-                f"{_SHARES[share_status(rows)]}"
-            )
-        sentences.append(f"**By {words}**: {'; '.join(parts)}.")
+            told = f"{_NAMES[estimator]} {with_interval(whole, 'share')}"
+            verdicts.append((_SHARES[share_status(rows)], told))
+        told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
+        sentences.append(f"**By {words}**, {told}.")
     rows = shares[shares["estimator"].eq("other_group") & shares["kind"].eq("mean")]
     rows = rows[rows["set"] != ALL]
     helps = [row.set for row in rows.itertuples() if row.low > 0.5]
@@ -79,37 +78,32 @@ def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
 
     `sets`: the random ones, smallest first.
     """
-    means = errors[errors["kind"] == "mean"].set_index(["set", "estimator"])
+    by = errors.set_index(["kind", "estimator", "set"]).sort_index()
     sentences = []
-    for name in sets:
-        part = means.loc[name]
-        told = joined(
-            f"{_NAMES[estimator]} {percent(part.loc[estimator, 'error'])}"
-            for estimator in ("unrolling", "ud_corrected", "if_ggn", "rif", "joint", "other_group")
+    for estimator in ("unrolling", "ud_corrected", "if_ggn", "rif", "joint"):
+        rows = by.loc[("mean", estimator)].loc[list(sets)]
+        control = by.loc[("mean", "other_group")].loc[list(sets)]
+        no_use = rows.index[rows["error"] >= control["error"]]
+        beaten = (
+            f"no better than for another group at {joined(no_use)}"
+            if len(no_use)
+            else "better than for another group at every size"
         )
-        worse = [
-            _NAMES[estimator]
-            for estimator in ("unrolling", "if_ggn", "rif", "joint")
-            if part.loc[estimator, "error"] >= part.loc["other_group", "error"]
-        ]
-        verdict = (
-            f"No better than unrolling for another group: {joined(worse)}."
-            if worse
-            else "All are better than unrolling for another group."
+        extremes = [rows["error"].idxmin(), rows["error"].idxmax()]
+        told = [f"{percent(rows.loc[name, 'error'])} (at {name})" for name in extremes]
+        sentences.append(
+            f"**{upper(_NAMES[estimator])}**: {percent(rows['error'].iloc[0])} of the error of "
+            f"means is left at {sets[0]}, {percent(rows['error'].iloc[-1])} at {sets[-1]}, between "
+            f"{' and '.join(told)} over all sizes; {beaten}, whose prediction by unrolling leaves "
+            f"{percent(control['error'].iloc[-1])} at {sets[-1]}."
         )
-        sentences.append(f"**{name}** of the points: of the error of means, {told}. {verdict}")
-    sds = errors[errors["kind"] == "sd"].set_index(["set", "estimator"])
     parts = []
-    for name in sets:
-        better = [
-            _NAMES[estimator]
-            for estimator in ("unrolling", "if_ggn", "joint")
-            if sds.loc[(name, estimator), "high"] < 1
-        ]
-        parts.append(f"at {name} {joined(better)}")
+    for estimator in ("unrolling", "if_ggn", "joint"):
+        rows = by.loc[("sd", estimator)].loc[list(sets)]
+        parts.append(f"{_NAMES[estimator]} at {joined(rows.index[rows['high'] < 1], 'no size')}")
     sentences.append(
-        "**Standard deviations**: of unrolling, influence functions and `joint`, shown to be "
-        f"better than no change are {'; '.join(parts)}."
+        f"**Standard deviations** are shown to be predicted better than by no change by "
+        f"{'; '.join(parts)}."
     )
     return bullets(sentences)
 
@@ -139,8 +133,8 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
             for name, part in points.groupby("set", sort=False)
         )
         sentences.append(
-            f"**{upper(_NAMES[estimator])}** predicts "
-            f"{with_interval(rows.loc[('kept', estimator)])} of the shift of the mean: {verdict}. "
+            f"**{upper(_NAMES[estimator])}**: {with_interval(rows.loc[('kept', estimator)])} of "
+            f"the shift of the mean is predicted, {verdict}. "
             f"Single points lie {scatter:.2f} from {target} (root mean square, the noise of seeds "
             f"included); means are {sets}."
         )
@@ -151,24 +145,26 @@ def spread_words(spreads: pd.DataFrame, sets: Sequence[str]) -> Markdown:
     """How well changes of the variance are ranked, and by how much they are overstated."""
     by = spreads.set_index(["what", "set", "estimator"]).sort_index()
     sentences = []
-    for name in sets:
-        parts = []
-        for estimator in ("unrolling", "if_ggn", "other_group"):
+    for estimator in ("unrolling", "if_ggn", "other_group"):
+        verdicts = []
+        for name in sets:
             gap = by.loc[("gap", name, estimator)]
             r, ceiling = (by.loc[(w, name, estimator), "estimate"] for w in ("r", "ceiling"))
             verdict = side(
-                gap, 0, above="above it", below="below it, beyond error",
-                unclear="not told from it",
+                gap, 0, above="above the ceiling", below="below the ceiling beyond error",
+                unclear="not told from the ceiling",
             )  # fmt: skip
-            parts.append(f"{_NAMES[estimator]} {r:.2f} (ceiling {ceiling:.2f}; {verdict})")
+            verdicts.append((verdict, f"{number(r)} of {number(ceiling)} at {name}"))
+        told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
+        sentences.append(f"**{upper(_NAMES[estimator])}**, correlation {told}.")
+    parts = []
+    for name in sets:
         one = by.loc[("r", name)]
-        sizes = joined(
+        guesses = joined(
             f"{one.loc[e, 'predicted']:+.2f} by {_NAMES[e]}" for e in ("unrolling", "if_ggn")
         )
-        sentences.append(
-            f"**{name}**: correlation {'; '.join(parts)}. Mean log variance ratio: "
-            f"{one.loc['unrolling', 'change']:+.2f} in truth, {sizes}."
-        )
+        parts.append(f"{one.loc['unrolling', 'change']:+.2f} at {name} ({guesses})")
+    sentences.append(f"**Mean log variance ratio**, true and predicted: {joined(parts)}.")
     return bullets(sentences)
 
 

@@ -4,7 +4,7 @@ No result in the notebook's text is typed: where a number changes, its sentence 
 takes tables of `variance_changing*` and returns Markdown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from .variance_changing import DELTAS, POOLINGS
 from .variance_changing_claims import NAMES, SURE, WELL, pick_status, rival_status
 from .variance_changing_digits import ALPHA, NEGLIGIBLE, Replicated
-from .wording import bullets, counted, joined, percent, side, upper, with_interval
+from .wording import bullets, counted, grouped, joined, number, percent, side, upper, with_interval
 
 _METHODS = {
     "if_ggn": "influence functions",
@@ -35,7 +35,7 @@ def pick_words(picks: pd.DataFrame) -> Markdown:
             if min(row.share, row.share_fresh) >= SURE:
                 sure = "the pick is sure"
             elif row.pick_fresh == row.pick:
-                sure = "fresh seeds pick it, too, but not surely"
+                sure = "fresh seeds pick it, too"
             else:
                 sure = f"fresh seeds pick point {row.pick_fresh}"
             parts.append(
@@ -112,23 +112,34 @@ def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
 def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
     """Which influences are predicted before retraining, by which method; and leverage."""
     sentences = []
+    words = {"above": "predicted", "below": "not predicted", "unclear": "open"}
+    right = {"confirmed": "the true one", "refuted": "another one"}
     for delta, rows in scores.groupby("delta", sort=False):
-        parts = []
-        for _, row in rows.iterrows():
-            verdict = side(
-                row, WELL,
-                above="predicted well", below="not predicted well", unclear="open",
-            )  # fmt: skip
-            right = {"confirmed": "right", "refuted": "wrong"}.get(
-                pick_status(row["agree"]), "not known to be right"
+        told = grouped(
+            (side(row, WELL, **words), f"{_METHODS[row['method']]} "
+             f"{with_interval(row, 'correlation')} of {row['ceiling']:.2f}")
+            for _, row in rows.iterrows()
+        )  # fmt: skip
+        picks = grouped(
+            (
+                right.get(pick_status(row["agree"]), "not known to be either"),
+                _METHODS[row["method"]],
             )
-            parts.append(
-                f"{_METHODS[row['method']]} {with_interval(row, 'correlation')} of "
-                f"{row['ceiling']:.2f} ({verdict}; {row['size']:.1f} times the true size; pick "
-                f"{right})"
-            )
-        sentences.append(f"**{upper(NAMES[delta])}**: {'; '.join(parts)}.")
+            for _, row in rows.iterrows()
+        )
+        sizes = joined(
+            f"{row['size']:.1f} by {_METHODS[row['method']]}" for _, row in rows.iterrows()
+        )
+        sentences.append(
+            f"**{upper(NAMES[delta])}** (correlation above {WELL:g}, of its ceiling): "
+            f"{_by_verdict(told)}. Predicted picks: {_by_verdict(picks)}. "
+            f"Size of predicted influence over the true one: {sizes}."
+        )
     return bullets([*sentences, *_kept(kept)])
+
+
+def _by_verdict(grouped_names: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{verdict} by {joined(names)}" for verdict, names in grouped_names.items())
 
 
 def _kept(kept: pd.DataFrame) -> list[str]:
@@ -145,7 +156,7 @@ def _kept(kept: pd.DataFrame) -> list[str]:
         least = part.loc[part["kept"].abs().idxmin()]
         parts.append(
             f"{_METHODS[method]} {middle:.2f} in the median ({low:.2f} to {high:.2f}), nearer to "
-            f"{nearer}, least {least['kept']:.2f} (point {least['point']}, h = "
+            f"{nearer}, least {number(least['kept'])} (point {least['point']}, h = "
             f"{least['leverage']:.2f})"
         )
     return [
@@ -183,8 +194,8 @@ def replication_words(result: Replicated, null: float | None = None) -> Markdown
         )
     if null is not None:
         sentences.append(
-            f"Where runs are exchanged at random, p is at most {ALPHA:g} in {null:.1%} of the "
-            f"pairs; an honest test gives {ALPHA:.0%}."
+            f"Where runs are exchanged at random, p is at most {ALPHA:g} in {percent(null, 1)} of "
+            f"the pairs; an honest test gives {percent(ALPHA)}."
         )
     return bullets(sentences)
 
@@ -196,8 +207,8 @@ def pair_score_words(scores: pd.DataFrame) -> Markdown:
         by = rows.set_index("delta")
         mean, ratio = by.loc["mean"], by.loc["log_variance_ratio"]
         verdict = side(
-            ratio, WELL, above="predicts", below="does **not** predict",
-            unclear="is not shown to predict",
+            ratio, WELL, above="are predicted", below="are **not** predicted",
+            unclear="are not shown to be predicted",
         )  # fmt: skip
         times = (
             f", {ratio['hits'] / ratio['base_rate']:.1f} times the base rate"
@@ -205,8 +216,8 @@ def pair_score_words(scores: pd.DataFrame) -> Markdown:
             else ""
         )
         sentences.append(
-            f"**{upper(_METHODS[method])}** {verdict} changes of "
-            f"variance (correlation above {WELL:g}): {with_interval(ratio, 'correlation')}, "
+            f"**{upper(_METHODS[method])}**: changes of variance "
+            f"{verdict} (correlation above {WELL:g}): {with_interval(ratio, 'correlation')}, "
             f"ceiling {ratio['ceiling']:.2f}; shifts of the mean "
             f"{with_interval(mean, 'correlation')}. Of its top 5 % {percent(ratio['hits'])} "
             f"survive{times}."

@@ -21,7 +21,13 @@ def joined(parts: Iterable[str], none: str = "none") -> str:
 
 def with_interval(row: Mapping[str, Any], value: str = "estimate", digits: int = 2) -> str:
     """The number of a row and its `low` to `high`: "0.90 (0.87 to 0.94)"."""
-    return f"{row[value]:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+    middle, low, high = (number(row[name], digits) for name in (value, "low", "high"))
+    return f"{middle} ({low} to {high})"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with so many decimals, and no "-0.00"."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
 def side(row: Mapping[str, Any], threshold: float, *, above: str, below: str, unclear: str) -> str:
@@ -34,9 +40,17 @@ def side(row: Mapping[str, Any], threshold: float, *, above: str, below: str, un
     return below if row["high"] < threshold else unclear
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 0) -> str:
     """A share as "82 %"."""
-    return f"{100 * share:.0f} %"
+    return f"{number(100 * share, digits)} %"
+
+
+def grouped(verdicts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names by verdict, from (verdict, name); both in the order of their first mention."""
+    found: dict[str, list[str]] = {}
+    for verdict, name in verdicts:
+        found.setdefault(verdict, []).append(name)
+    return found
 
 
 def counted(number: int, noun: str) -> str:
@@ -47,3 +61,9 @@ def counted(number: int, noun: str) -> str:
 def upper(name: str) -> str:
     """A name at the head of a sentence; the rest keeps its capitals."""
     return name[:1].upper() + name[1:]
+
+
+def with_percents(row: Mapping[str, Any], value: str = "estimate") -> str:
+    """As `with_interval`, in per cent: "3.4 % (2.8 % to 4.1 %)"."""
+    middle, low, high = (percent(row[name], 1) for name in (value, "low", "high"))
+    return f"{middle} ({low} to {high})"
