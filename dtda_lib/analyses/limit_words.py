@@ -62,11 +62,12 @@ def convergence_words(ends: pd.DataFrame) -> Markdown:
             "nearer, beyond error, than each" if nearer else "**not** shown to be nearer than each"
         )
         told = joined(
-            f"{with_percents(row, 'error')} with steps {name}" for name, row in others.iterrows()
+            f"{with_percents(row, 'error')} with {name.replace('constant', 'constant steps')}"
+            for name, row in others.iterrows()
         )
         null = rows["null"].max()
         sentences.append(
-            f"**{_LINKS[problem]}**, after {decaying['step']:,} steps: N r is "
+            f"**{upper(_LINKS[problem])}**, after {decaying['step']:,} steps: N r is "
             f"{with_percents(decaying, 'error')} off the influence function with decaying steps, "
             f"{told}. Decaying steps end "
             f"{verdict} constant step. The null part "

@@ -85,18 +85,12 @@ def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
         control = by.loc[("mean", "other_group")].loc[list(sets)]
         no_use = rows.index[rows["error"] >= control["error"]]
         beaten = (
-            f"no better than for another group at {joined(no_use)}"
+            f"no better than the control at {joined(no_use)}"
             if len(no_use)
-            else "better than for another group at every size"
+            else "better than the control at every size"
         )
-        extremes = [rows["error"].idxmin(), rows["error"].idxmax()]
-        told = [f"{percent(rows.loc[name, 'error'])} (at {name})" for name in extremes]
-        sentences.append(
-            f"**{upper(_NAMES[estimator])}**: {percent(rows['error'].iloc[0])} of the error of "
-            f"means is left at {sets[0]}, {percent(rows['error'].iloc[-1])} at {sets[-1]}, between "
-            f"{' and '.join(told)} over all sizes; {beaten}, whose prediction by unrolling leaves "
-            f"{percent(control['error'].iloc[-1])} at {sets[-1]}."
-        )
+        sentences.append(f"**{upper(_NAMES[estimator])}** leaves {_left(rows)}; {beaten}.")
+    sentences.append(f"**The control**, unrolling for another group, leaves {_left(control)}.")
     parts = []
     for estimator in ("unrolling", "if_ggn", "joint"):
         rows = by.loc[("sd", estimator)].loc[list(sets)]
@@ -106,6 +100,17 @@ def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
         f"{'; '.join(parts)}."
     )
     return bullets(sentences)
+
+
+def _left(rows: pd.DataFrame) -> str:
+    """Errors at the smallest and the largest size, and the range over all; rows by size."""
+    errors = rows["error"]
+    least, most = errors.idxmin(), errors.idxmax()
+    return (
+        f"{percent(errors.iloc[0])} of the error of means at {errors.index[0]} and "
+        f"{percent(errors.iloc[-1])} at {errors.index[-1]} (least {percent(errors[least])} at "
+        f"{least}, most {percent(errors[most])} at {most})"
+    )
 
 
 def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
@@ -129,7 +134,8 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
         off = points["kept"] - (1.0 if corrected else 1 - points["leverage"])
         scatter = float((off**2).mean() ** 0.5)
         sets = joined(
-            f"{part['kept'].mean():.2f} over {name}"
+            f"{number(part['kept'].mean())} over "
+            f"{'points of high leverage' if name == LEVERAGE else 'random points'}"
             for name, part in points.groupby("set", sort=False)
         )
         sentences.append(

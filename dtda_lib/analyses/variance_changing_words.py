@@ -83,10 +83,10 @@ def draw_words(table: pd.DataFrame) -> Markdown:
     for delta, rows in table.groupby("delta", sort=False):
         counts = rows["status"].value_counts()
         told = joined(f"{status} in {counts[status]}" for status in sorted(counts.index))
-        parts.append(f"{NAMES[delta]}: {told}")
+        parts.append(f"by {_by(delta)} {told}")
     return Markdown(
-        f"Of {counted(table['draw'].nunique(), 'other draw')}, that the mean picks another point "
-        f"than the other influence is, for the {'; '.join(parts)}."
+        "That the mean picks another point than another influence does is, of "
+        f"{counted(table['draw'].nunique(), 'other draw')}: {'; '.join(parts)}."
     )
 
 
@@ -112,8 +112,8 @@ def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
 def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
     """Which influences are predicted before retraining, by which method; and leverage."""
     sentences = []
-    words = {"above": "predicted", "below": "not predicted", "unclear": "open"}
-    right = {"confirmed": "the true one", "refuted": "another one"}
+    words = {"above": "predicted by", "below": "not predicted by", "unclear": "open for"}
+    right = {"confirmed": "the true one with", "refuted": "another one with"}
     for delta, rows in scores.groupby("delta", sort=False):
         told = grouped(
             (side(row, WELL, **words), f"{_METHODS[row['method']]} "
@@ -122,7 +122,7 @@ def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
         )  # fmt: skip
         picks = grouped(
             (
-                right.get(pick_status(row["agree"]), "not known to be either"),
+                right.get(pick_status(row["agree"]), "not known which with"),
                 _METHODS[row["method"]],
             )
             for _, row in rows.iterrows()
@@ -131,7 +131,8 @@ def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
             f"{row['size']:.1f} by {_METHODS[row['method']]}" for _, row in rows.iterrows()
         )
         sentences.append(
-            f"**{upper(NAMES[delta])}** (correlation above {WELL:g}, of its ceiling): "
+            f"**{upper(NAMES[delta])}** (correlation, of its ceiling; predicted: "
+            f"above {WELL:g}): "
             f"{_by_verdict(told)}. Predicted picks: {_by_verdict(picks)}. "
             f"Size of predicted influence over the true one: {sizes}."
         )
@@ -139,7 +140,7 @@ def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
 
 
 def _by_verdict(grouped_names: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{verdict} by {joined(names)}" for verdict, names in grouped_names.items())
+    return "; ".join(f"{verdict} {joined(names)}" for verdict, names in grouped_names.items())
 
 
 def _kept(kept: pd.DataFrame) -> list[str]:
