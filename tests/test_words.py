@@ -169,7 +169,7 @@ def test_other_draws_are_counted():
     table = pd.DataFrame(
         {"draw": [1, 2, 3], "delta": "w2", "status": ["refuted", "confirmed", "refuted"]}
     )
-    assert "Of 3 other draws" in of_variance.draw_words(table).data
+    assert "of 3 other draws, by W2 confirmed" in of_variance.draw_words(table).data
     assert "by W2 confirmed in 1 and refuted in 2." in of_variance.draw_words(table).data
 
 

@@ -85,8 +85,8 @@ def draw_words(table: pd.DataFrame) -> Markdown:
         told = joined(f"{status} in {counts[status]}" for status in sorted(counts.index))
         parts.append(f"by {_by(delta)} {told}")
     return Markdown(
-        "That the mean picks another point than another influence does is, of "
-        f"{counted(table['draw'].nunique(), 'other draw')}: {'; '.join(parts)}."
+        "That the mean picks another point than another influence does: of "
+        f"{counted(table['draw'].nunique(), 'other draw')}, {'; '.join(parts)}."
     )
 
 
