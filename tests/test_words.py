@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -206,7 +207,7 @@ def test_scores_are_judged_by_their_intervals():
 def result(**changes):
     row = {"pairs": 4, "changed": 3, "found": 2, "replicated": 2, "survive": 1, "negligible": 1}
     row |= {"share": 1.0, "low": 0.9, "high": 1.0, "chance": 0.05, "chance_high": 0.2} | changes
-    coords = {"removal": ["a", "b"], "query": [0, 1]}
+    coords = {"removal": ["0", "1+0"], "query": [0, 1]}
     dims = ("removal", "query")
 
     def tests(ratios):
@@ -231,15 +232,17 @@ def test_replications_are_held_against_chance():
 
 def test_examples_are_chosen_on_the_first_seeds_alone():
     made = result()
-    # The pair of the largest change on fresh seeds, ("a", 1), was not found on the first ones.
-    assert groups.top_pairs(made, 2) == [("a", 0), ("b", 1)]
-    table = groups.shown_table(made, [("a", 0), ("b", 1)])
+    # The pair of the largest change on fresh seeds, ("0", 1), was not found on the first ones.
+    assert groups.top_pairs(made, 2) == [("0", 0), ("1+0", 1)]
+    table = groups.shown_table(made, [("0", 0), ("1+0", 1)])
     assert table["first"].to_numpy() == pytest.approx([0.5, 1.5])
     assert table["survives"].tolist() == [False, True]
-    said = of_variance.shown_words([table], ["Digit"]).data
-    assert "Digit a, query 0**: factor 0.50 on the first seeds, 0.90 on fresh ones" in said
+    task = SimpleNamespace(train_id=(70, 71), query_id=(80, 81))
+    said = of_variance.shown_words([table], ["Digit"], task).data
+    assert "Digit 71+70, query 81**: factor 1.50 on the first seeds, 1.20" in said
+    assert "Digit 70, query 80**: factor 0.50 on the first seeds, 0.90 on fresh ones" in said
     assert said.count("does **not** survive") == 1
-    unfound = of_variance.shown_words([table.assign(found=False)], ["Digit"]).data
+    unfound = of_variance.shown_words([table.assign(found=False)], ["Digit"], task).data
     assert "not counted as found" in unfound
 
 

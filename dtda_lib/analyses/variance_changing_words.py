@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from ..task import Task
 from .variance_changing import DELTAS, POOLINGS
 from .variance_changing_claims import NAMES, SURE, WELL, pick_status, rival_status
 from .variance_changing_digits import ALPHA, NEGLIGIBLE, Replicated
@@ -237,16 +238,21 @@ def group_words(at_targets: pd.DataFrame) -> Markdown:
     return Markdown(f"Groups {'; '.join(parts)}.")
 
 
-def shown_words(shown: Sequence[pd.DataFrame], names: Sequence[str]) -> Markdown:
-    """What the first seeds said of each example, and what the fresh seeds say; `shown_table`."""
+def shown_words(shown: Sequence[pd.DataFrame], names: Sequence[str], task: Task) -> Markdown:
+    """What the first seeds said of each example, and what the fresh seeds say; `shown_table`.
+
+    Removals and queries are named by the ids of `task`, as in the figure.
+    """
     sentences = []
     for name, table in zip(names, shown, strict=True):
         for row in table.itertuples(index=False):
             lasts = "survives all tests" if row.survives else "does **not** survive all tests"
+            query = task.query_id[row.query]
+            members = "+".join(str(task.train_id[int(m)]) for m in row.removal.split("+"))
             was = "" if row.found else ", not counted as found there"
             sentences.append(
-                f"**{name} {row.removal}, query {row.query}**: factor {row.first:.2f} on the "
-                f"first seeds{was}, {row.fresh:.2f} on fresh ones, where the mean moves by "
+                f"**{name} {members}, query {query}**: factor {row.first:.2f} on "
+                f"the first seeds{was}, {row.fresh:.2f} on fresh ones, where the mean moves by "
                 f"{row.mean_fresh:+.2f} standard deviations; it {lasts}."
             )
     return bullets(sentences)
