@@ -76,6 +76,7 @@ ANSWERS = {
         "C2-if_ggn": "refuted",
         "C2-if_hessian": "refuted",
         "C2-if_hessian_damped": "inconclusive",
+        "C2-step-equal-time": "inconclusive",
         "fading-unrolling-constant": "confirmed",
         "fading-unrolling-decaying": "confirmed",
         "T8": "confirmed",
@@ -102,6 +103,8 @@ AT_PAPER_SIZES = {
         "C2-if_hessian_damped": "refuted",
         "C2-if_ggn": "refuted",
         "C2-strong": "confirmed",
+        "C2-step": "confirmed",
+        "C2-step-equal-time": "inconclusive",
     },
 }
 """What the answers say of the `paper` profile."""
