@@ -89,8 +89,8 @@ def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
             if len(no_use)
             else "better than the control at every size"
         )
-        sentences.append(f"**{upper(_NAMES[estimator])}** leaves {_left(rows)}; {beaten}.")
-    sentences.append(f"**The control**, unrolling for another group, leaves {_left(control)}.")
+        sentences.append(f"**{upper(_NAMES[estimator])}**: {_left(rows)}; {beaten}.")
+    sentences.append(f"**The control**, unrolling for another group: {_left(control)}.")
     parts = []
     for estimator in ("unrolling", "if_ggn", "joint"):
         rows = by.loc[("sd", estimator)].loc[list(sets)]
@@ -107,7 +107,7 @@ def _left(rows: pd.DataFrame) -> str:
     errors = rows["error"]
     least, most = errors.idxmin(), errors.idxmax()
     return (
-        f"{percent(errors.iloc[0])} of the error of means at {errors.index[0]} and "
+        f"{percent(errors.iloc[0])} of the error of means is left at {errors.index[0]} and "
         f"{percent(errors.iloc[-1])} at {errors.index[-1]} (least {percent(errors[least])} at "
         f"{least}, most {percent(errors[most])} at {most})"
     )
