@@ -12,6 +12,8 @@ from torch.func import grad, hessian
 
 from dtda_lib.analyses import limit, limit_broken, limit_chains, limit_small
 from dtda_lib.analyses import limit_claims as rules
+from dtda_lib.analyses import limit_equal_time as equal_time
+from dtda_lib.analyses import limit_network_claims as network_rules
 from dtda_lib.analyses.limit_chains import chain
 from dtda_lib.attribution import get_estimator
 from dtda_lib.attribution.trajectory import training_steps
@@ -261,7 +263,7 @@ def made(late, *, spread=0.01):
 
 def statuses(found):
     table = limit.time_table(found, 100)
-    return {c.id: c.status for c in rules.network_claims(table, found, 8, "made")}
+    return {c.id: c.status for c in network_rules.network_claims(table, found, 8, "made")}
 
 
 def test_rules_of_networks_follow_the_numbers():
@@ -279,14 +281,67 @@ def test_rules_of_networks_follow_the_numbers():
     assert mixed["C3-null"] == "partly"
 
 
-def test_rules_of_exact_problems_follow_the_numbers():
+@pytest.mark.parametrize(
+    ("small", "spread", "status"),
+    [(0.8, 0.01, "confirmed"), (0.2, 0.01, "refuted"), (0.55, 0.3, "inconclusive")],
+)
+def test_step_sizes_are_compared_after_the_same_sum_of_steps(small, spread, status):
+    """The smaller step is judged after 4 epochs against 1, whatever it gives after 1 epoch."""
+    noise = spread * np.linspace(-1, 1, 8)
+    values = {
+        ("constant 0.05", 1): 0.5 + 0 * noise,
+        ("constant 0.05", 4): 0.0 + 0 * noise,
+        ("constant 0.0125", 1): 1 - small + 0 * noise,
+        ("constant 0.0125", 4): small + noise,
+    }
+    names = [f"unrolling, {name}" for name in limit.INFLUENCES]
+    found = {
+        key: xr.Dataset({name: ("seed", each) for name in names}) for key, each in values.items()
+    }
+    table = equal_time.equal_time_table(found)
+    assert table[["epochs", "epochs_small"]].drop_duplicates().values.tolist() == [[1, 4]]
+    assert table["estimate"].to_numpy() == pytest.approx(small - 0.5)
+    claim = equal_time.equal_time_claim(found, {"n": 8, "setting": "made"})
+    assert (claim.status, claim.estimate) == (status, pytest.approx(small - 0.5))
+    sums = [
+        limit.sum_of_steps(replace(limit.RECIPES[name], epochs=epochs), 100)
+        for name, epochs in (("constant 0.05", 1), ("constant 0.0125", 4))
+    ]
+    assert sums[0] == pytest.approx(sums[1])
+
+
+def test_without_lengths_of_the_same_sum_of_steps_nothing_is_claimed():
+    assert statuses(made({"*": 0.97}))["C2-step-equal-time"] == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ((0.45, 0.55), "confirmed"),
+        ((0.1, 0.3), "refuted"),
+        ((0.7, 0.9), "refuted"),
+        ((0.35, 0.5), "inconclusive"),
+        ((0.5, 0.7), "inconclusive"),
+    ],
+)
+def test_growth_like_the_root_has_an_upper_bound_too(ends, status):
+    found = rules.exact_claims(*exact_tables(spread=dict(zip(("low", "high"), ends))), 8)
+    assert {claim.id: claim.status for claim in found}["T3"] == status
+
+
+def exact_tables(spread):
     row = {"problem": "identity", "schedule": "decaying", "step": 9, "error": 0.03}
     converged = pd.DataFrame([row | {"low": 0.02, "high": 0.04, "null": 1e-14}])
-    spread = pd.DataFrame([{"quantity": "exponent", "estimate": 0.5, "low": 0.45, "high": 0.55}])
+    spread = pd.DataFrame([{"quantity": "exponent", "estimate": 0.5} | spread])
     names = ("weight-space response", "response of m = ab")
     curve = pd.DataFrame(
         {"quantity": names, "estimate": [1, 0.05], "low": [0.9, 0.04], "high": [1.1, 0.06]}
     )
+    return converged, spread, curve
+
+
+def test_rules_of_exact_problems_follow_the_numbers():
+    converged, spread, curve = exact_tables({"low": 0.45, "high": 0.55})
     given = converged, spread, curve
     found = {c.id: c.status for c in rules.exact_claims(*given, 8)}
     assert set(found.values()) == {"confirmed"}

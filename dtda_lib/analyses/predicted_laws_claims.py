@@ -10,7 +10,8 @@ from .predicted_laws_tables import ALL
 
 _PAPER = "2506.12965, Fig. 2"
 _RIF = "2506.06656"
-_NEAR = 0.1  # of a share of a shift
+NEAR = 0.1
+"""Of a share of a shift: what counts as near."""
 _LAW = "law over seeds of a query's prediction, before and after a removal"
 ESTIMATORS = ("unrolling", "if_ggn", "rif")
 _WHAT = {"mean": "mean", "w2": "law", "sd": "spread"}
@@ -84,11 +85,11 @@ def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim
 def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Claim]:
     """T-rif on a network: of single points influence keeps 1 - h, and the correction mends that.
 
-    `kept` is `kept_table`. "Mends" means to within `_NEAR` of all of the shift of the mean.
+    `kept` is `kept_table`. "Mends" means to within `NEAR` of all of the shift of the mean.
     """
     rows = kept.set_index(["what", "estimator"])
     less, whole = rows.loc[("less", "if_ggn")], rows.loc[("kept", "rif")]
-    exact = between(1 - _NEAR, 1 + _NEAR)
+    exact = between(1 - NEAR, 1 + NEAR)
     return [
         Claim(
             id="T-if_ggn-network",
@@ -127,14 +128,14 @@ def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Cla
             n=n_points,
             setting=setting,
             estimand=_LAW,
-            rule=f"confirmed if the whole jackknife interval over seeds lies within 1 ± {_NEAR:g}, "
+            rule=f"confirmed if the whole jackknife interval over seeds lies within 1 ± {NEAR:g}, "
             "refuted if it lies outside, else inconclusive",
         ),
     ]
 
 
 _UNDER_SHOOT_RULE = (
-    f"share below 1, and its difference from 1 − h within ±{_NEAR:g}, each by the whole jackknife "
+    f"share below 1, and its difference from 1 − h within ±{NEAR:g}, each by the whole jackknife "
     "interval over seeds: both, else partly, inconclusive or refuted"
 )
 
@@ -143,9 +144,7 @@ def _under_shoot(rows: pd.DataFrame, estimator: str) -> str:
     return combine(
         [
             decide_interval(_ci(rows.loc[("kept", estimator)]), confirmed_if=below(1)),
-            decide_interval(
-                _ci(rows.loc[("less", estimator)]), confirmed_if=between(-_NEAR, _NEAR)
-            ),
+            decide_interval(_ci(rows.loc[("less", estimator)]), confirmed_if=between(-NEAR, NEAR)),
         ]
     )
 

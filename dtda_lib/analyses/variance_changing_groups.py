@@ -99,21 +99,45 @@ def target_table(result: Replicated, chosen: Sequence[str], random: Sequence[str
 
 
 def top_pairs(result: Replicated, n: int) -> list[tuple[str, int]]:
-    """The `n` pairs of the largest |log variance ratio| on fresh seeds, survivors first.
+    """The `n` pairs of the largest |log variance ratio| on the *first* seeds, discoveries first.
 
-    Each a removal's label and a query's position; no removal and no query twice.
+    The fresh seeds take no part in the choice, so that what they show is not picked for being
+    large. Each a removal's label and a query's position; no removal and no query twice.
     """
-    size = np.abs(result.fresh["log_ratio"].values)
-    order = np.argsort(-(size + result.survives.values * (1 + size.max())), axis=None)
+    size = np.abs(result.first["log_ratio"].values)
+    order = np.argsort(-(size + result.found.values * (1 + size.max())), axis=None)
     chosen: list[tuple[str, int]] = []
     for flat in order:
         removal, query = np.unravel_index(flat, size.shape)
-        label = str(result.fresh["removal"].values[removal])
+        label = str(result.first["removal"].values[removal])
         if all(label != other and query != seen for other, seen in chosen):
             chosen.append((label, int(query)))
         if len(chosen) == n:
             break
     return chosen
+
+
+def shown_table(result: Replicated, pairs: Sequence[tuple[str, int]]) -> pd.DataFrame:
+    """What the first seeds said of `top_pairs`, and what the fresh ones say.
+
+    Columns: `removal`, `query`, `found` (on the first seeds); factors of the variance `first` and
+    `fresh`; `mean_fresh`, the fresh shift of the mean in standard deviations; `survives`.
+    """
+    rows = []
+    for label, query in pairs:
+        at = {"removal": label, "query": query}
+        one, other = result.first.sel(at), result.fresh.sel(at)
+        rows.append(
+            {
+                **at,
+                "found": bool(result.found.sel(at)),
+                "first": float(np.exp(one["log_ratio"])),
+                "fresh": float(np.exp(other["log_ratio"])),
+                "mean_fresh": float(other["relative"]),
+                "survives": bool(result.survives.sel(at)),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def two_laws(law: xr.DataArray, removal: str, query: int) -> xr.Dataset:

@@ -1,0 +1,259 @@
+"""What the tables of notebook 06 say, in sentences made out of them.
+
+No result in the notebook's text is typed: where a number changes, its sentence does. Each function
+takes tables of `limit*` and returns Markdown.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import xarray as xr
+from IPython.display import Markdown
+
+from .limit import INFLUENCES, OVER_TIME, THRESHOLDS, difference
+from .limit_claims import NEAR, ROOT, ROUND_OFF
+from .limit_equal_time import QUANTITY, STEP_SIZES
+from .limit_network_claims import PAPER_CORRELATION, Row, late_rows
+from .wording import bullets, joined, percent, side, upper, with_interval, with_percents
+
+Found = Mapping[tuple[str, int], xr.Dataset]
+_NAMES = {
+    "if_hessian": "the exact Hessian",
+    "if_hessian_damped": "the damped Hessian",
+    "if_ggn": "Gauss-Newton",
+    "unrolling": "unrolling",
+}
+_LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
+_STRONG = "decaying, strong decay"
+_RECIPES = {
+    "constant 0.05": "constant steps 0.05",
+    "constant 0.0125": "constant steps 0.0125",
+    "decaying": "decaying steps",
+    _STRONG: "decaying steps and tenfold weight decay",
+    "momentum": "momentum",
+    "Adam": "Adam",
+}
+
+# ---------------------------------------------------------------- problems of a few parameters
+
+
+def retraining_words(retrained: pd.DataFrame) -> Markdown:
+    """Is Eq. 6 the derivative of retraining, and how far does first order under-shoot?"""
+    worst = retrained["difference"].max()
+    far = retrained.loc[retrained["leverage"].idxmax()]
+    off = (retrained["ratio"] / retrained["expected"] - 1).abs().max()
+    agree = "agrees" if worst < 1e-6 else "does **not** agree"
+    return Markdown(
+        f"The recursion {agree} with finite differences of retraining to a relative 1e-6. The far "
+        f"point has leverage {far['leverage']:.2f}: its removal is {far['ratio']:.1f} times as "
+        f"long as r, where 1/(1 − h) is {far['expected']:.1f}. Over all points the length differs "
+        f"from 1/(1 − h) by at most {percent(off, 1)}."
+    )
+
+
+def convergence_words(ends: pd.DataFrame) -> Markdown:
+    """How far from the influence function every schedule ends, by problem."""
+    sentences = []
+    for problem, rows in ends.groupby("problem", sort=False):
+        by = rows.set_index("schedule")
+        decaying, others = by.loc["decaying"], by.drop(index="decaying")
+        nearer = (others["low"] > decaying["high"]).all()
+        verdict = (
+            "nearer, beyond error, than each" if nearer else "**not** shown to be nearer than each"
+        )
+        told = joined(
+            f"{with_percents(row, 'error')} with {name.replace('constant', 'constant steps')}"
+            for name, row in others.iterrows()
+        )
+        null = rows["null"].max()
+        sentences.append(
+            f"**{upper(_LINKS[problem])}**, after {decaying['step']:,} steps: N r is "
+            f"{with_percents(decaying, 'error')} off the influence function with decaying steps, "
+            f"{told}. Decaying steps end "
+            f"{verdict} constant step. The null part "
+            f"{'vanishes' if null < ROUND_OFF else 'does **not** vanish'}: it is "
+            f"{'below' if null < ROUND_OFF else 'above'} {ROUND_OFF:g} at the end."
+        )
+    return bullets(sentences)
+
+
+def spread_words(spread: pd.DataFrame) -> Markdown:
+    """How noise grows with a constant step, and whether it has a bias."""
+    exponent = spread[spread["quantity"] == "exponent"].iloc[0]
+    ends = float(exponent["low"]), float(exponent["high"])
+    like = "like the root of the step"
+    if ROOT.contains(ends):
+        growth = f"grows {like}, as theory says for small steps"
+    elif ROOT.excludes(ends):
+        growth = f"does **not** grow {like}"
+    else:
+        growth = f"is not shown to grow {like}"
+    sizes = spread.pivot_table(index="rate", columns="quantity", values="estimate")
+    share = (sizes["bias"] / sizes["spread"]).max()
+    return Markdown(
+        f"The spread {growth}: exponent {with_interval(exponent)}. The mean of N r is off the "
+        f"influence function by at most {percent(sizes['bias'].max(), 1)} of it, and by at most "
+        f"{percent(share)} of the spread (a distance cannot be negative, so noise alone gives "
+        "some; for linear regression the exact bias is zero)."
+    )
+
+
+def hyperbola_words(curve: pd.DataFrame) -> Markdown:
+    """Do responses differ between runs in weights and agree in the measurement?"""
+    rows = {row["quantity"]: row for row in curve.to_dict("records")}
+    weights, along = rows["weight-space response"], rows["part along the hyperbola"]
+    response, error = rows["response of m = ab"], rows["error of m = ab"]
+    verdict = (
+        "less, beyond error" if response["high"] < weights["low"] else "**not** less, beyond error"
+    )
+    return Markdown(
+        f"Spread over runs, relative to its size: {with_interval(weights)} for the response in "
+        f"weights, {with_interval(along)} for its part along the hyperbola, and "
+        f"{with_interval(response)} for the response of m = ab: {verdict}. The mean of the latter "
+        f"is {with_percents(error)} off the closed form."
+    )
+
+
+# ---------------------------------------------------------------- networks
+
+
+def network_words(table: pd.DataFrame) -> Markdown:
+    """Which influence functions reach the paper's 0.9 late in training, and how near a minimum."""
+    sentences = []
+    for name in INFLUENCES:
+        rows = {r: late_rows(table, f"unrolling, {name}")[r] for r in OVER_TIME}
+        told = joined(
+            f"{with_interval(row)} with {_RECIPES[recipe]}" for recipe, row in rows.items()
+        )
+        sentences.append(f"**{upper(_NAMES[name])}**: {told}; {_reached(rows)}.")
+    smallest = late_rows(table, "smallest")
+    short = [
+        _RECIPES[recipe]
+        for recipe, row in smallest.items()
+        if side(row, 0, above="", below="short", unclear="") == "short"
+    ]
+    values = [row["estimate"] for row in smallest.values()]
+    verdict = (
+        f"it is negative beyond error, so that no minimum is reached, with {joined(short)}"
+        if short
+        else "it is nowhere shown to be negative"
+    )
+    sentences.append(
+        f"**Minimum**: the smallest eigenvalue of the objective's Hessian lies between "
+        f"{min(values):.3f} and {max(values):.3f} on average at the last length; "
+        f"{verdict}."
+    )
+    strong = late_rows(table, QUANTITY)[_STRONG]
+    sentences.append(
+        f"**Tenfold weight decay** (decaying steps): smallest eigenvalue "
+        f"{with_interval(smallest[_STRONG], digits=3)}, correlation with {_NAMES['if_ggn']} "
+        f"{with_interval(strong)}; {_reached({'': strong})}."
+    )
+    return bullets(sentences)
+
+
+def _reached(rows: Mapping[str, Row]) -> str:
+    """Where a correlation lies against the paper's 0.9: with some, with none, or not known."""
+    at = f"{PAPER_CORRELATION:g}"
+    if any(row["low"] >= PAPER_CORRELATION for row in rows.values()):
+        return f"{at} or more is reached beyond error"
+    if all(row["high"] < PAPER_CORRELATION for row in rows.values()):
+        return f"{at} is missed beyond error"
+    return f"whether {at} is reached is open"
+
+
+def null_words(table: pd.DataFrame) -> Markdown:
+    """The part of unrolled predictions from the null space, over thresholds, by schedule."""
+    sentences = []
+    for recipe in (*OVER_TIME, _STRONG):
+        parts = []
+        for threshold in THRESHOLDS:
+            row = late_rows(table, f"null {threshold:g}")[recipe]
+            parts.append(f"{row['estimate']:.3f} below {threshold:g}")
+        row = late_rows(table, "null 0.001")[recipe]
+        verdict = side(
+            row,
+            NEAR,
+            above="it matters",
+            below="it hardly matters",
+            unclear="whether it matters is open",
+        )
+        sentences.append(
+            f"**{upper(_RECIPES[recipe])}**: {joined(parts)} of the largest eigenvalue; at 0.001, "
+            f"against our bound of {NEAR:g}, {verdict}."
+        )
+    return bullets(sentences)
+
+
+def step_words(found: Found, equal: pd.DataFrame) -> Markdown:
+    """Do smaller steps help, after as many steps and after as much training time?"""
+    last = max(epochs for _, epochs in found)
+    small, large = STEP_SIZES
+    words = {"above": "helps", "below": "**hurts**", "unclear": "is not shown to help or to hurt"}
+    row = difference(found, (large, last, QUANTITY), (small, last, QUANTITY))
+    sentences = [
+        f"**After equally many steps** ({last} epochs) the smaller step {side(row, 0, **words)}: "
+        f"{with_interval(row)} in correlation. It has then trained for a quarter of the time."
+    ]
+    for pair in equal[equal["quantity"] == QUANTITY].to_dict("records"):
+        sentences.append(
+            f"**After equal training time** ({pair['epochs_small']} epochs against "
+            f"{pair['epochs']}) the smaller step {side(pair, 0, **words)}: "
+            f"{pair['at_small']:.2f} against {pair['at_large']:.2f}, difference "
+            f"{with_interval(pair)}."
+        )
+    if not len(equal):
+        sentences.append("No two lengths of training have the same sum of steps here.")
+    return bullets(sentences)
+
+
+def fading_words(found: Found) -> Markdown:
+    """From the shortest to the longest training: do predictions of retraining fade?"""
+    lengths = sorted({epochs for _, epochs in found})
+    ends = lengths[0], lengths[-1]
+    words = {"above": "gains", "below": "fades", "unclear": "neither fades nor gains beyond error"}
+    sentences = []
+    for recipe in OVER_TIME:
+        parts = []
+        for method in ("unrolling", "if_ggn"):
+            keys = [(recipe, epochs, f"retrained, {method}") for epochs in ends]
+            means = [float(found[key[:2]][key[2]].mean()) for key in keys]
+            row = difference(found, *keys)
+            parts.append(
+                f"{_NAMES[method]} {side(row, 0, **words)}: {means[0]:.3f} to {means[1]:.3f}, "
+                f"difference {with_interval(row, digits=3)}"
+            )
+        gaps = [
+            difference(found, (recipe, e, "retrained, if_ggn"), (recipe, e, "retrained, unrolling"))
+            for e in lengths
+        ]
+        ahead = sum(gap["low"] > 0 for gap in gaps)
+        sentences.append(
+            f"**{upper(_RECIPES[recipe])}**, against retraining of the same run, from {ends[0]} to "
+            f"{ends[1]} epochs: {'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} "
+            f"of {len(gaps)} lengths."
+        )
+    return bullets(sentences)
+
+
+def broken_words(flat: pd.DataFrame, saddle: pd.DataFrame) -> Markdown:
+    """Do responses grow as predicted along a flat direction and at a saddle?"""
+    parts = []
+    for name, row in flat.groupby("schedule", sort=False).last().iterrows():
+        within = row["low"] <= row["predicted"] <= row["high"]
+        parts.append(
+            f"{with_interval(row, 'response', 1)} with {name} steps, where the growth law says "
+            f"{row['predicted']:.1f} ({'within' if within else '**outside**'} the interval), and "
+            f"the real shift without the point, times N, is {row['removed']:.1f}"
+        )
+    beside = saddle[saddle["offset"] > 0].groupby("offset")["response"].agg(["max", "last"])
+    limit = float(saddle["limit"].iloc[0])
+    peaks = joined(f"{row['max']:,.0f} from {offset:g}" for offset, row in beside.iterrows())
+    off = (beside["last"] - limit).abs().max()
+    return bullets(
+        [
+            f"**A4 broken**: N r is {'; '.join(parts)}.",
+            f"**Saddle**: N r peaks at {peaks} beside it, and ends within {off:.2g} of the "
+            f"influence function of the minimum, {limit:g}.",
+        ]
+    )
