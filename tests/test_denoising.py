@@ -43,6 +43,8 @@ def test_schedule_is_the_cosine_of_nichol_and_dhariwal():
     assert float(share[-1]) == pytest.approx(1e-4)
     assert (share[1:] < share[:-1]).all()
     assert share[0] < 1
+    fine = denoising.schedule(10_000).cos().square()
+    assert float(1 - fine[0]) < 1e-5  # the finer the steps, the less the first one takes away
 
 
 def test_alpha_bar_is_the_product_of_its_steps():

@@ -9,8 +9,10 @@ from helpers import digits_like
 from scipy import stats
 
 from dtda_lib.analyses import diffusion
+from dtda_lib.analyses import diffusion_groups as groups_of
 from dtda_lib.analyses import diffusion_lists as lists
 from dtda_lib.recipes import Recipe
+from dtda_lib.study import StudyError
 
 TASK = replace(digits_like(12, 20, torch.float32), train_y=torch.arange(12) % 2)
 RECIPE = Recipe("adam", lr=1e-2, batch_size=16, epochs=2)
@@ -105,6 +107,16 @@ def test_scores_are_losses_and_shifts_of_the_full_data_models(made):
     assert (scored.base > 0).all()
 
 
+def test_stacks_of_other_sizes_give_the_same_scores(made, monkeypatch):
+    one, samples = made
+    together = diffusion.scores_of(one.scoring(samples, 3))
+    monkeypatch.setattr(diffusion, "SCORED_STACK", 1)
+    alone = diffusion.scores_of(one.scoring(samples, 3))
+    np.testing.assert_allclose(alone.base, together.base, rtol=1e-4)
+    largest = abs(together.shift).max()
+    np.testing.assert_allclose(alone.shift, together.shift, rtol=1e-3, atol=1e-4 * largest)
+
+
 # --- groups --------------------------------------------------------------------------------------
 
 
@@ -118,7 +130,7 @@ def test_groups_are_the_heads_of_their_lists():
     scored, labels = random_scored(), np.arange(12) % 2
     distances = np.random.default_rng(1).random((12, 3))
     made = (scored, distances, labels, np.array([0, 2]), 3, 2)
-    groups = diffusion.removal_groups(*made, np.random.default_rng(2))
+    groups = groups_of.removal_groups(*made, np.random.default_rng(2))
     assert set(groups) == {
         *(f"{kind}/{s}" for kind in ("mean", "variance", "nearest") for s in (0, 2)),
         *(f"{kind}/{draw}" for kind in ("random", "digit0", "digit1") for draw in (0, 1)),
@@ -138,15 +150,36 @@ def test_too_few_images_of_a_digit_are_refused():
     labels = np.array([0] * 10 + [1] * 2)
     distances = np.zeros((12, 3))
     with pytest.raises(ValueError, match="3 images cannot be drawn from the 2 of digit1"):
-        diffusion.removal_groups(
+        groups_of.removal_groups(
             random_scored(), distances, labels, np.array([0]), 3, 1, np.random.default_rng(0)
         )
 
 
+POSSIBLE = {"n_seeds": 8, "list_length": 11, "removed_percent": 20, "n_random": 2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_seeds": 4}, "give 6, 8"),
+        ({"n_seeds": 7}, "give 6, 8"),
+        ({"list_length": 12}, "names all 12 images: give 1 to 11"),
+        ({"removed_percent": 8}, "is 0, to be drawn from the 5 of a digit"),
+        ({"removed_percent": 50}, "is 6, to be drawn from the 5 of a digit"),
+        ({"n_random": 1}, "give 2 or more"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_anything_trains(wrong, message):
+    labels = np.array([0] * 7 + [1] * 5)
+    assert groups_of.refuse_impossible(labels, **POSSIBLE) is None
+    with pytest.raises(StudyError, match=message):
+        groups_of.refuse_impossible(labels, **(POSSIBLE | wrong))
+
+
 def test_positions_are_spread_and_ties_keep_their_order():
-    assert diffusion.spread_out(24, 12).tolist() == list(range(0, 24, 2))
-    assert diffusion.spread_out(3, 5).tolist() == [0, 1, 2]
-    assert diffusion.best(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]
+    assert groups_of.spread_out(24, 12).tolist() == list(range(0, 24, 2))
+    assert groups_of.spread_out(3, 5).tolist() == [0, 1, 2]
+    assert groups_of.best(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]
 
 
 # --- influences and lists -------------------------------------------------------------------------

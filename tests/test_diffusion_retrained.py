@@ -104,9 +104,10 @@ def test_intervals_add_the_errors_over_each_dimension():
     gaps = np.array([0.1, 0.2, 0.6])
     for draw, gap in enumerate(gaps):
         loss.loc[{"removal": f"random/{draw}"}] = 1 + gap
-    row = row_of(
-        retrained.validation_table(retrained.retrained(loss, SAMPLES, JUDGED)),
-        *("rise", "random", "none"),
+    row = retrained.crossed_interval(
+        retrained.retrained(loss, SAMPLES, JUDGED),
+        retrained.rise("random", "none"),
+        ("seed", "sample", "group"),
     )
     reach = stats.t.ppf(0.975, 2) * 100 * gaps.std(ddof=1) / np.sqrt(3)
     assert row["estimate"] == pytest.approx(30)
@@ -179,6 +180,7 @@ def compared(plain, strict):
         ({"mean": 0.4}, {"V-mean": CONFIRMED, "V-digit": CONFIRMED, "V-rival": CONFIRMED}),
         ({"mean": 0.4, "nearest": 0.6}, {"V-nearest": CONFIRMED, "V-rival": REFUTED}),
         ({"mean": 0.4, "digit0": 0.5, "digit1": 0.5}, {"V-mean": CONFIRMED, "V-digit": REFUTED}),
+        ({"random": 0.4}, {"V-mean": REFUTED, "V-nearest": REFUTED, "V-rival": INCONCLUSIVE}),
         ({}, {"V-mean": INCONCLUSIVE, "V-nearest": INCONCLUSIVE, "V-variance": INCONCLUSIVE}),
     ],
 )
@@ -193,6 +195,9 @@ def test_rule_of_widening():
     found = {c.id: c.status for c in diffusion_claims.validation_claims(wide, "a setting")}
     assert found["V-variance"] == found["V-variance-rival"] == CONFIRMED
     assert found["V-mean"] == INCONCLUSIVE
+    narrow = table_of(noise=1e-2, spread={"variance": 1 / 30})
+    found = {c.id: c.status for c in diffusion_claims.validation_claims(narrow, "a setting")}
+    assert found["V-variance"] == found["V-variance-rival"] == REFUTED
 
 
 @pytest.mark.parametrize(

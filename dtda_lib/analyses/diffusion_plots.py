@@ -80,7 +80,7 @@ def lists(
     fig, axes = plt.subplots(
         len(lines),
         len(chosen) * (shown + 1) + len(chosen) - 1,
-        figsize=(TEXT_WIDTH, 0.43 * len(lines)),
+        figsize=(TEXT_WIDTH, 0.32 * len(lines)),
         gridspec_kw={"wspace": 0.08},
     )
     for axis in axes.flat:
@@ -89,7 +89,7 @@ def lists(
     for place, sample in enumerate(chosen):
         start = place * (shown + 2)
         _shown(axes[0, start], decoded[sample])
-        axes[0, start].set_title("generated", fontsize=6.5, pad=2)
+        axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
         values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
         for line, name in enumerate(lines):
