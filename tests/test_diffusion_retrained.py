@@ -139,6 +139,12 @@ def test_predictions_that_come_true_by_half():
     assert table.loc["correlation", "estimate"] == pytest.approx(-1, abs=1e-3)
 
 
+def test_correlation_is_of_ranks():
+    predicted = xr.DataArray(np.random.default_rng(0).normal(size=(9, 4)), dims=("group", "sample"))
+    shifts = xr.Dataset({"predicted": predicted, "came": (predicted**5).expand_dims(seed=2)})
+    assert float(retrained.prediction_correlation(shifts)) == pytest.approx(1)
+
+
 def test_noise_lowers_the_correlation_and_not_the_slope():
     table = retrained.prediction_table(shifts_of(1.0, noise=0.05)).set_index("measured")
     assert table.loc["correlation", "estimate"] < 0.95
