@@ -216,6 +216,17 @@ def test_the_best_denoiser_of_a_normal_law_samples_that_law():
     torch.testing.assert_close(found.std(dim=0), sd, rtol=0, atol=0.025)
 
 
+def test_the_sampler_takes_every_step_from_the_noisiest_down():
+    asked = []
+
+    def watched(theta, rows):
+        asked.extend(rows[:, -1].unique().tolist())
+        return NETWORK(theta, rows)
+
+    denoising.generate(watched, THETA, 2, 3, generator())
+    assert asked == denoising.schedule().flip(0).tolist()
+
+
 def test_samples_are_those_of_their_generator():
     one = denoising.generate(NETWORK, THETA, 4, 3, generator(1))
     assert torch.equal(one, denoising.generate(NETWORK, THETA, 4, 3, generator(1)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import digits_like
 
+from dtda_lib import denoising
 from dtda_lib.analyses import diffusion
 from dtda_lib.analyses import diffusion_groups as groups_of
 from dtda_lib.recipes import Recipe
@@ -64,6 +65,11 @@ def test_samples_of_a_run_do_not_depend_on_other_runs(made):
     assert samples.run.tolist() == [0, 0, 1, 1, 2, 2]
     fewer = one.generate(one.generating(2), 2)
     torch.testing.assert_close(fewer.codes, samples.codes[:4], rtol=1e-4, atol=1e-5)
+    thetas = one.generating(3).dataset()["parameters"].isel(removal=0, checkpoint=-1).values
+    for run, theta in enumerate(torch.from_numpy(thetas.copy())):
+        draws = torch.Generator().manual_seed(run)
+        alone = denoising.generate(one.network, theta, 2, 3, draws)
+        torch.testing.assert_close(samples.codes[2 * run : 2 * run + 2], alone)
     distances = one.pixel_distances(samples.codes)
     for sample in range(6):
         image = one.code.decode(samples.codes)[sample]

@@ -251,6 +251,20 @@ def test_removals_are_told_with_their_sign():
     )
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said", "never"),
+    [
+        (-1.0, 2.0, "not told from 0", "beyond error"),
+        (1.0, 2.0, "beyond error", "not told from 0"),
+        (-2.0, -1.0, "beyond error", "not told from 0"),
+    ],
+)
+def test_only_intervals_without_0_are_beyond_error(low, high, said, never):
+    lines = words.validation_words(table_of().assign(low=low, high=high)).data.splitlines()
+    assert [line.count(said) for line in lines] == [4, 2, 3]
+    assert never not in "".join(lines)
+
+
 def test_samples_and_predictions_are_told():
     said = words.quality_words({"too_far": 0.25, "too_near": 0.0}, 24).data
     assert said.startswith("Of 24 samples 6 are further")
