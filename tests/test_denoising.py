@@ -43,6 +43,8 @@ def test_schedule_is_the_cosine_of_nichol_and_dhariwal():
     assert float(share[-1]) == pytest.approx(1e-4)
     assert (share[1:] < share[:-1]).all()
     assert share[0] < 1
+    fine = denoising.schedule(10_000).cos().square()
+    assert float(1 - fine[0]) < 1e-5  # the finer the steps, the less the first one takes away
 
 
 def test_alpha_bar_is_the_product_of_its_steps():
@@ -212,6 +214,17 @@ def test_the_best_denoiser_of_a_normal_law_samples_that_law():
     torch.testing.assert_close(found.mean(dim=0), mean, rtol=0, atol=0.03)
     # A hundred steps leave a bias of some per cent.
     torch.testing.assert_close(found.std(dim=0), sd, rtol=0, atol=0.025)
+
+
+def test_the_sampler_takes_every_step_from_the_noisiest_down():
+    asked = []
+
+    def watched(theta, rows):
+        asked.extend(rows[:, -1].unique().tolist())
+        return NETWORK(theta, rows)
+
+    denoising.generate(watched, THETA, 2, 3, generator())
+    assert asked == denoising.schedule().flip(0).tolist()
 
 
 def test_samples_are_those_of_their_generator():

@@ -104,9 +104,10 @@ def test_intervals_add_the_errors_over_each_dimension():
     gaps = np.array([0.1, 0.2, 0.6])
     for draw, gap in enumerate(gaps):
         loss.loc[{"removal": f"random/{draw}"}] = 1 + gap
-    row = row_of(
-        retrained.validation_table(retrained.retrained(loss, SAMPLES, JUDGED)),
-        *("rise", "random", "none"),
+    row = retrained.crossed_interval(
+        retrained.retrained(loss, SAMPLES, JUDGED),
+        retrained.rise("random", "none"),
+        ("seed", "sample", "group"),
     )
     reach = stats.t.ppf(0.975, 2) * 100 * gaps.std(ddof=1) / np.sqrt(3)
     assert row["estimate"] == pytest.approx(30)
@@ -136,6 +137,12 @@ def test_predictions_that_come_true_by_half():
     table = retrained.prediction_table(shifts_of(0.5, sign=-1)).set_index("measured")
     assert table.loc["slope", "estimate"] == pytest.approx(-0.5)
     assert table.loc["correlation", "estimate"] == pytest.approx(-1, abs=1e-3)
+
+
+def test_correlation_is_of_ranks():
+    predicted = xr.DataArray(np.random.default_rng(0).normal(size=(9, 4)), dims=("group", "sample"))
+    shifts = xr.Dataset({"predicted": predicted, "came": (predicted**5).expand_dims(seed=2)})
+    assert float(retrained.prediction_correlation(shifts)) == pytest.approx(1)
 
 
 def test_noise_lowers_the_correlation_and_not_the_slope():
@@ -179,6 +186,7 @@ def compared(plain, strict):
         ({"mean": 0.4}, {"V-mean": CONFIRMED, "V-digit": CONFIRMED, "V-rival": CONFIRMED}),
         ({"mean": 0.4, "nearest": 0.6}, {"V-nearest": CONFIRMED, "V-rival": REFUTED}),
         ({"mean": 0.4, "digit0": 0.5, "digit1": 0.5}, {"V-mean": CONFIRMED, "V-digit": REFUTED}),
+        ({"random": 0.4}, {"V-mean": REFUTED, "V-nearest": REFUTED, "V-rival": INCONCLUSIVE}),
         ({}, {"V-mean": INCONCLUSIVE, "V-nearest": INCONCLUSIVE, "V-variance": INCONCLUSIVE}),
     ],
 )
@@ -193,6 +201,9 @@ def test_rule_of_widening():
     found = {c.id: c.status for c in diffusion_claims.validation_claims(wide, "a setting")}
     assert found["V-variance"] == found["V-variance-rival"] == CONFIRMED
     assert found["V-mean"] == INCONCLUSIVE
+    narrow = table_of(noise=1e-2, spread={"variance": 1 / 30})
+    found = {c.id: c.status for c in diffusion_claims.validation_claims(narrow, "a setting")}
+    assert found["V-variance"] == found["V-variance-rival"] == REFUTED
 
 
 @pytest.mark.parametrize(
@@ -238,6 +249,20 @@ def test_removals_are_told_with_their_sign():
     assert "random images of its digit -0 % [-0, +0], not told from 0" in said or (
         "random images of its digit +0 %" in said
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said", "never"),
+    [
+        (-1.0, 2.0, "not told from 0", "beyond error"),
+        (1.0, 2.0, "beyond error", "not told from 0"),
+        (-2.0, -1.0, "beyond error", "not told from 0"),
+    ],
+)
+def test_only_intervals_without_0_are_beyond_error(low, high, said, never):
+    lines = words.validation_words(table_of().assign(low=low, high=high)).data.splitlines()
+    assert [line.count(said) for line in lines] == [4, 2, 3]
+    assert never not in "".join(lines)
 
 
 def test_samples_and_predictions_are_told():

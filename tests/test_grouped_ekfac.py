@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from test_kfac import dense_basis
 from torch import nn
 from torch.func import grad, vmap
 
+from dtda_lib import denoising
+from dtda_lib.attribution import curvature, kfac
 from dtda_lib.attribution.grouped_ekfac import grouped_shifts
 from dtda_lib.models import Network, initial_theta
 from dtda_lib.task import Task
@@ -76,6 +79,37 @@ def test_one_layer_equals_a_dense_solve():
     dense = matrix + more * torch.eye(len(theta)).double()
     wanted = train @ torch.linalg.solve(dense, query.T) / GROUPS
     torch.testing.assert_close(estimate(network, theta, t), wanted, rtol=1e-9, atol=1e-12)
+
+
+def rows_of_codes():
+    """The task of the denoiser, whose rows are packed codes, noises and angles."""
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randn(GROUPS + SAMPLES, 3, generator=generator, dtype=torch.float64)
+    train = denoising.random_rows(codes[:GROUPS], ROWS, generator)
+    query = denoising.measuring_rows(codes[GROUPS:], QUERY_ROWS, 1, generator)
+    return denoising.denoising_task("codes", train, query)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [(Deep, task), (denoising.denoiser(3, 4, 2), rows_of_codes)],
+    ids=["plain", "denoiser"],
+)
+def test_several_layers_equal_a_dense_solve_in_the_kronecker_eigenbasis(model, rows):
+    """The diagonal of the dense Gauss-Newton matrix in that basis, damped layer by layer."""
+    network, theta = prepared(model)
+    t = rows()
+    vectors = dense_basis(network, kfac.kronecker_basis(network, (theta,), t))
+    dense = curvature.dense_gauss_newton(network, theta, t)
+    values, at = (vectors.T @ dense @ vectors).diagonal().clone(), 0
+    for layer in (m for m in network.module.modules() if isinstance(m, nn.Linear)):
+        own = slice(at, at := at + layer.out_features * (layer.in_features + 1))
+        values[own] = values[own] + DAMPING * values[own].mean()
+    train = group_gradients(network, theta, t.train_x, t.train_y, t, ROWS)
+    query = group_gradients(network, theta, t.query_x, t.query_y, t, QUERY_ROWS)
+    matrix = vectors @ torch.diag(values) @ vectors.T
+    wanted = train @ torch.linalg.solve(matrix, query.T) / GROUPS
+    torch.testing.assert_close(estimate(network, theta, t), wanted, rtol=1e-8, atol=1e-13)
 
 
 def test_shifts_are_the_slope_of_real_refits():

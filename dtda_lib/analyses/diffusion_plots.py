@@ -80,7 +80,7 @@ def lists(
     fig, axes = plt.subplots(
         len(lines),
         len(chosen) * (shown + 1) + len(chosen) - 1,
-        figsize=(TEXT_WIDTH, 0.43 * len(lines)),
+        figsize=(TEXT_WIDTH, 0.32 * len(lines)),
         gridspec_kw={"wspace": 0.08},
     )
     for axis in axes.flat:
