@@ -53,8 +53,8 @@ def render_results(root: Path | str) -> str:
     told = (
         "Every variant with its number, interval, rule and setting: "
         "[notebook 12](notebooks/12_scoreboard.ipynb) and "
-        f"[figures/README.md](figures/README.md#claims). Each notebook counts at its largest "
-        f"profile that has run; remade: {remade}."
+        f"[figures/README.md](figures/README.md#claims). Each notebook is counted at the "
+        f"largest profile that has been run. To remake them: {remade}."
     )
     return "\n\n".join([markdown_table(scoreboard(found)), *more, told])
 
@@ -198,8 +198,10 @@ def _entry(path: Path) -> str:
 
 
 def _claim_lines(path: Path, figure: dict[str, Any]) -> Iterator[str]:
+    """One line a claim: as the figure's own notebook has it, else as any other one has."""
     known = json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else []
-    by_id = {claim["id"]: claim for claim in known}
+    elsewhere = [claim for _, _, claim in all_claims(path.parents[2])]
+    by_id = {claim["id"]: claim for claim in [*elsewhere, *known]}
     for name in figure["claims"]:
         claim = by_id.get(name)
         told = f"{claim['status']}: {claim['claim']}" if claim else "no status recorded"

@@ -66,7 +66,12 @@ HEADLINES = (
         "correlation among local estimators less that with leave-one-out",
     ),
     Headline(
-        *("B8", FIRST_PAPER, "Estimators can be trusted on low-noise pairs", "B8-if_ggn"),
+        *(
+            "B8",
+            FIRST_PAPER,
+            "Estimators agree better with leave-one-out on low-noise pairs",
+            "B8-if_ggn",
+        ),
         "rise of the correlation there, Gauss-Newton influence",
     ),
     Headline(
@@ -94,16 +99,21 @@ HEADLINES = (
         "share of the variance of a shift that is crops",
     ),
     Headline(
-        *("R5", STUDY, "Published CIFAR-10 training lists are test positions", "R5"),
+        *("R5", STUDY, "Half of the published CIFAR-10 lists index the test set", "R5"),
         "lists of six",
     ),
     Headline(
-        *("C1", SECOND_PAPER, "Predicted laws beat no change", "C1-unrolling-w2"),
+        *(
+            "C1",
+            SECOND_PAPER,
+            "Predicted laws are nearer to the truth than no change is",
+            "C1-unrolling-w2",
+        ),
         "share of cases nearer in W2, unrolling",
     ),
     Headline(
         *("C2", SECOND_PAPER, "Late unrolling and influence correlate at .9", "C2-if_ggn"),
-        "late correlation, Gauss-Newton (tenfold weight decay: C2-strong)",
+        "late correlation, Gauss-Newton (with tenfold weight decay: variant C2-strong)",
     ),
     Headline(
         *("C3", SECOND_PAPER, "Query gradients lie in the span of the Hessian", "C3-span"),
@@ -118,7 +128,7 @@ HEADLINES = (
         "distance of the best scale from 1",
     ),
     Headline(
-        *("C6", SECOND_PAPER, "Mean and variance influence pick other points", "C6-variance"),
+        *("C6", SECOND_PAPER, "Mean and variance influence pick different points", "C6-variance"),
         "share of resamples in which the picks differ",
     ),
     Headline(
@@ -134,15 +144,19 @@ HEADLINES = (
         *("C9-separation-w2_debiased-all", "spread of LDS over methods, W2 less mean, Concrete"),
     ),
     Headline(
-        *("C10", SECOND_PAPER, "Pruning by distributional scores beats fixed seed and none"),
+        *(
+            "C10",
+            SECOND_PAPER,
+            "Pruning by distributional scores beats a fixed seed's and no pruning",
+        ),
         *("C10-same-clean", "least of three paired gains of test accuracy, clean labels"),
     ),
     Headline(
-        *("C11", SECOND_PAPER, "Lists of influential images differ by what is asked"),
+        *("C11", SECOND_PAPER, "Lists of influential images by W2 and by the mean differ"),
         *("C11-mean-w2", "overlap of lists, halves of the seeds less mean against W2"),
     ),
     Headline(
-        *("C12", SECOND_PAPER, "Influence functions predict laws better than their own run"),
+        *("C12", SECOND_PAPER, "Influence functions predict the law better than their own run"),
         *("C12-concrete-if_ggn", "correlation with the law less with the own run, Concrete"),
     ),
     Headline(

@@ -161,12 +161,26 @@ def test_every_failure_is_named(make, bless):
     assert all(name in message for name in ("snr: got 9.0", "n: got 51", "claim B1: got refuted"))
 
 
-@pytest.mark.parametrize("cfg", [{"profile": "paper"}, {}])
-def test_without_reference_it_fails(make, bless, cfg):
-    if cfg:
-        bless(VALUES)  # another profile's block is no reference for this one
+def test_without_reference_default_fails(make, bless):
+    bless(VALUES, profile="paper")  # another profile's block is no reference for this one
     with pytest.raises(CheckFailed, match="NO REFERENCE: snr"):
-        make(VALUES, **cfg).report()
+        make(VALUES).report()
+
+
+def test_a_value_without_reference_fails_at_any_profile(make, bless):
+    bless({"n": (50, {})}, profile="paper")
+    with pytest.raises(CheckFailed, match="NO REFERENCE: snr"):
+        make(VALUES, profile="paper").report()
+
+
+def test_another_profile_that_was_never_blessed_is_told_and_not_compared(make, bless, capsys):
+    bless(VALUES)
+    capsys.readouterr()
+    checks = make(VALUES, [claim()], profile="paper")
+    checks.report()
+    told = "not compared: profile paper has no reference values yet"
+    assert capsys.readouterr().out.splitlines() == [told]
+    assert (checks.passed, checks.total) == (0, 0)
 
 
 def test_what_is_no_longer_computed_fails(make, bless):

@@ -48,7 +48,7 @@ def test_every_claim_of_the_papers_has_one_row():
 def test_a_claim_without_results_is_not_tested():
     assert row([], "C6") == {
         "id": "C6",
-        "claim": "Mean and variance influence pick other points",
+        "claim": "Mean and variance influence pick different points",
         "status": "**not tested**",
         "number": "-",
         "notebooks": "-",

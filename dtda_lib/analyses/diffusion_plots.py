@@ -121,7 +121,7 @@ def overlaps(table: pd.DataFrame) -> Drawn:
             middle, at + shift, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
         )
     right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
-    right.set(xlabel="halves less between")
+    right.set(xlabel="overlap of halves less of questions")
     names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
     pairs = zip(table["first_list"], table["second_list"])
     left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
@@ -148,7 +148,7 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
         left.plot(part, np.full(len(part), at + 0.22), "|", color=colour, ms=5, alpha=0.7)
         _interval(left, row, at - 0.1, colour, marker)
     left.set_yticks(range(len(lines)), [_LOOKS[name][0] for name in lines])
-    left.set(xlabel="loss less that without random images (%)")
+    left.set(xlabel="rise over random removal (% of full loss)")
     widenings = table[table["measured"] == "widening"]
     for at, (_, row) in enumerate(widenings.iterrows()):
         _, colour, marker = _LOOKS[row["first"]]

@@ -185,17 +185,23 @@ def lead_words(found: dict[str, Any]) -> Markdown:
     for metric in METRICS:
         name = f"lds_{metric.lower()}"
         best = rows.loc[rows[name].idxmax()]
+        alike = rows[rows[name].round(2) == round(best[name], 2)]
+        by = " and ".join(f"{row['what']} ({row['by']})" for _, row in alike.iterrows())
+        near = rows[(rows[f"{name}_high"] > best[f"{name}_low"]) & ~rows.index.isin(alike.index)]
+        others = ", ".join(f"{row['what']} ({row['by']})" for _, row in near.iterrows())
         sentences.append(
             f"The highest LDS of {'the law (W2)' if metric == 'W2' else f'the {metric}'} is "
             f"{best[name]:.2f} ({best[f'{name}_low']:.2f} to {best[f'{name}_high']:.2f}, of "
-            f"{best[f'{name}_ceiling']:.2f}), by {best['what']} ({best['by']})."
+            f"{best[f'{name}_ceiling']:.2f}), by {by}; intervals that reach into its own: "
+            f"{others or 'none'}."
         )
     theirs = rows[~rows["ours"]]
-    fastest, slowest = theirs["ratio"].min(), theirs["ratio"].max()
+    fastest, slowest = (theirs.loc[theirs["ratio"].agg(f)] for f in ("idxmin", "idxmax"))
     faster = int((theirs["ratio"] > 1).sum())
     sentences.append(
-        f"Ours is the faster one in {faster} of {len(theirs)} pairs of one kind; a library takes "
-        f"{fastest:.2g} to {slowest:.3g} times as long. On a network this small fixed costs weigh "
+        f"Of {len(theirs)} methods of libraries {faster} take longer than ours of the same kind, "
+        f"from {fastest['ratio']:.2g} ({fastest['by']}) to {slowest['ratio']:.3g} times as long "
+        f"({slowest['by']}, {slowest['what']}). On a network this small fixed costs weigh "
         "most, which would not grow with it."
     )
     return Markdown("\n".join(f"* {sentence}" for sentence in sentences))

@@ -45,9 +45,9 @@ def retraining_words(retrained: pd.DataFrame) -> Markdown:
     agree = "agrees" if worst < 1e-6 else "does **not** agree"
     return Markdown(
         f"The recursion {agree} with finite differences of retraining to a relative 1e-6. The far "
-        f"point has leverage {far['leverage']:.2f}: its removal is {far['ratio']:.1f} times as "
-        f"long as r, where 1/(1 − h) is {far['expected']:.1f}. Over all points the length differs "
-        f"from 1/(1 − h) by at most {percent(off, 1)}."
+        f"point has leverage {far['leverage']:.2f}: the shift of the weights upon its removal is "
+        f"{far['ratio']:.1f} times as long as r, where 1/(1 − h) is {far['expected']:.1f}. Over "
+        f"all points the length differs from 1/(1 − h) by at most {percent(off, 1)}."
     )
 
 
@@ -169,7 +169,7 @@ def null_words(table: pd.DataFrame) -> Markdown:
         parts = []
         for threshold in THRESHOLDS:
             row = late_rows(table, f"null {threshold:g}")[recipe]
-            parts.append(f"{row['estimate']:.3f} below {threshold:g}")
+            parts.append(f"{row['estimate']:.3f} at {threshold:g}")
         row = late_rows(table, "null 0.001")[recipe]
         verdict = side(
             row,
@@ -179,7 +179,8 @@ def null_words(table: pd.DataFrame) -> Markdown:
             unclear="whether it matters is open",
         )
         sentences.append(
-            f"**{upper(_RECIPES[recipe])}**: {joined(parts)} of the largest eigenvalue; at 0.001, "
+            f"**{upper(_RECIPES[recipe])}**: null part of the unrolled prediction, by threshold as "
+            f"a share of the largest eigenvalue: {joined(parts)}; at 0.001, "
             f"against our bound of {NEAR:g}, {verdict}."
         )
     return bullets(sentences)
@@ -192,16 +193,18 @@ def step_words(found: Found, equal: pd.DataFrame) -> Markdown:
     words = {"above": "helps", "below": "**hurts**", "unclear": "is not shown to help or to hurt"}
     row = difference(found, (large, last, QUANTITY), (small, last, QUANTITY))
     sentences = [
-        f"**After equally many steps** ({last} epochs) the smaller step {side(row, 0, **words)}: "
-        f"{with_interval(row)} in correlation. It has then trained for a quarter of the time."
+        f"**Correlation with {_NAMES['if_ggn']} after equally many steps** ({last} epochs): the "
+        f"smaller step {side(row, 0, **words)}: "
+        f"{with_interval(row)}. It has then trained for a quarter of the time."
     ]
-    for pair in equal[equal["quantity"] == QUANTITY].to_dict("records"):
-        sentences.append(
-            f"**After equal training time** ({pair['epochs_small']} epochs against "
-            f"{pair['epochs']}) the smaller step {side(pair, 0, **words)}: "
-            f"{pair['at_small']:.2f} against {pair['at_large']:.2f}, difference "
-            f"{with_interval(pair)}."
-        )
+    for name in ("if_ggn", "if_hessian_damped"):
+        for pair in equal[equal["quantity"] == f"unrolling, {name}"].to_dict("records"):
+            sentences.append(
+                f"**Correlation with {_NAMES[name]} after equal training time** "
+                f"({pair['epochs_small']} epochs against {pair['epochs']}): the smaller step "
+                f"{side(pair, 0, **words)}: {pair['at_small']:.2f} against "
+                f"{pair['at_large']:.2f}, difference {with_interval(pair)}."
+            )
     if not len(equal):
         sentences.append("No two lengths of training have the same sum of steps here.")
     return bullets(sentences)

@@ -109,9 +109,9 @@ def gain_words(gains: Mapping[str, pd.DataFrame], levels: pd.DataFrame) -> Markd
         gap = rows.loc[f"{SAME}_mean", "estimate"] - rows.loc[f"{OTHER}_mean", "estimate"]
         rest = rows.loc[REST, "estimate"] - rows.loc[f"{OTHER}_mean", "estimate"]
         told += (
-            f" `same_mean` is {100 * gap:+.1f} points from `other_mean`, and {100 * rest:+.1f} if "
-            "the retrained seed has no part in the list (`rest_mean`): each is *one* list, and "
-            "bars do not hold the luck of a list."
+            f" `same_mean` less `other_mean` is {100 * gap:+.1f} points, and {100 * rest:+.1f} if "
+            "the retrained seed has no part in the list (`rest_mean`); each is *one* list, and "
+            "intervals leave out which list was drawn."
         )
         sentences.append(told)
     return _list(sentences)
@@ -126,13 +126,13 @@ def question_words(differences: Mapping[str, pd.DataFrame]) -> Markdown:
         for labels, table in differences.items():
             for _, row in table[table["question"] == question].iterrows():
                 parts.append(f"{labels}, {_WHOSE[row['whose']]}: {_verdict(row)} ({_points(row)})")
-        sentences.append(f"**{title}** (`{question}`). {'; '.join(parts)}.")
+        sentences.append(f"**{title}** (`{question}`): {'; '.join(parts)}.")
     for labels, table in differences.items():
         left = table[table["p"] * n_tests < _ALPHA]
         names = _named(f"`{row.question}` ({_WHOSE[row.whose]})" for row in left.itertuples())
         kept.append(f"{labels}: {names}")
     sentences.append(
-        f"Of all {n_tests} comparisons above, Bonferroni-corrected sign-flip tests leave: "
+        f"Of all {n_tests} comparisons above, Bonferroni-corrected sign-flip tests leave, "
         f"{'; '.join(kept)}."
     )
     return _list(sentences)
@@ -167,10 +167,10 @@ def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
             else "no change shown"
         )
         sentences.append(
-            f"**{labels.capitalize()}.** Of what the scores that chose a list promise, models of "
-            f"other seeds predict {kept[0]} for a single model's list and {kept[1]} for an "
-            f"average's. For the averaged list of other seeds the validation loss moves "
-            f"{ratio:.1f} times the predicted sum ({mean['validation']:+.3f} against "
+            f"**{labels.capitalize()}.** Of what the scores that chose a list promise, the "
+            f"evaluation seeds' own models predict {kept[0]} for a single model's list and "
+            f"{kept[1]} for an average's. For the averaged list of other seeds the validation loss "
+            f"moves {ratio:.1f} times the predicted sum ({mean['validation']:+.3f} against "
             f"{mean['predicted']:+.3f} nats), and the test loss by {mean['test']:+.3f} "
             f"[{mean['test_low']:+.3f}, {mean['test_high']:+.3f}]: {shown}."
         )

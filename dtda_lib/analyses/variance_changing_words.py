@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from ..task import Task
-from .variance_changing import DELTAS, POOLINGS
+from .variance_changing import DELTAS
 from .variance_changing_claims import NAMES, SURE, WELL, pick_status, rival_status
 from .variance_changing_digits import ALPHA, NEGLIGIBLE, Replicated
 from .wording import bullets, counted, grouped, joined, number, percent, side, upper, with_interval
@@ -40,7 +40,7 @@ def pick_words(picks: pd.DataFrame) -> Markdown:
             else:
                 sure = f"fresh seeds pick point {row.pick_fresh}"
             parts.append(
-                f"{_POOLED[row.pooling]} point {row.pick} (x = {row.x:.2f}; "
+                f"{_POOLED[row.pooling]} it is point {row.pick} (x = {row.x:.2f}; "
                 f"{percent(row.share)} of the resamples, {percent(row.share_fresh)} of those of "
                 f"fresh seeds): {sure}"
             )
@@ -54,27 +54,30 @@ def _by(delta: str) -> str:
 
 def rival_words(rivals: pd.DataFrame) -> Markdown:
     """Does the mean pick another point than each other influence does, and what decides it?"""
-    sentences = []
-    for delta in DELTAS[1:]:
-        rows = rivals[rivals["delta"] == delta].set_index("pooling")
-        parts = [f"{_POOLED[pooling]}, {_rival(rows.loc[pooling], delta)}" for pooling in POOLINGS]
-        sentences.append(f"**Mean against {NAMES[delta]}**: {'; '.join(parts)}.")
-    return bullets(sentences)
+    told = grouped(
+        (_rival(row, delta), f"by {_by(delta)} {_POOLED[pooling]}")
+        for delta in DELTAS[1:]
+        for pooling, row in rivals[rivals["delta"] == delta].set_index("pooling").iterrows()
+    )
+    return bullets(f"**{upper(joined(where))}**: {what}." for what, where in told.items())
 
 
 def _rival(row: pd.Series, delta: str) -> str:
     a, b, differ = row["by_mean"], row["by_delta"], percent(row["differ"])
     status = f"**{rival_status(row)}**"
     if a == b:
-        return f"both pick point {a} (fresh picks differ in {differ} of the resamples; {status})"
+        return (
+            f"the mean picks the same point {a} (fresh picks differ in {differ} of the resamples; "
+            f"{status})"
+        )
     words = {"above": "wins", "below": "loses", "unclear": "is not told from its rival"}
     own = [
         side({end: row[f"{gap}_gap_{end}"] for end in ("low", "high")}, 0, **words)
         for gap in ("mean", "delta")
     ]
     return (
-        f"point {a} {own[0]} by the mean on fresh seeds and point {b} {own[1]} by {_by(delta)} "
-        f"(fresh picks differ in {differ} of the resamples; {status})"
+        f"on fresh seeds the mean's point {a} {own[0]} by the mean and this one's point {b} "
+        f"{own[1]} by its own influence (fresh picks differ in {differ} of the resamples; {status})"
     )
 
 
@@ -98,8 +101,9 @@ def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
         rows = picks[picks["delta"] == delta]
         first = rows["pick"] == lone
         share = percent(rows[["share", "share_fresh"]].min().min())
+        at_least = "100 %" if share == "100 %" else f"at least {share}"
         if first.all():
-            told = f"puts the lone point first (at least {share} of all resamples)"
+            told = f"puts the lone point first (in {at_least} of all resamples)"
         else:
             others = joined(f"point {p}" for p in dict.fromkeys(rows.loc[~first, "pick"]))
             told = (
@@ -185,8 +189,8 @@ def replication_words(result: Replicated, null: float | None = None) -> Markdown
             f"({percent(row['share'])}, interval {percent(row['low'])} to "
             f"{percent(row['high'])}), {beyond} by chance ({percent(row['chance'])}, 97.5 % point "
             f"{percent(row['chance_high'])}); {row['survive']:.0f} survive in full, "
-            f"{row['negligible']:.0f} of them with a mean shift within {NEGLIGIBLE:g} standard "
-            "deviations for sure."
+            f"{_of_them(row['negligible'], row['survive'])} with a mean shift within "
+            f"{NEGLIGIBLE:g} standard deviations for sure."
         )
     ratios = result.fresh["log_ratio"].values[result.survives.values]
     if ratios.size:
@@ -200,6 +204,10 @@ def replication_words(result: Replicated, null: float | None = None) -> Markdown
             f"the pairs; an honest test gives {percent(ALPHA)}."
         )
     return bullets(sentences)
+
+
+def _of_them(part: float, whole: float) -> str:
+    return "all of them" if part == whole else f"{part:.0f} of them"
 
 
 def pair_score_words(scores: pd.DataFrame) -> Markdown:
@@ -219,10 +227,10 @@ def pair_score_words(scores: pd.DataFrame) -> Markdown:
         )
         sentences.append(
             f"**{upper(_METHODS[method])}**: changes of variance "
-            f"{verdict} (correlation above {WELL:g}): {with_interval(ratio, 'correlation')}, "
-            f"ceiling {ratio['ceiling']:.2f}; shifts of the mean "
-            f"{with_interval(mean, 'correlation')}. Of its top 5 % {percent(ratio['hits'])} "
-            f"survive{times}."
+            f"{verdict} (criterion: a correlation above {WELL:g}): "
+            f"{with_interval(ratio, 'correlation')}, ceiling {ratio['ceiling']:.2f}; shifts of the "
+            f"mean {with_interval(mean, 'correlation')}. Of the 5 % of pairs that it ranks "
+            f"highest {percent(ratio['hits'])} survive{times}."
         )
     return bullets(sentences)
 
