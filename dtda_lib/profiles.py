@@ -144,7 +144,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "default": {
             "n_left_out": 24,
-            "n_seeds": 32,
+            "n_seeds": 64,
             "n_unpaired": 256,
             "n_subsets": 40,
             "n_subset_seeds": 32,

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from .bank import RunBank
 
 
-def plan(banks: Sequence[RunBank]) -> float:
-    """Print what each bank will cost before anything trains; returns the seconds in all."""
+def plan(banks: Sequence[RunBank], total_of: str = "in all") -> float:
+    """Print what each bank will cost before anything trains; returns the seconds in all.
+
+    `total_of` says what the total is of, where these are not all banks of a study.
+    """
     total = 0.0
     for bank in banks:
         estimate = bank.estimate()
         total += estimate.seconds
         print(f"cost {bank.title}: {estimate}")
-    print(f"cost in all: about {readable_seconds(total)}" if total else "cost in all: no training")
+    print(f"cost {total_of}: {f'about {readable_seconds(total)}' if total else 'no training'}")
     return total
 
 

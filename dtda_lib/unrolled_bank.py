@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .attribution.metagradient import metagradient_shifts
+from .attribution.source import source_shifts
 from .attribution.unrolling import best_chunk, checked_measure, checked_points, unrolled_shifts
 from .bank import RunBank
 from .fingerprint import module_digest
@@ -21,8 +22,11 @@ from .removal import nothing
 from .shards import Job, Shard
 from .task import Task
 
-MODES = ("forward", "reverse")
+MODES = ("forward", "reverse", "source")
 _CODE = ("batch_loss", "metagradient", "trajectory", "unrolling")
+_SOURCE_CODE = ("curvature", "gradients", "kfac", "source")
+SOURCE = {"curvature": "ekfac", "segments": 3, "models": 2}
+"""SOURCE as published (Bae et al., 2405.12186)."""
 
 
 @measure(dims=(), unit="none")
@@ -45,6 +49,8 @@ class UnrolledJob(Job):
         given = (self.task, self.model, self.recipe, seeds, m)
         if self.mode == "forward":
             shifts = unrolled_shifts(*given, self.points, device=self.device, chunk=self.chunk)
+        elif self.mode == "source":
+            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE)
         else:
             shifts = metagradient_shifts(*given, device=self.device)
             shifts = shifts.isel(train=list(self.points))
@@ -54,24 +60,27 @@ class UnrolledJob(Job):
 class UnrolledBank(RunBank):
     """The predicted shift upon removal of each point, for each run: unrolled differentiation.
 
-    What `unrolled_shifts` (forward) or `metagradient_shifts` (reverse) return, but trained shard by
-    shard, in workers, and kept: estimand, sign, scale and refusals are theirs. Full-data runs of a
-    `RunBank` with the same seeds are the same runs.
+    What `unrolled_shifts` (forward), `metagradient_shifts` (reverse) or `source_shifts` (SOURCE, in
+    segments, as published) return, but trained shard by shard, in workers, and kept: estimand,
+    sign, scale and refusals are theirs. Full-data runs of a `RunBank` with the same seeds are the
+    same runs.
 
     `dataset()` has one variable, named like the measure, `(seed, removal, checkpoint, train, ...)`;
     `removal` is "none" alone, and `train` follows `points`.
 
     Args:
-        task, model, recipe: What is trained, and how; reverse mode knows only the last checkpoint,
-            so it needs `keep_last=1`.
+        task, model, recipe: What is trained, and how; reverse mode and SOURCE know only the last
+            checkpoint, so they need `keep_last=1`, and SOURCE needs SGD.
         seeds: Pairs `(init_seed, order_seed)`.
         measure: One differentiable measurement.
         points: Training positions; None for all.
-        mode: "forward" costs in proportion to the points, "reverse" to the measure's values.
+        mode: "forward" costs in proportion to the points, "reverse" to the measure's values,
+            "source" a few curvatures a run, whatever their number.
         title, device, workers, executor, chunk: As of `RunBank`.
 
     Raises:
-        ValueError: an unknown mode, impossible points or measure, several checkpoints in reverse.
+        ValueError: an unknown mode, impossible points or measure, several checkpoints where only
+            the last is known.
     """
 
     def __init__(
@@ -92,10 +101,10 @@ class UnrolledBank(RunBank):
     ) -> None:
         if mode not in MODES:
             raise ValueError(unknown("mode", mode, MODES))
-        if mode == "reverse" and recipe.keep_last > 1:
+        if mode != "forward" and recipe.keep_last > 1:
             raise ValueError(
-                f"unrolling in reverse starts from one checkpoint, not {recipe.keep_last}; give a "
-                "recipe with keep_last=1, or use mode='forward'."
+                f"unrolling with mode={mode!r} knows one checkpoint, not {recipe.keep_last}; give "
+                "a recipe with keep_last=1, or use mode='forward'."
             )
         self.mode, self.points = mode, tuple(checked_points(points, task))
         super().__init__(
@@ -112,12 +121,15 @@ class UnrolledBank(RunBank):
         )
 
     def _declare(self) -> list[Shard]:
-        size = 1
+        size, names, settings = 1, _CODE, {}
         if self.mode == "forward":
             cpu = torch.device("cpu")
             size = self.chunk or best_chunk(self.network, len(self.points), cpu)
-        code = module_digest(*(f"attribution/{name}.py" for name in _CODE))
-        return self._cut(size, unrolled=self.mode, points=list(self.points), unrolling=code)
+        if self.mode == "source":
+            size, names, settings = self.chunk or 8, (*_CODE, *_SOURCE_CODE), {"source": SOURCE}
+        code = module_digest(*(f"attribution/{name}.py" for name in names))
+        points = list(self.points)
+        return self._cut(size, unrolled=self.mode, points=points, unrolling=code, **settings)
 
     def _job(self, start: int, stop: int) -> UnrolledJob:
         fields = super()._job(start, stop).__dict__

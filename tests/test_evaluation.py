@@ -303,7 +303,7 @@ def test_a_deleted_point_is_gone():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Ten points for two steps: enough to see axes, seeds and signs."""
+    """Ten points for six steps: enough to see axes, seeds and signs."""
     from dataclasses import replace
 
     setting = evaluation.concrete_setting(2, 3)
@@ -313,7 +313,7 @@ def tiny():
         train_y=setting.task.train_y[:10],
         train_id=setting.task.train_id[:10],
     )
-    recipe = replace(setting.recipe, epochs=2, batch_size=5)
+    recipe = replace(setting.recipe, epochs=3, batch_size=5)
     return replace(setting, task=task, recipe=recipe, points=(0, 4, 9))
 
 
@@ -365,15 +365,17 @@ def test_scores_of_banks(tiny):
     assert len(np.unique(alone.runs.init_seeds)) == alone.runs.init_seeds.size
     models = evaluation.estimator_bank(tiny, 3, workers=1)
     unrolled = evaluation.unrolled_bank(tiny, 3, workers=1)
-    scores = evaluation.predicted_shifts(models, unrolled)
-    assert list(scores) == [*evaluation.methods_of(tiny.task), "unrolling"]
+    segments = evaluation.source_bank(tiny, 3, workers=1)
+    scores = evaluation.predicted_shifts(models, {"source": segments, "unrolling": unrolled})
+    assert list(scores) == [*evaluation.methods_of(tiny.task), "source", "unrolling"]
+    assert set(evaluation_lds.WITH_UNIT) - {"trak"} <= set(scores)
     assert "trak" not in scores
     sizes = {name: float((one**2).mean()) for name, one in scores.items()}
     for name in ("grad_dot", "grad_cos", "ats_adam", "ats_sgd"):
         assert sizes[name] == pytest.approx(sizes["if_damped"])
     assert sizes["if_ggn"] > sizes["if_damped"]
     at = evaluation.at_points(scores, tiny.points)["unrolling"]
-    # Same runs, first order: nearly the retrained shift after two epochs.
+    # Same runs, first order: nearly the retrained shift after three epochs.
     agreement = evaluation_noise.correlation_over_points(at[0].values, found[0].values)
     assert agreement > 0.9
     other = evaluation_noise.correlation_over_points(at[0].values, -found[0].values)
@@ -567,7 +569,7 @@ def test_fragility_must_hold_at_every_rate():
 
 def test_order_and_separation_must_agree_in_all_settings():
     row = {"setting": "toy", "size": "half", "pairs": 3, "tau": 0.9, "reversed": 0}
-    row |= {"more": 0.1, "low": 0.05, "high": 0.15}
+    row |= {"more": 0.1, "low": 0.05, "high": 0.15, "subsets": 40}
     both = [row | {"metric": metric} for metric in evaluation_lds.LAWS]
     table = pd.DataFrame(both)
     assert [c.status for c in rules.order_claims(table)] == ["refuted"] * 2
@@ -575,6 +577,9 @@ def test_order_and_separation_must_agree_in_all_settings():
     more = pd.DataFrame([*both, row | {"metric": evaluation_lds.LAWS[0], "reversed": 1}])
     assert [c.status for c in rules.order_claims(more)] == ["partly", "refuted"]
     assert [(c.estimate, c.n) for c in rules.order_claims(more)] == [(1, 6), (0, 3)]
+    least = {"metric": evaluation_lds.LAWS[0], "more": 0.02, "low": -0.01, "high": 0.05}
+    worst, _ = rules.separation_claims(pd.DataFrame([*both, row | least | {"subsets": 7}]))
+    assert (worst.estimate, worst.ci, worst.n) == (0.02, (-0.01, 0.05), 7)
     unlike = pd.DataFrame([one | {"tau": 0.5} for one in both])
     assert [c.status for c in rules.order_claims(unlike)] == ["inconclusive"] * 2
 
@@ -592,6 +597,7 @@ def test_the_claim_of_unrolling_does_not_speak_of_influence_functions():
     one, other = rules.target_claims(table, ["if_damped", "unrolling"], "Toy, 3 points")
     assert one.claim.startswith("influence functions predict")
     assert other.claim.startswith("unrolling predicts")
+    assert one.claim.endswith("by more than 0.02 of a correlation")
 
 
 # --- sentences -----------------------------------------------------------------------------------
@@ -625,6 +631,33 @@ def test_sentences_say_what_the_tables_say():
     assert "unrolling 0.91 with its own run, 0.71 with the law, 0.61 with another run" in said
     assert "beyond error: IF (GGN, damped) (+0.050, +0.010 to +0.100)." in said
     assert "ahead of IF (GGN, damped) by +0.20 (0.10 to 0.30)" in said
+
+
+@pytest.mark.parametrize(
+    ("law", "told"),
+    [(0.45, "as the law predicts"), (0.35, "faster than"), (0.65, "more slowly than")],
+)
+def test_whether_the_law_holds_is_read_off_the_curves(law, told):
+    curves = pd.DataFrame([{"observed": 0.5, "law": 0.5}, {"observed": 0.5, "law": law}])
+    said = words.law_words(curves.assign(setting="toy", protocol="unpaired")).data
+    assert f"on toy {told}" in said
+
+
+@pytest.mark.parametrize(
+    ("laws", "told"),
+    [
+        ((0.45, 0.5), "does not make the law miss"),
+        ((0.3, 0.5), "it is not why the law misses"),
+        ((0.5, 0.3), "it may be why"),
+    ],
+)
+def test_noise_that_is_a_factor_is_blamed_only_where_there_is_more_of_it(laws, told):
+    settings = ["little", "much"]
+    curves = pd.DataFrame({"setting": settings, "observed": 0.5, "law": laws})
+    factors = pd.DataFrame({"setting": settings, "of": "retrained", "factor": [0.4, 0.6]})
+    said = words.factor_words(curves.assign(protocol="unpaired"), factors).data
+    assert told in said
+    assert "40 % on little" in said
 
 
 def test_sentences_on_fragility_and_lds():

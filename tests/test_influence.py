@@ -262,6 +262,19 @@ def test_the_exact_hessian_warns_where_it_cannot_be_trusted():
     torch.testing.assert_close(low, expected)
 
 
+def test_the_exact_hessian_of_a_stack_of_runs_is_that_of_each_and_warns_of_the_worst():
+    task, model = CASES["classes"]
+    network, theta = prepared(model)
+    stack = torch.stack([3 * theta, theta])
+    estimator = get_estimator("influence_hessian", Recipe("sgd", weight_decay=0.6))
+    with pytest.warns(UserWarning, match="indefinite"):
+        ours = torch.func.vmap(lambda one: estimator(network, one, task))(stack)
+    with pytest.warns(UserWarning, match="indefinite") as told:
+        each = [estimator(network, one, task) for one in stack]
+    torch.testing.assert_close(ours, torch.stack(each))
+    assert len(told) == 1  # the second is no saddle with this L2 term, and may be trusted
+
+
 def test_the_exact_hessian_refuses_large_networks():
     network, theta = prepared(get_model("cnn2l"))
     with pytest.raises(ValueError, match="225,034 parameters"):

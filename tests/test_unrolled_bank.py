@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dtda_lib.attribution.metagradient import metagradient_shifts
+from dtda_lib.attribution.source import source_shifts
 from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.bank import RunBank
 from dtda_lib.models import get_model
@@ -66,6 +67,18 @@ def test_reverse_is_forward(task):
     np.testing.assert_allclose(found.isel(seed=[0], removal=0), expected, rtol=1e-10)
 
 
+def test_source_is_the_published_one_run_by_run(task):
+    last = replace(RECIPE, keep_last=1)
+    given = (task, MODEL, last, SEEDS)
+    found = UnrolledBank(*given, points=[1, 3], mode="source", workers=1, chunk=2)
+    assert [shard.runs for shard in found.shards] == [2, 2, 1]
+    published = {"curvature": "ekfac", "segments": 3, "models": 2}
+    expected = source_shifts(*given, points=[1, 3], **published)
+    np.testing.assert_allclose(
+        found.dataset()["query_loss"].sel(removal="none"), expected, rtol=1e-10
+    )
+
+
 def test_it_predicts_the_shifts_of_its_own_runs(task):
     removals = paired(leave_one_out(8), SEEDS)
     true = RunBank(task, MODEL, RECIPE, removals, workers=1).dataset()["query_loss"]
@@ -94,10 +107,11 @@ def test_what_is_asked_for_is_part_of_the_key(task):
         UnrolledBank(*given),
         UnrolledBank(*given, points=[0]),
         UnrolledBank(*given, points=[0], mode="reverse"),
+        UnrolledBank(*given, points=[0], mode="source"),
         UnrolledBank(*given, "query_prediction"),
         RunBank(*given[:3], paired(leave_one_out(8), SEEDS)),
     ]
-    assert len({one.key for one in banks}) == 5
+    assert len({one.key for one in banks}) == len(banks)
 
 
 @pytest.mark.slow
@@ -115,6 +129,7 @@ def test_workers_give_the_same(task):
     [
         ({"mode": "sideways"}, "forward"),
         ({"mode": "reverse"}, "keep_last=1"),
+        ({"mode": "source"}, "mode='source' knows one checkpoint, not 2"),
         ({"points": [8]}, "no training point 8"),
         ({"measure": "parameterz"}, "parameters"),
     ],

@@ -37,14 +37,16 @@ METHODS: dict[str, tuple[str, str, bool]] = {
     "grad_cos": ("gradient_similarity", "grad_cos", False),
     "ats_adam": ("additional_step", "ats_adam", False),
     "ats_sgd": ("additional_step", "ats_sgd", False),
+    "if_lissa": ("influence_lissa", "if_lissa", True),
     "if_ggn": ("influence_ggn", "if_ggn", True),
     "if_damped": ("influence_damped", "if_ggn", True),
     "if_ekfac": ("influence_ekfac", "if_ekfac", True),
+    "if_hessian": ("influence_hessian", "if_hessian", True),
     "rif": ("influence_leverage", "rif", True),
     "bif": ("posterior_covariance", "bif", True),
     "trak": ("trak", "trak", True),  # in a regression it is `if_damped`, so of digits alone
 }
-UNROLLING = "unrolling"
+UNROLLING, SOURCE = "unrolling", "source"  # from banks of their own, both with a unit
 SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
 
 
@@ -162,13 +164,17 @@ def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object
 
 
 def methods_of(task: Task) -> list[str]:
-    """The methods that are taken on a task, in order, without unrolling."""
+    """The methods of `METHODS` that are taken on a task, in order."""
     return [name for name in METHODS if name != "trak" or task.loss == "cross_entropy"]
 
 
 def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
-    """The measures behind `METHODS`; all influence functions but `if_ggn` are damped alike."""
-    damped_too = ("influence_leverage", "influence_ekfac", "trak")
+    """The measures behind `METHODS`.
+
+    All influence functions are damped alike but `if_ggn`, which is not, and `if_lissa`, which has
+    the damping published with it.
+    """
+    damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
     own = {name: {"damping": DAMPING} for name in damped_too} | {"posterior_covariance": POSTERIOR}
     found = {}
     for variable, _, _ in (METHODS[name] for name in methods_of(task)):
@@ -198,6 +204,14 @@ def unrolled_bank(setting: Setting, n_seeds: int, **machine: object) -> Unrolled
     )  # fmt: skip
 
 
+def source_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
+    """The same in three segments with EK-FAC curvature: SOURCE as published."""
+    return UnrolledBank(
+        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
+        mode="source", title=f"{setting.name}, SOURCE", **machine,
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- scores
 
 
@@ -222,9 +236,12 @@ def unpaired_shifts(bank: RunBank) -> xr.DataArray:
     return axes(shift_upon_removal(loss, base))
 
 
-def predicted_shifts(bank: RunBank, unrolled: UnrolledBank | None) -> dict[str, xr.DataArray]:
+def predicted_shifts(
+    bank: RunBank, unrolled: Mapping[str, UnrolledBank] | None = None
+) -> dict[str, xr.DataArray]:
     """Scores of every method for all points, `(seed, train, query)`, in units of a shift.
 
+    `unrolled`: further banks of the same models, by the name of their method.
     Methods without a unit get that of `SCALE_OF` by one factor for all their scores (equal root
     mean square), which uses no retraining. Correlations over points do not see it.
     """
@@ -238,9 +255,9 @@ def predicted_shifts(bank: RunBank, unrolled: UnrolledBank | None) -> dict[str, 
     for name in found:
         if not METHODS[name][2]:
             found[name] = found[name] * (size / _root_mean_square(found[name]))
-    if unrolled is not None:
-        loss = unrolled.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
-        found[UNROLLING] = axes(loss.astype(np.float64))
+    for name, other in (unrolled or {}).items():
+        loss = other.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
+        found[name] = axes(loss.astype(np.float64))
     return found
 
 

@@ -1,7 +1,8 @@
 """Claims C8, C9, C12 and C13: the rules that give their statuses.
 
 Thresholds are our choice and stated in each claim's rule; they were set before the results at
-`default` were seen, and none was moved afterwards. The paper's numbers are not in its main text.
+`default` were seen, and none was moved afterwards, but that Kendall's tau of exactly 0.8 was first
+missed by rounding. The paper's numbers are not in its main text.
 """
 
 import pandas as pd
@@ -21,7 +22,7 @@ from .evaluation_lds import LAWS
 
 _PAPER = "2506.12965"
 _NEAR_ZERO, _HIGH = 0.3, 0.5  # correlations
-_FITS, _MISSES = 0.1, 0.2  # deviation of an observed correlation from the law's
+FITS, _MISSES = 0.1, 0.2  # deviation of an observed correlation from the law's
 _MARGIN = 0.02  # of a correlation, that does not count
 _SMALL, _LARGE = 0.1, 0.5  # of the distance between two seeds
 _WORDS = {"if_ggn": "plain influence", "if_damped": "damped influence", "unrolling": "unrolling"}
@@ -93,7 +94,7 @@ def attenuation_claim(curves: pd.DataFrame, setting: str) -> Claim:
         id=f"C8-{_word(setting)}-attenuation",
         claim="the attenuation law predicts how leave-one-out correlations grow with runs",
         source="this study",
-        status=decide(confirmed=bool(off.max() < _FITS), refuted=bool(off.max() > _MISSES)),
+        status=decide(confirmed=bool(off.max() < FITS), refuted=bool(off.max() > _MISSES)),
         statistic=(
             f"largest |observed − predicted| correlation, unpaired ({worst['method']}, "
             f"{worst['runs']} runs: {worst['observed']:.2f} against {worst['law']:.2f})"
@@ -103,7 +104,7 @@ def attenuation_claim(curves: pd.DataFrame, setting: str) -> Claim:
         n=len(rows),
         setting=setting,
         estimand="law: mean shift over runs; fixed points and queries",
-        rule=f"confirmed if below {_FITS:g}, refuted if above {_MISSES:g}, at every count of runs",
+        rule=f"confirmed if below {FITS:g}, refuted if above {_MISSES:g}, at every count of runs",
     )
 
 
@@ -115,13 +116,17 @@ def target_claims(table: pd.DataFrame, methods: list[str], setting: str) -> list
         rows = table[table["method"] == method].set_index(["scored", "target"])
         row = rows.loc[("one model", name)]
         own, law = (rows.loc[("one model", target), "estimate"] for target in ("own run", "law"))
+        who, whose = (
+            ("unrolling predicts", "its")
+            if method == "unrolling"
+            else ("influence functions predict", "their")
+        )
         claims.append(
             Claim(
                 id=f"C12-{_word(setting)}-{method}",
                 claim=(
-                    "unrolling predicts the law's shift better than its own run's"
-                    if method == "unrolling"
-                    else "influence functions predict the law's shift better than their own run's"
+                    f"{who} the law's shift better than {whose} own run's, by more than "
+                    f"{_MARGIN:g} of a correlation"
                 ),
                 source=f"{_PAPER}, section 2",
                 status=decide_interval(
@@ -256,7 +261,7 @@ def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     for metric in LAWS:
         rows = table[table["metric"] == metric]
         statuses = [decide_interval(_ci(row), confirmed_if=above(0)) for _, row in rows.iterrows()]
-        first = rows.iloc[0]
+        least = rows.loc[rows["more"].idxmin()]
         told = "; ".join(f"{row.setting}, {row.size}: {row.more:+.2f}" for row in rows.itertuples())
         claims.append(
             Claim(
@@ -269,12 +274,12 @@ def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
                 status=combine(statuses),
                 statistic=(
                     f"spread of LDS over methods by {metric} less by the mean, noise taken off, "
-                    f"in units of the truth's ceiling ({told}); estimate and interval: "
-                    f"{first.setting}, {first['size']}"
+                    f"in units of the truth's ceiling ({told}); estimate and interval: the "
+                    f"least, {least.setting}, {least['size']}"
                 ),
-                estimate=float(first["more"]),
-                ci=_ci(first),
-                n=int(first["pairs"]),
+                estimate=float(least["more"]),
+                ci=_ci(least),
+                n=int(least["subsets"]),
                 setting="; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples()),
                 estimand="law: influence of subsets, seeds of truth and models differ",
                 rule=interval_rule(above(0), interval="95 % jackknife interval")

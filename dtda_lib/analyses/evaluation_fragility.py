@@ -99,7 +99,9 @@ def without(task: Task, point: int) -> Task:
         ValueError: no such point.
     """
     if not 0 <= point < task.n_train:
-        raise ValueError(f"there is no training point {point}; positions are 0 to {task.n_train}.")
+        raise ValueError(
+            f"there is no training point {point}; positions are 0 to {task.n_train - 1}."
+        )
     kept = [n for n in range(task.n_train) if n != point]
     return replace(
         task,

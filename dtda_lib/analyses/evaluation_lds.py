@@ -12,9 +12,13 @@ from scipy import stats
 from ..bank import RunBank
 from ..distributions import shifted_samples
 from ..lds import INFLUENCES, Scores, score, w2_sampling_share
-from .evaluation import METHODS, UNROLLING, law_before, laws_after
+from .evaluation import METHODS, SOURCE, UNROLLING, law_before, laws_after
 
-WITH_UNIT = (*(name for name, (_, _, has_unit) in METHODS.items() if has_unit), UNROLLING)
+WITH_UNIT = (
+    *(name for name, (_, _, has_unit) in METHODS.items() if has_unit),
+    SOURCE,
+    UNROLLING,
+)
 LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
 
 
@@ -88,7 +92,8 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
     * `gap`: median over pairs of methods of |difference| / its standard error;
     * `tau`: Kendall's rank correlation of the methods' order with that by the mean;
     * `reversed`: pairs of methods that mean and metric order oppositely, both beyond error
-      (Bonferroni over pairs and both metrics), of `pairs`.
+      (Bonferroni over pairs and both metrics), of `pairs`;
+    * `subsets`: how many there are.
     """
     rows = []
     for (setting, size), found in scores.items():
@@ -122,6 +127,7 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
             row |= {"spread": float(spread(found.estimate)[i]), "more": float(more[0][i])}
             row |= {"low": float(more[2][i]), "high": float(more[3][i]), "gap": gap}
             row |= {"tau": float(tau), "reversed": int(opposite.sum()), "pairs": len(pairs)}
+            row |= {"subsets": len(found.left_out["subsets"])}
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -41,7 +41,10 @@ _RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"]
 
 
 # In the order of rows: gradients, steps, influence functions, unrolling, truth.
-_ORDER = "grad_dot grad_cos ats_sgd ats_adam trak bif if_ggn if_damped rif if_ekfac unrolling"
+_ORDER = (
+    "grad_dot grad_cos ats_sgd ats_adam trak bif if_lissa if_ggn if_damped rif if_ekfac if_hessian "
+    "source unrolling"
+)
 STYLES = {
     name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
 } | {"retrained": _RETRAINED}

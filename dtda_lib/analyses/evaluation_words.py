@@ -10,7 +10,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from ..figures import METHODS
+from .evaluation_claims import FITS
 from .evaluation_lds import LAWS
+from .wording import joined, percent
 
 _LABELS = {name: style.label for name, style in METHODS.items()} | {
     "rif": "leverage-corrected (RIF)",
@@ -45,6 +47,41 @@ def curve_words(curves: pd.DataFrame, plateaus: pd.DataFrame) -> Markdown:
         )
         sentences.append(f"**{setting}**: {'; '.join(parts)}.")
     return _list(sentences)
+
+
+def law_words(curves: pd.DataFrame) -> Markdown:
+    """Whether the correlation grows with runs as the attenuation law predicts, by setting."""
+    unpaired = curves[curves["protocol"] == "unpaired"]
+    parts = []
+    for setting, rows in unpaired.groupby("setting", sort=False):
+        off = rows["observed"] - rows["law"]
+        if off.abs().max() < FITS:
+            parts.append(f"on {setting} as the law predicts from the noise alone")
+        else:
+            how = "faster" if off.loc[off.abs().idxmax()] > 0 else "more slowly"
+            parts.append(f"on {setting} {how} than the law predicts")
+    return Markdown(f"The correlation grows with the number of runs: {joined(parts)}.")
+
+
+def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
+    """Whether noise that is a factor can be why the law misses: where there is more of it."""
+    unpaired = curves[curves["protocol"] == "unpaired"]
+    off = (unpaired["observed"] - unpaired["law"]).abs().groupby(unpaired["setting"]).max()
+    share = factors[factors["of"] == "retrained"].set_index("setting")["factor"]
+    told = joined(
+        f"{percent(share[name])} on {name}, where the law misses by at most {off[name]:.2f}"
+        for name in share.index
+    )
+    if off.max() < FITS:
+        so = "so noise that is a factor does not make the law miss here"
+    elif share.idxmax() == off.idxmax():
+        so = "so it may be why the law misses, where it does"
+    else:
+        so = (
+            "so it is not why the law misses where it does: there is more of it where the law "
+            "holds, and parts that are estimated from few runs remain as the cause"
+        )
+    return Markdown(f"Of the noise of a retrained shift a factor makes up {told}; {so}.")
 
 
 def coupling_words(coupled: pd.DataFrame) -> Markdown:

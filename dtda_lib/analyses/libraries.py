@@ -14,7 +14,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from ..artefacts import study_root
-from ..figures import METHODS, TEXT_WIDTH, Style
+from ..figures import METHODS, TEXT_WIDTH
 
 FORMAT = 1
 RESULT = Path("tests", "benchmarks", "anchors.json")  # seen from the study's root
@@ -23,7 +23,6 @@ METRICS = ("mean", "variance", "W2")
 NEEDED = ("settings", "versions", "machine", "models", "lead", "rows")
 """What a result must hold."""
 
-_STYLES = METHODS | {"if_hessian": Style("IF (Hessian)", "#882255", "<")}
 _NAMES = {"curvlinops-for-pytorch": "curvlinops"}
 
 
@@ -129,7 +128,7 @@ def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
     fig, axes = plt.subplots(1, 4, sharey=True, figsize=(TEXT_WIDTH, 0.7 + 0.19 * len(rows)))
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         for level, row in enumerate(rows.to_dict("records")):
-            style = _STYLES[row["kind"]]
+            style = METHODS[row["kind"]]
             face = style.colour if row["ours"] else "white"
             looks = {
                 "color": style.colour,

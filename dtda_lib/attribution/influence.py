@@ -131,18 +131,39 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     return influence_hessian
 
 
-def warn_if_untrustworthy(matrix: Tensor) -> float:
-    """Smallest eigenvalue of a symmetric matrix; warns where it is not safely positive."""
-    eigenvalues = torch.linalg.eigvalsh(matrix)
-    low, high = float(eigenvalues[0]), float(eigenvalues.abs().max())
-    if low <= high * 1e-7:
-        state = "indefinite" if low < 0 else "singular to float precision"
-        warnings.warn(
-            f"influence: the curvature is {state} (smallest eigenvalue {low:.3g}, largest "
-            f"{high:.3g}); scores cannot be trusted. Train to a minimum or add damping.",
-            stacklevel=3,
-        )
-    return low
+def warn_if_untrustworthy(matrix: Tensor) -> Tensor:
+    """Smallest eigenvalue of a symmetric matrix; warns where it is not safely positive.
+
+    Of a stack of runs (under `vmap`) there is one warning, about the worst of them.
+    """
+    return _SmallestEigenvalue.apply(matrix)
+
+
+class _SmallestEigenvalue(torch.autograd.Function):
+    """`vmap` hides values, which a warning needs; its rule for a function sees all runs at once."""
+
+    @staticmethod
+    def forward(matrix: Tensor) -> Tensor:
+        eigenvalues = torch.linalg.eigvalsh(matrix)  # (..., parameter), ascending
+        lows, highs = eigenvalues[..., 0], eigenvalues.abs().amax(dim=-1)
+        worst = int((lows / highs).argmin())
+        low, high = float(lows.flatten()[worst]), float(highs.flatten()[worst])
+        if low <= high * 1e-7:
+            state = "indefinite" if low < 0 else "singular to float precision"
+            warnings.warn(
+                f"influence: the curvature is {state} (smallest eigenvalue {low:.3g}, largest "
+                f"{high:.3g}); scores cannot be trusted. Train to a minimum or add damping.",
+                stacklevel=3,
+            )
+        return lows
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing to keep: nobody differentiates a warning."""
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int], matrix: Tensor) -> tuple[Tensor, int]:
+        return _SmallestEigenvalue.apply(matrix.movedim(in_dims[0], 0)), 0
 
 
 def smallest_eigenvalue(recipe: Recipe) -> Measure:
