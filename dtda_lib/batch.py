@@ -21,6 +21,7 @@ from .study import StudyError, configure
 NOTEBOOKS = ROOT / "notebooks"
 COSTS = ROOT / "tests" / "reference" / "costs.json"
 PROFILE_NAMES = ("smoke", "default", "paper")
+READS_OTHERS = ("00_conventions", "12_scoreboard")
 NO_NOTEBOOK = "there is no notebook yet: put NN_question.ipynb into notebooks/."
 
 
@@ -101,7 +102,7 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     env = execution.environment(**({"DTDA_BLESS": "1"} if args.bless else {}))
     always = args.force or args.update or args.bless
     rows, failed = [], False
-    for job in jobs:
+    for job in in_order(jobs):
         if not always and job.state() == "up to date":
             record = job.record()
             rows.append(_row(job, "up to date", record["seconds"], record["summary"]))
@@ -124,6 +125,11 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     for name in dict.fromkeys(job.config.name for job in jobs):
         _say(f"results: executed notebooks in .runs/{name}/, figures and claims in figures/{name}/")
     return int(failed)
+
+
+def in_order(jobs: Sequence[Job]) -> list[Job]:
+    """The order of execution: those last that show what the others have exported."""
+    return sorted(jobs, key=lambda job: job.notebook.stem in READS_OTHERS)
 
 
 def show_list(jobs: Sequence[Job]) -> int:

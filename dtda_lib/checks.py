@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from IPython.display import Markdown
 
 from . import tolerant
 from .artefacts import blessing, checking, study_root, to_json, write_atomic
@@ -155,9 +155,9 @@ class Checks:
         """How many values and claims are compared: 0 where the parameters are no profile's."""
         return len(self._outcomes())
 
-    def claims_table(self) -> pd.DataFrame:
-        """The claims as a table for display."""
-        return claims_table(self.claims)
+    def claims_table(self) -> Markdown:
+        """The claims as a table for display, and the rules that gave their statuses."""
+        return Markdown(claims_table(self.claims))
 
     def report(self) -> None:
         """Print one line per value and claim; raise `CheckFailed` naming every failure."""

@@ -5,11 +5,11 @@ A status is never typed in: it comes out of `decide` (stated yes/no rules), `dec
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import pandas as pd
+from . import markdown
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -167,23 +167,46 @@ def combine(statuses: Iterable[str]) -> str:
     return PARTLY if parts & {CONFIRMED, PARTLY} else INCONCLUSIVE
 
 
-def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """What a reader wants to see of each claim, four significant digits."""
+def rule_numbers(rules: Iterable[str]) -> dict[str, int]:
+    """Each rule once, numbered from 1 in the order of first mention."""
+    return {rule: n for n, rule in enumerate(dict.fromkeys(rules), start=1)}
+
+
+def claims_table(claims: Iterable[Claim]) -> str:
+    """Markdown: what a reader wants to see of each claim, and below it the rules in full."""
+    plain = [claim.as_dict() for claim in claims]
+    if not plain:
+        return "No claims have been stated."
+    rules = rule_numbers(claim["rule"] for claim in plain)
     rows = [
         {
-            "id": claim.id,
-            "claim": claim.claim,
-            "status": claim.status,
-            "estimate": shown(claim.estimate),
-            "ci": shown_interval(claim.ci),
-            "n": claim.n,
-            "setting": claim.setting,
-            "paper value": "not available" if claim.paper_value is None else claim.paper_value,
+            "id": claim["id"],
+            "claim": claim["claim"],
+            "status": f"**{claim['status']}**",
+            **measured(claim),
+            "rule": rules[claim["rule"]],
         }
-        for claim in claims
+        for claim in plain
     ]
-    columns = ["id", "claim", "status", "estimate", "ci", "n", "setting", "paper value"]
-    return pd.DataFrame(rows, columns=columns)
+    return f"{markdown.table(rows)}\n\nThe rules:\n\n{markdown.numbered(rules)}"
+
+
+def measured(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a table that say what was measured, on what, and what the paper has."""
+    paper = claim["paper_value"]
+    return {
+        "what is measured": claim["statistic"],
+        "estimate": estimate(claim),
+        "n": claim["n"],
+        "setting": claim["setting"],
+        "paper's value": "not available" if paper is None else paper,
+    }
+
+
+def estimate(claim: Mapping[str, Any]) -> str:
+    """Estimate and interval, four significant digits."""
+    interval = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
+    return f"{shown(claim['estimate'])}{interval}"
 
 
 def shown(value: float | None) -> str:

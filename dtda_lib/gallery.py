@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import markdown
 from .artefacts import study_root, write_atomic
-from .scoreboard import counted, estimate, further_checks, scoreboard
+from .claims import measured, rule_numbers
+from .scoreboard import counted, further_checks, scoreboard
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
 REMADE_BY = {"paper": "./run_all.sh --profile paper --update", "default": "./run_all.sh --update"}
@@ -56,7 +58,7 @@ def render_results(root: Path | str) -> str:
         f"[figures/README.md](figures/README.md#claims). Each notebook is counted at the "
         f"largest profile that has been run. To remake them: {remade}."
     )
-    return "\n\n".join([markdown_table(scoreboard(found)), *more, told])
+    return "\n\n".join([markdown.table(scoreboard(found)), *more, told])
 
 
 def best_claims(root: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -87,8 +89,7 @@ def render_gallery(root: Path | str) -> str:
     ]
     claims = all_claims(root)
     if claims:
-        rows = [_row(claim, notebook) | {"profile": profile} for profile, notebook, claim in claims]
-        parts += ["## Claims", markdown_table(rows)]
+        parts += _claims_part(claims)
     for profile in SHOWN_PROFILES:
         entries = [_entry(path) for path in descriptions(root / "figures" / profile)]
         if entries:
@@ -138,29 +139,21 @@ def bibtex(citation: Path) -> str:
     return "\n\n".join(entries)
 
 
-def _row(claim: dict[str, Any], notebook: str) -> dict[str, Any]:
-    paper = claim["paper_value"]
-    return {
-        "id": claim["id"],
-        "claim": claim["claim"],
-        "status": f"**{claim['status']}**",
-        "what is measured": claim["statistic"],
-        "estimate": estimate(claim),
-        "n": claim["n"],
-        "setting": claim["setting"],
-        "paper value": "not available" if paper is None else paper,
-        "notebook": f"[{notebook[:2]}](../notebooks/{notebook}.ipynb)",
-    }
-
-
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; the columns are the keys of the rows."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
+def _claims_part(claims: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
+    """The table of all claims, and the rules that its last but one column counts."""
+    rules = rule_numbers(claim["rule"] for _, _, claim in claims)
+    rows = [
+        {
+            "id": claim["id"],
+            "claim": claim["claim"],
+            "status": f"**{claim['status']}**",
+            **measured(claim),
+            "rule": rules[claim["rule"]],
+            "notebook": f"[{notebook[:2]}](../notebooks/{notebook}.ipynb) `{profile}`",
+        }
+        for profile, notebook, claim in claims
+    ]
+    return ["## Claims", markdown.table(rows), "### Rules", markdown.numbered(rules)]
 
 
 def _bibtex(kind: str, key: str, fields: dict[str, Any]) -> str:

@@ -12,17 +12,17 @@ from typing import Any
 
 from IPython.display import Markdown
 
+from . import markdown
 from .artefacts import study_root
-from .claims import STATUSES
-from .gallery import SHOWN_PROFILES, markdown_table
-from .scoreboard import estimate
+from .claims import STATUSES, estimate
+from .gallery import SHOWN_PROFILES
 
 NONE_YET = "none yet"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A notebook of the study: `profile` is "none yet" where no claims have been exported."""
+    """A notebook of the study: `profile` is "none yet" where nothing has been exported."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ def index_table(found: list[Entry]) -> Markdown:
                 "profile": entry.profile,
             }
         )
-    return Markdown(markdown_table(rows) if rows else "There are no notebooks yet.")
+    return Markdown(markdown.table(rows) if rows else "There are no notebooks yet.")
 
 
 def findings_table(found: list[Entry]) -> Markdown:
@@ -75,16 +75,19 @@ def findings_table(found: list[Entry]) -> Markdown:
         for entry in found
         for claim in entry.claims
     ]
-    return Markdown(markdown_table(rows) if rows else "No claims have been exported yet.")
+    return Markdown(markdown.table(rows) if rows else "No claims have been exported yet.")
 
 
 def _claims(root: Path, name: str) -> tuple[str, tuple[dict[str, Any], ...]]:
-    for profile in SHOWN_PROFILES:
-        path = root / "figures" / profile / f"{name}.claims.json"
-        claims = json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else ()
-        if claims:
-            return profile, tuple(claims)
-    return NONE_YET, ()
+    paths = {p: root / "figures" / p / f"{name}.claims.json" for p in SHOWN_PROFILES}
+    found = {
+        profile: tuple(json.loads(path.read_text(encoding="utf-8"))["claims"])
+        for profile, path in paths.items()
+        if path.exists()
+    }
+    with_claims = [profile for profile, claims in found.items() if claims]
+    best = next(iter(with_claims or found), NONE_YET)
+    return best, found.get(best, ())
 
 
 def _title(path: Path) -> str:

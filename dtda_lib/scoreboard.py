@@ -7,9 +7,10 @@ claims files of the notebooks alone. A claim that no notebook has tested yet say
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
-from .claims import NOT_TESTED, STATUSES, shown, shown_interval
+from .claims import NOT_TESTED, STATUSES, estimate
 
 FIRST_PAPER, SECOND_PAPER, STUDY = "2305.19765", "2506.12965", "this study"
 
@@ -22,11 +23,14 @@ class Headline:
     """One row of the scoreboard.
 
     Args:
-        id: The claim's number; the variants that notebooks test are `id` and `id-...`.
+        id: The claim's number; the variants that notebooks test are `id` and `id-...`, which state
+            the same for other methods, statistics, data or protocols.
         source: arXiv number, or "this study".
         words: The claim in a dozen words.
         key: The variant whose estimate is shown, and whose status comes first.
         number: What that estimate is, in a few words with its unit.
+        aside: Patterns of ids with that number that are no variants: parts of it, neighbouring
+            questions, or claims that would speak against it. They count among the further checks.
     """
 
     id: str
@@ -34,6 +38,13 @@ class Headline:
     words: str
     key: str
     number: str
+    aside: tuple[str, ...] = ()
+
+    def covers(self, claim_id: str) -> bool:
+        """Whether a claim of that id is a variant of this one."""
+        return family(claim_id) == self.id and not any(
+            fnmatchcase(claim_id, pattern) for pattern in self.aside
+        )
 
 
 HEADLINES = (
@@ -114,6 +125,7 @@ HEADLINES = (
     Headline(
         *("C2", SECOND_PAPER, "Late unrolling and influence correlate at .9", "C2-if_ggn"),
         "late correlation, Gauss-Newton (with tenfold weight decay: variant C2-strong)",
+        ("C2-step*", "C2-time", "C2-momentum", "C2-adam"),
     ),
     Headline(
         *("C3", SECOND_PAPER, "Query gradients lie in the span of the Hessian", "C3-span"),
@@ -130,14 +142,17 @@ HEADLINES = (
     Headline(
         *("C6", SECOND_PAPER, "Mean and variance influence pick different points", "C6-variance"),
         "share of resamples in which the picks differ",
+        ("C6-*-predicted",),
     ),
     Headline(
         *("C7", SECOND_PAPER, "Some points change the variance, not the mean", "C7-points"),
         "share of discoveries that replicate",
+        ("C7-*-predicted",),
     ),
     Headline(
         *("C8", SECOND_PAPER, "Leave-one-out is noisy, not broken", "C8-concrete-unrolling"),
         "correlation of mean shifts with many seeds, unrolling, Concrete",
+        ("C8-*-attenuation",),
     ),
     Headline(
         *("C9", SECOND_PAPER, "Distributional LDS orders or separates methods better"),
@@ -153,10 +168,12 @@ HEADLINES = (
             "Pruning by distributional scores beats a fixed seed's and no pruning",
         ),
         *("C10-same-clean", "least of three paired gains of test accuracy, clean labels"),
+        ("C10-*-*-*",),  # the comparisons behind the four claims C10-same-clean to C10-other-noise
     ),
     Headline(
         *("C11", SECOND_PAPER, "Lists of influential images by W2 and by the mean differ"),
         *("C11-mean-w2", "overlap of lists, halves of the seeds less mean against W2"),
+        ("C11-*-own",),
     ),
     Headline(
         *("C12", SECOND_PAPER, "Influence functions predict the law better than their own run"),
@@ -164,6 +181,7 @@ HEADLINES = (
             "C12-concrete-if_ggn",
             "correlation with the law less with the own run, Concrete; counts beyond 0.02",
         ),
+        ("C12-*-metagradient",),
     ),
     Headline(
         *("C13", SECOND_PAPER, "Training with a fixed seed is fragile", "C13-masked-predictions"),
@@ -178,9 +196,18 @@ def family(claim_id: str) -> str:
     return claim_id.partition("-")[0]
 
 
+def headline_of(claim_id: str) -> str | None:
+    """Number of the headline that a claim is a variant of, if it is one of any.
+
+    >>> headline_of("C12-concrete-if_ggn"), headline_of("C12-concrete-metagradient")
+    ('C12', None)
+    """
+    return next((line.id for line in HEADLINES if line.covers(claim_id)), None)
+
+
 def variants(found: Iterable[Found], headline: str) -> list[str]:
     """Ids of the variants of a headline that have been tested, sorted."""
-    return sorted({claim["id"] for _, _, claim in found if family(claim["id"]) == headline})
+    return sorted({c["id"] for _, _, c in found if headline_of(c["id"]) == headline})
 
 
 def scoreboard(found: Iterable[Found], base: str = "notebooks/") -> list[dict[str, str]]:
@@ -194,16 +221,16 @@ def scoreboard(found: Iterable[Found], base: str = "notebooks/") -> list[dict[st
         Rows of plain text; the status of the key variant comes first, then how many variants of
         the claim came to each status. A headline whose key variant is missing shows no number.
     """
-    by_family: dict[str, list[Found]] = {}
-    for item in found:
-        by_family.setdefault(family(item[2]["id"]), []).append(item)
-    return [_headline_row(line, by_family.get(line.id, []), base) for line in HEADLINES]
+    found = list(found)
+    return [
+        _headline_row(line, [item for item in found if line.covers(item[2]["id"])], base)
+        for line in HEADLINES
+    ]
 
 
 def further_checks(found: Iterable[Found]) -> Counter[str]:
     """How many of the claims that belong to no headline came to each status."""
-    known = {line.id for line in HEADLINES}
-    return Counter(c["status"] for _, _, c in found if family(c["id"]) not in known)
+    return Counter(c["status"] for _, _, c in found if headline_of(c["id"]) is None)
 
 
 def counted(statuses: Mapping[str, int]) -> str:
@@ -213,12 +240,6 @@ def counted(statuses: Mapping[str, int]) -> str:
     '3 confirmed, 1 refuted'
     """
     return ", ".join(f"{statuses[s]} {s}" for s in STATUSES if statuses.get(s))
-
-
-def estimate(claim: Mapping[str, Any]) -> str:
-    """Estimate and interval, four significant digits."""
-    interval = "" if claim["ci"] is None else f" {shown_interval(claim['ci'])}"
-    return f"{shown(claim['estimate'])}{interval}"
 
 
 def _headline_row(line: Headline, variants: Sequence[Found], base: str) -> dict[str, str]:

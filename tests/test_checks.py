@@ -357,10 +357,22 @@ def test_claims_refuse_nonsense_and_survive_nan():
 
 
 def test_the_table_says_what_is_not_known(make):
-    table = make(claims=[claim(), claim("B2", ci=None, paper_value=0.3)]).claims_table()
-    assert list(table["paper value"]) == ["not available", 0.3]
-    assert list(table["ci"]) == ["[0.05, 0.2]", "-"]
-    assert list(make().claims_table().columns)[:3] == ["id", "claim", "status"]
+    shown = make(claims=[claim(), claim("B2", ci=None, paper_value=0.0)]).claims_table().data
+    head, _, first, second, *_ = shown.splitlines()
+    assert head.startswith("| id | claim | status |")
+    assert "[0.05, 0.2]" in first
+    assert "| not available |" in first
+    assert "[" not in second
+    assert "| 0.0 |" in second  # a paper's zero is a value
+    assert "No claims" in make().claims_table().data
+
+
+def test_the_table_tells_each_rule_once_and_in_full(make):
+    rules = ["confirmed if | above 0", "refuted if below 1", "confirmed if | above 0"]
+    shown = make(claims=[claim(f"B{n}", rule=rule) for n, rule in enumerate(rules)]).claims_table()
+    table, _, told = shown.data.partition("\n\nThe rules:\n\n")
+    assert [line.split("|")[-2].strip() for line in table.splitlines()[2:]] == ["1", "2", "1"]
+    assert told.splitlines() == [f"{n}. {rule}" for n, rule in enumerate(rules[:2], start=1)]
 
 
 # --- tolerant comparison -------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_the_index_takes_the_best_profile_and_bears_gaps(tmp_path):
     claims(tmp_path, "smoke", "02_second", "refuted")
     found = index.entries(tmp_path)
     assert [entry.title for entry in found] == ["First: is it so?", "Second", "03_empty"]
-    assert [entry.profile for entry in found] == ["paper", "none yet", "none yet"]
+    assert [entry.profile for entry in found] == ["paper", "default", "none yet"]
     lines = index.index_table(found).data.splitlines()
     assert lines[2] == ("| [01](01_first.ipynb) | First: is it so? | 1 | 1 |  |  |  | paper |")
     told = index.findings_table(found).data.splitlines()

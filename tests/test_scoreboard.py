@@ -2,11 +2,13 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from dtda_lib import index
 from dtda_lib import scoreboard as board
 from dtda_lib.analyses import scoreboard_tables as tables
 from dtda_lib.artefacts import ROOT
@@ -76,6 +78,39 @@ def test_a_missing_key_variant_shows_no_number_and_is_reported():
     assert board.misfits(found(C6_variance="partly")) == []
 
 
+@pytest.mark.parametrize(
+    ("claim_id", "headline"),
+    [
+        ("C12-concrete-if_ggn", "C12"),
+        ("C12-concrete-metagradient", None),  # speaks against it
+        ("C2-strong", "C2"),
+        ("C2-step-equal-time", None),
+        ("C10-same-clean", "C10"),
+        ("C10-order-same-clean", None),  # a part of it
+        ("C6-w2-lone", "C6"),
+        ("C6-rif-predicted", None),
+        ("C11-mean-own", None),
+        ("T1", None),
+    ],
+)
+def test_only_the_same_claim_is_a_variant(claim_id, headline):
+    assert board.headline_of(claim_id) == headline
+    one = found(**{claim_id.replace("-", "_").replace("if_ggn", "ifggn"): "confirmed"})
+    assert sum(board.further_checks(one).values()) == (headline is None)
+
+
+def test_no_claim_is_a_variant_of_two():
+    for _, _, claim in FOUND:
+        assert sum(line.covers(claim["id"]) for line in board.HEADLINES) <= 1
+
+
+def test_every_pattern_of_what_stands_aside_is_used():
+    ids = [claim["id"] for _, _, claim in FOUND]
+    for line in board.HEADLINES:
+        for pattern in line.aside:
+            assert any(fnmatchcase(name, pattern) for name in ids), (line.id, pattern)
+
+
 def test_what_belongs_to_no_headline_is_counted():
     items = found(T1="confirmed", T1_x="confirmed", fading="refuted", B1="refuted")
     assert board.counted(board.further_checks(items)) == "2 confirmed, 1 refuted"
@@ -116,15 +151,57 @@ def shown():
 
 def test_the_notebook_shows_the_claims_on_record(shown):
     headlines, everything = shown
-    cells = [re.split(r"(?<!\\)\|", line) for line in everything[2:]]
-    told = [(part[1].strip(), part[3].strip()) for part in cells]
-    assert told == [(claim["id"], f"**{claim['status']}**") for _, _, claim in FOUND]
-    rows = [[value.replace("|", r"\|") for value in line.values()] for line in readme_rows("")]
-    assert headlines[2:] == [f"| {' | '.join(line)} |" for line in rows]
+    assert everything == tables.claims_table(FOUND, ROOT).data.splitlines()
+    assert headlines == tables.headline_table(FOUND).data.splitlines()
 
 
-def readme_rows(base):
-    return board.scoreboard(FOUND, base)
+def test_the_index_of_notebook_00_shows_the_claims_on_record():
+    notebook = json.loads((ROOT / "notebooks" / "00_conventions.ipynb").read_text())
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    texts = ["".join(o.get("data", {}).get("text/markdown", "")) for o in outputs]
+    entries = index.entries(ROOT)
+    assert index.index_table(entries).data in texts
+    assert index.findings_table(entries).data in texts
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures").glob("*/*.claims.json")), ids=str)
+def test_references_and_claims_files_agree(path):
+    file = json.loads(path.read_text())
+    reference = ROOT / "tests" / "reference" / f"{file['notebook']}.json"
+    if not file["claims"]:
+        pytest.skip("this notebook states no claims")
+    known = json.loads(reference.read_text())[file["profile"]]["claims"]
+    # The reference may hold more: claims on data that were not there this time.
+    told = {claim["id"]: claim["status"] for claim in file["claims"]}
+    assert told == {name: known.get(name) for name in told}
+
+
+@pytest.mark.parametrize("name", sorted({notebook for _, notebook, _ in FOUND}))
+def test_profiles_state_the_same_claims(name):
+    """One that was run before its notebook changed shows here."""
+    files = [ROOT / "figures" / p / f"{name}.claims.json" for p in ("default", "paper")]
+    found = [json.loads(path.read_text())["claims"] for path in files if path.exists()]
+    rules = [{claim["id"]: claim["rule"] for claim in claims} for claims in found]
+    shared = set.intersection(*map(set, rules))
+    for one in rules[1:]:
+        assert {key: one[key] for key in shared} == {key: rules[0][key] for key in shared}
+
+
+def test_every_rule_is_told_in_full():
+    pages = [(ROOT / "figures" / "README.md").read_text(), NOTEBOOK.read_text()]
+    for _, _, claim in FOUND:
+        told = " ".join(claim["rule"].split())
+        assert told in pages[0]
+        assert json.dumps(told, ensure_ascii=False)[1:-1] in pages[1]
+
+
+# Claims that no figure shows: what they rest on is a table of their notebook.
+WITHOUT_FIGURE: set[str] = set()
+
+
+def test_every_claim_has_a_figure():
+    seen = {name for _, _, name in tables.figures_of(ROOT)}
+    assert {claim["id"] for _, _, claim in FOUND} - seen == WITHOUT_FIGURE
 
 
 def test_every_figure_that_the_notebook_links_exists(shown):

@@ -68,7 +68,7 @@ def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
     unpaired = curves[curves["protocol"] == "unpaired"]
     off = (unpaired["observed"] - unpaired["law"]).abs().groupby(unpaired["setting"]).max()
     share = factors[factors["of"] == "retrained"].set_index("setting")["factor"]
-    told = joined(
+    told = "; ".join(
         f"{percent(share[name])} on {name}, where the law misses by at most {off[name]:.2f}"
         for name in share.index
     )
@@ -78,10 +78,10 @@ def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
         so = "so it may be why the law misses, where it does"
     else:
         so = (
-            "so it is not why the law misses where it does: there is more of it where the law "
-            "holds, and parts that are estimated from few runs remain as the cause"
+            "so it is hardly why the law misses where it does: there is more of it where the law "
+            "holds. Parts that are estimated from few runs are the likelier cause"
         )
-    return Markdown(f"Of the noise of a retrained shift a factor makes up {told}; {so}.")
+    return Markdown(f"Of the noise of a retrained shift a factor makes up {told}: {so}.")
 
 
 def coupling_words(coupled: pd.DataFrame) -> Markdown:

@@ -12,10 +12,11 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from ..claims import STATUSES
+from .. import markdown
+from ..claims import STATUSES, measured, rule_numbers
 from ..figures import TEXT_WIDTH
-from ..gallery import SHOWN_PROFILES, descriptions, markdown_table
-from ..scoreboard import HEADLINES, Found, estimate, family, link, scoreboard
+from ..gallery import SHOWN_PROFILES, descriptions
+from ..scoreboard import HEADLINES, Found, headline_of, link, scoreboard
 from .evaluation_plots import STYLES
 
 LDS_NOTEBOOK = "08_evaluating_under_noise"
@@ -28,12 +29,12 @@ _COLOURS = dict(zip(STATUSES, ("#117733", "#88CCAA", "#882255", "#BBBBBB", "#FFF
 
 def headline_table(found: Sequence[Found]) -> Markdown:
     """The scoreboard of README.md, with links for a reader in the folder of notebooks."""
-    return Markdown(markdown_table(scoreboard(found, base="")))
+    return Markdown(markdown.table(scoreboard(found, base="")))
 
 
 def status_counts(found: Iterable[Found]) -> pd.DataFrame:
     """How many variants of each headline came to each status: `id, status, variants`."""
-    counts = Counter((family(c["id"]), c["status"]) for _, _, c in found)
+    counts = Counter((headline_of(c["id"]), c["status"]) for _, _, c in found)
     rows = [
         {"id": line.id, "status": status, "variants": counts[line.id, status]}
         for line in HEADLINES
@@ -63,24 +64,24 @@ def status_bars(counts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 
 
 def claims_table(found: Sequence[Found], root: Path | str) -> Markdown:
-    """Every claim with status, number, interval, setting and the figures that show it."""
+    """Every claim with status, number, interval, setting, rule and the figures that show it."""
     seen = figures_of(root)
+    rules = rule_numbers(claim["rule"] for _, _, claim in found)
     rows = [
         {
             "id": claim["id"],
             "claim": claim["claim"],
             "status": f"**{claim['status']}**",
-            "what is measured": claim["statistic"],
-            "estimate": estimate(claim),
-            "n": claim["n"],
-            "setting": claim["setting"],
-            "paper's value": claim["paper_value"] or "not available",
+            **measured(claim),
+            "rule": rules[claim["rule"]],
             "figures": ", ".join(seen.get((profile, notebook, claim["id"]), ["-"])),
             "": f"{link(notebook, '')} `{profile}`",
         }
         for profile, notebook, claim in found
     ]
-    return Markdown(markdown_table(rows))
+    return Markdown(
+        f"{markdown.table(rows)}\n\nThe rules that gave the statuses:\n\n{markdown.numbered(rules)}"
+    )
 
 
 def figures_of(root: Path | str) -> dict[tuple[str, str, str], list[str]]:
