@@ -104,7 +104,7 @@ class RunBank:
             "model": model_identity(self.model),
             "recipe": asdict(self.recipe),
             "measures": [measure_identity(m) for m in self.measures],
-            "code": training_code(),
+            "code": training_code(self.task.per_example_loss),
             "torch": torch.__version__,
             "device": torch.device(self.device).type,
         }

@@ -55,26 +55,30 @@ def render_results(root: Path | str) -> str:
     told = (
         "Every variant with its number, interval, rule and setting: "
         "[notebook 12](notebooks/12_scoreboard.ipynb) and "
-        f"[figures/README.md](figures/README.md#claims). Each notebook is counted at the "
-        f"largest profile that has been run. To remake them: {remade}."
+        f"[figures/README.md](figures/README.md#claims). Each claim is counted at the largest "
+        f"profile at which it has been tested. To remake them: {remade}."
     )
     return "\n\n".join([markdown.table(scoreboard(found)), *more, told])
 
 
-def best_claims(root: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Profile and claims file of each notebook, at the first of `SHOWN_PROFILES` it has run."""
-    seen: dict[str, tuple[str, dict[str, Any]]] = {}
+def all_claims(root: Path | str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Profile, notebook and claim of every claim on record, in the order of the notebooks.
+
+    Each claim is taken at the first of `SHOWN_PROFILES` that states it: what a notebook tests at
+    `default` alone is not lost where it has been run at `paper`, too.
+    """
+    found: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {}
     for profile in SHOWN_PROFILES:
         for path in sorted((Path(root) / "figures" / profile).glob("*.claims.json")):
             file = json.loads(path.read_text(encoding="utf-8"))
-            if file["claims"]:
-                seen.setdefault(file["notebook"], (profile, file))
-    yield from (seen[notebook] for notebook in sorted(seen))
-
-
-def all_claims(root: Path | str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Profile, notebook and claim of every claim on record, in the order of the notebooks."""
-    return [(p, f["notebook"], claim) for p, f in best_claims(root) for claim in f["claims"]]
+            known = found.setdefault(file["notebook"], {})
+            for claim in file["claims"]:
+                known.setdefault(claim["id"], (profile, claim))
+    return [
+        (profile, notebook, claim)
+        for notebook in sorted(found)
+        for profile, claim in found[notebook].values()
+    ]
 
 
 def render_gallery(root: Path | str) -> str:

@@ -15,7 +15,7 @@ from IPython.display import Markdown
 from . import markdown
 from .artefacts import study_root
 from .claims import STATUSES, estimate
-from .gallery import SHOWN_PROFILES
+from .gallery import SHOWN_PROFILES, all_claims
 
 NONE_YET = "none yet"
 
@@ -36,12 +36,15 @@ class Entry:
 
 
 def entries(root: Path | str | None = None) -> list[Entry]:
-    """All notebooks in order, each at the first of `SHOWN_PROFILES` that it has claims of."""
+    """All notebooks in order, with their claims as `gallery.all_claims` finds them."""
     root = Path(root or study_root())
+    claims = all_claims(root)
     found = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        profile, claims = _claims(root, path.stem)
-        found.append(Entry(path.stem, _title(path), profile, claims))
+        mine = [(profile, claim) for profile, notebook, claim in claims if notebook == path.stem]
+        profiles = dict.fromkeys(p for p, _ in mine) or _profiles(root, path.stem)
+        told = ", ".join(profiles) or NONE_YET
+        found.append(Entry(path.stem, _title(path), told, tuple(claim for _, claim in mine)))
     return found
 
 
@@ -78,16 +81,10 @@ def findings_table(found: list[Entry]) -> Markdown:
     return Markdown(markdown.table(rows) if rows else "No claims have been exported yet.")
 
 
-def _claims(root: Path, name: str) -> tuple[str, tuple[dict[str, Any], ...]]:
+def _profiles(root: Path, name: str) -> tuple[str, ...]:
+    """The best profile that a notebook without claims has been run at."""
     paths = {p: root / "figures" / p / f"{name}.claims.json" for p in SHOWN_PROFILES}
-    found = {
-        profile: tuple(json.loads(path.read_text(encoding="utf-8"))["claims"])
-        for profile, path in paths.items()
-        if path.exists()
-    }
-    with_claims = [profile for profile, claims in found.items() if claims]
-    best = next(iter(with_claims or found), NONE_YET)
-    return best, found.get(best, ())
+    return tuple(profile for profile, path in paths.items() if path.exists())[:1]
 
 
 def _title(path: Path) -> str:

@@ -15,7 +15,7 @@ from .claims import NOT_TESTED, STATUSES, estimate
 FIRST_PAPER, SECOND_PAPER, STUDY = "2305.19765", "2506.12965", "this study"
 
 Found = tuple[str, str, dict[str, Any]]
-"""Profile, notebook and claim, as `gallery.best_claims` finds them."""
+"""Profile, notebook and claim, as `gallery.all_claims` finds them."""
 
 
 @dataclass(frozen=True)

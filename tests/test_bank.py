@@ -1,8 +1,10 @@
 """`RunBank`: what it hands back, what it keeps, when it trains, and what it refuses."""
 
 import functools
+import importlib
 import importlib.util
 import itertools
+import linecache
 import os
 import subprocess
 import sys
@@ -355,6 +357,25 @@ def closed_over(constant):
     return output
 
 
+def factory_around(settings):
+    return lambda: torch.nn.Linear(8, 1, bias=bool(settings[0]))
+
+
+class Scaled(torch.nn.Linear):
+    """A linear model with a fixed scale that its factory gives."""
+
+    def __init__(self, scale, n_in, n_out):
+        super().__init__(n_in, n_out)
+        self.scale = scale
+
+    def forward(self, x):
+        return self.scale[0] * super().forward(x)
+
+
+LONG = torch.arange(2000.0)  # longer than what a representation shows
+OTHER_LONG = LONG.index_fill(0, torch.tensor([1000]), -1.0)
+
+
 class Renamed(torch.nn.Linear):
     """A linear model."""
 
@@ -379,6 +400,25 @@ CHANGES = {
     "own other measure": {"measures": [other]},
     "captured constant": {"measures": [closed_over(2.0)]},
     "other captured constant": {"measures": [closed_over(3.0)]},
+    "captured list": {"measures": [closed_over([2.0])]},
+    "other captured list": {"measures": [closed_over([3.0])]},
+    "captured dict": {"measures": [closed_over({"a": 2.0})]},
+    "other captured dict": {"measures": [closed_over({"a": 3.0})]},
+    "captured tensor": {"measures": [closed_over(LONG)]},
+    "other captured tensor": {"measures": [closed_over(OTHER_LONG)]},
+    "captured array": {"measures": [closed_over(LONG.numpy())]},
+    "other captured array": {"measures": [closed_over(OTHER_LONG.numpy())]},
+    "captured recipe": {"measures": [closed_over(RECIPE)]},
+    "other captured recipe": {"measures": [closed_over(replace(RECIPE, lr=1.0))]},
+    "captured function": {"measures": [closed_over(torch.sin)]},
+    "other captured function": {"measures": [closed_over(torch.cos)]},
+    "captured partial": {"measures": [closed_over(functools.partial(torch.sum, dim=0))]},
+    "other captured partial": {"measures": [closed_over(functools.partial(torch.sum, dim=1))]},
+    "own factory": {"model": factory_around([0])},
+    "own factory, other list": {"model": factory_around([1])},
+    "own model, tensor": {"model": functools.partial(Scaled, LONG, 8, 1)},
+    "own model, other tensor": {"model": functools.partial(Scaled, OTHER_LONG, 8, 1)},
+    "loss": {"task": replace(TASK, loss="mean_square")},
     "widths": {"model": get_model("mlp", widths=(8, 3, 1))},
     "activation": {"model": get_model("mlp", widths=(8, 2, 1), activation="gelu")},
     "own model": {"model": functools.partial(Renamed, 8, 1)},
@@ -393,6 +433,35 @@ def test_keys_change_with_everything_that_a_result_depends_on():
     assert bank(title="another", workers=3).key == keys["as it was"]
     for name in ("training data", "removal", "captured constant"):
         assert bank(**CHANGES[name]).key == keys[name], "keys repeat"
+
+
+def test_what_cannot_be_compared_is_refused():
+    """A key that did not see it would hand back the results of another computation."""
+    with pytest.raises(ValueError, match="output:constant is a generator, whose content"):
+        bank(measures=[closed_over(x for x in (1, 2))])
+
+
+def test_code_and_constants_in_a_file_of_ones_own_count(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = []
+    for source in ("def f(x):\n    return FACTORS[0] * x\nFACTORS = [2.0]\n",
+                   "def f(x):\n    return FACTORS[0] * x\nFACTORS = [3.0]\n",
+                   "def f(x):\n    return FACTORS[0] + x\nFACTORS = [2.0]\n"):  # fmt: skip
+        (tmp_path / "my_helpers.py").write_text(source)
+        monkeypatch.delitem(sys.modules, "my_helpers", raising=False)
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+        helpers = importlib.import_module("my_helpers")
+        sys.dont_write_bytecode = before
+        keys += [bank(measures=[closed_over(helpers.f)]).key]
+        keys += [bank(measures=[closed_over(helpers)]).key]  # the module itself
+    assert len(set(keys)) == len(keys)
+
+
+def test_two_lambdas_of_one_line_are_told_apart():
+    one, two = closed_over(lambda x: x + 1), closed_over(lambda x: x + 2)  # fmt: skip
+    assert bank(measures=[one]).key != bank(measures=[two]).key
 
 
 def test_every_shard_of_a_changed_bank_is_another():

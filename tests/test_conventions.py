@@ -274,11 +274,13 @@ def test_the_index_takes_the_best_profile_and_bears_gaps(tmp_path):
     claims(tmp_path, "smoke", "02_second", "refuted")
     found = index.entries(tmp_path)
     assert [entry.title for entry in found] == ["First: is it so?", "Second", "03_empty"]
-    assert [entry.profile for entry in found] == ["paper", "default", "none yet"]
+    assert [entry.profile for entry in found] == ["paper, default", "default", "none yet"]
     lines = index.index_table(found).data.splitlines()
-    assert lines[2] == ("| [01](01_first.ipynb) | First: is it so? | 1 | 1 |  |  |  | paper |")
+    # The third claim is tested at default alone.
+    told = "| [01](01_first.ipynb) | First: is it so? | 1 | 1 | 1 |  |  | paper, default |"
+    assert lines[2] == told
     told = index.findings_table(found).data.splitlines()
-    assert len(told) == 2 + 2
+    assert len(told) == 2 + 3
     assert told[2] == (
         r"| [01](01_first.ipynb) | C0 | a \| b | **partly** | paper | 0.5 [0.25, -] |"
     )

@@ -277,6 +277,7 @@ def state(root, profile, notebook, **changes):
         "ci": [0.1, 0.2],
         "n": 30,
         "setting": "mnist3",
+        "rule": "confirmed if | above one half",
         "paper_value": None,
     }
     path = root / "figures" / profile / f"{notebook}.claims.json"
@@ -322,7 +323,7 @@ def results(root):
 
 ROW = (
     r"| B1 | noise exceeds \|influence\| | **partly** | share of pairs | 0.1235 [0.1, 0.2] "
-    "| 30 | mnist3 | not available | [01](../notebooks/01_noise_vs_influence.ipynb) | default |"
+    "| 30 | mnist3 | not available | 1 | [01](../notebooks/01_noise_vs_influence.ipynb) `default` |"
 )
 SHORT = "| B1 | The influence of one point drowns in the noise of training | **partly** | - | [01]"
 
@@ -350,7 +351,7 @@ def test_each_notebook_is_shown_at_its_best_profile(study):
     assert "confirmed" not in told
     assert "[01](notebooks/01_noise_vs_influence.ipynb), [02](notebooks/02_other.ipynb)" in told
     full = render_gallery(study)
-    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | [01]" in full
+    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | 1 | [01]" in full
     assert "`./run_all.sh --profile paper --update`" in results(study)
 
 

@@ -99,7 +99,16 @@ def test_a_local_path_would_be_found():
 
 # From the top: each imports only from those above it. A new module takes its place here.
 FLOORS = [
-    *("names", "published_lists", "sources", "task", "image_files", "image_tasks", "tasks"),
+    *(
+        "markdown",
+        "names",
+        "published_lists",
+        "sources",
+        "task",
+        "image_files",
+        "image_tasks",
+        "tasks",
+    ),
     *("convnets", "models", "removal", "protocols", "tracing", "measures", "denoising"),
     *(
         "crops",

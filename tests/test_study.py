@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import re
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -242,4 +244,29 @@ def test_provenance_works_outside_ipython(capsys, monkeypatch):
 
 def test_git_state_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance_module, "ROOT", tmp_path)
-    assert provenance_module._git_state() == "no git checkout"
+    assert provenance_module._git_state("01_x") == "no git checkout"
+
+
+def test_only_changes_of_the_source_are_uncommitted_changes(tmp_path, monkeypatch):
+    def git(*command):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    def state():
+        return provenance_module._git_state("01_x")
+
+    for name in ("dtda_lib/a.py", "notebooks/01_x.ipynb", "notebooks/02_y.ipynb", "figures/f.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("as it was")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(provenance_module, "ROOT", tmp_path)
+    for name in ("notebooks/02_y.ipynb", "figures/f.csv"):  # results of an execution
+        (tmp_path / name).write_text("new")
+    assert re.fullmatch(r"commit [0-9a-f]{7,}", state())
+    for name in ("dtda_lib/b.py", "notebooks/01_x.ipynb"):
+        (tmp_path / name).write_text("new")
+        assert state().endswith(" with uncommitted changes")
+        git("add", ".")
+        git("commit", "-qm", "more")

@@ -340,6 +340,7 @@ def test_pretraining_is_a_function_of_its_settings():
 def test_pretraining_is_cached_by_content(monkeypatch):
     calls = []
 
+    @functools.wraps(pretrain)  # so that its source is that of what it stands for
     def counted(*arguments):
         calls.append(arguments)
         return pretrain(*arguments)
