@@ -264,10 +264,15 @@ class Checks:
 
     def _write_claims(self) -> None:
         path = self._figures_dir / self.cfg.name / f"{self.cfg.notebook}.claims.json"
+        claims = [claim.as_dict() for claim in self.claims]
+        if self._not_run and path.exists():
+            # What could not be run here, for lack of data, stays as it was found elsewhere.
+            before = json.loads(path.read_text(encoding="utf-8"))["claims"]
+            claims += [claim for claim in before if self._excused(claim["id"])]
         content = {
             "notebook": self.cfg.notebook,
             "profile": self.cfg.name,
             "spec_hash": self.cfg.hash,
-            "claims": [claim.as_dict() for claim in self.claims],
+            "claims": claims,
         }
         write_atomic(path, to_json(content))

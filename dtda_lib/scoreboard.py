@@ -54,7 +54,7 @@ HEADLINES = (
     ),
     Headline(
         *("B2", FIRST_PAPER, "Low-noise pairs are rare but exist", "B2"),
-        "share of pairs (t-test, FDR 5 %), largest set",
+        "share of pairs (t-test, FDR 5 %), largest set; found again: tested in the smallest",
     ),
     Headline(
         *("B3", FIRST_PAPER, "Leave-one-out and estimators have different laws", "B3-if_ggn"),
@@ -66,7 +66,7 @@ HEADLINES = (
     ),
     Headline(
         *("B5", FIRST_PAPER, "With more data noise first rises, then falls", "B5"),
-        "σ in the largest over the smallest set",
+        "σ in the largest over the smallest set (relative to |μ|: variant B5-snr)",
     ),
     Headline(
         *("B6", FIRST_PAPER, "Larger models are noisier", "B6"),
@@ -95,7 +95,7 @@ HEADLINES = (
     ),
     Headline(
         *("R1", STUDY, "Influence functions as published are scaled grad-dot", "R1"),
-        "slope on grad-dot over the predicted −c_T",
+        "slope on grad-dot over the predicted −c_T; bracket: range over models",
     ),
     Headline(
         *("R2", STUDY, "The published p is not calibrated, Student's t is", "R2"),

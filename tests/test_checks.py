@@ -211,6 +211,17 @@ def test_a_part_that_was_not_run_is_not_missed(make, bless, monkeypatch):
         fewer.report()
 
 
+def test_claims_of_a_part_that_was_not_run_stay_on_record(make, bless, monkeypatch, tmp_path):
+    bless(VALUES, [claim(), claim("B1-cifar10-t"), claim("B3")])
+    (path,) = tmp_path.rglob("*.claims.json")
+    without = make(VALUES, [claim()])
+    without.not_run("cifar10")
+    monkeypatch.setenv("DTDA_BLESS", "1")
+    without.report()
+    kept = [one["id"] for one in json.loads(path.read_text())["claims"]]
+    assert kept == ["B1", "B1-cifar10-t"]  # what is no longer stated goes
+
+
 def test_a_tolerance_cannot_be_widened_in_the_notebook_alone(make, bless):
     bless({"snr": (0.5, {"rtol": 0.01})})
     with pytest.raises(CheckFailed, match=r"got rtol 0\.5"):

@@ -87,7 +87,7 @@ def test_estimators_are_taken_at_the_chosen_points():
     ids = noise_sources.common_points(NESTED, 1)
     bank = noise_sources.estimator_bank(NESTED[2], MLP, SHORT, seed_pairs(2), workers=1)
     scores = noise_sources.estimated_scores(bank, ids)
-    assert list(scores) == ["grad_dot", "grad_cos", "ats_adam", "if_ggn"]
+    assert list(scores) == ["grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn"]
     similarity = bank.dataset()["gradient_similarity"].sel(estimator="grad_cos", removal="none")
     expected = similarity.astype(float).mean("checkpoint").isel(train=[0, 2, 4])
     np.testing.assert_allclose(scores["grad_cos"], expected)

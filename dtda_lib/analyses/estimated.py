@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from IPython.display import Markdown
 
 from ..agreement import PAIR, correlation, mean
 from ..agreement_intervals import paired_difference, pairwise_agreement
@@ -20,6 +21,7 @@ from ..common_shift import common_shift
 from ..over_seeds import jackknife_over_seeds
 from ..significance import benjamini_hochberg, snr_tail, t_test
 from .noise import ALPHA, Q, late_mean
+from .wording import bullets, percent
 
 Scores = Mapping[str, xr.DataArray]
 
@@ -175,6 +177,20 @@ def lissa_table(estimates: Mapping[int, Scores]) -> pd.DataFrame:
                         }
                     )
     return pd.DataFrame(rows)
+
+
+def lissa_words(table: pd.DataFrame) -> Markdown:
+    """How near the published score is to the prediction, by size; from `lissa_table`."""
+    sentences = []
+    for size, part in table[table["estimator"] == "if_lissa"].groupby("size"):
+        ratio = part["slope"] / part["predicted"]
+        sentences.append(
+            f"**{size} per class**: over {len(part)} models the slope is {ratio.min():.3f} to "
+            f"{ratio.max():.3f} of the predicted one, and the correlation at most "
+            f"{part['pearson'].max():.5f}; curvature takes {percent(1 - ratio.median(), 1)} off "
+            "the slope of the median model."
+        )
+    return bullets(sentences)
 
 
 # --- local or global ------------------------------------------------------------------------------

@@ -6,7 +6,18 @@ Thresholds are our choice and stated in each claim's rule; the papers' numbers a
 import numpy as np
 import pandas as pd
 
-from ..claims import CONFIRMED, INCONCLUSIVE, REFUTED, Claim, combine, decide
+from ..claims import (
+    CONFIRMED,
+    INCONCLUSIVE,
+    REFUTED,
+    Claim,
+    below,
+    combine,
+    decide,
+    decide_interval,
+    interval_rule,
+)
+from .noise_claims import MOST, STATISTICS
 
 _PAPER = "2305.19765, abstract"
 _SECOND_HAND = "2305.19765, second-hand summaries"
@@ -14,15 +25,16 @@ _NEAR = 0.1  # a correlation this close to its ceiling counts as reaching it
 _LAW = "law over seeds of the mean of the late checkpoints"
 
 
-def disagreement_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
+def disagreement_claims(table: pd.DataFrame, setting: str, kind: str = "pearson") -> list[Claim]:
     """B3, one for each estimator: leave-one-out and estimated laws disagree.
 
     Args:
         table: Rows of `agreement_intervals.correlation_table` with a column `size`.
         setting: What was trained, in words.
+        kind: "pearson", or "spearman" for correlations of ranks.
     """
-    claims = []
-    for method, part in table[table["kind"] == "pearson"].groupby("method", sort=False):
+    claims, ranks = [], kind == "spearman"
+    for method, part in table[table["kind"] == kind].groupby("method", sort=False):
         verdicts = [_reaches_ceiling(row) for row in part.itertuples()]
         shown = part[part["statistic"] == "mean"].iloc[-1]
         words = "; ".join(
@@ -31,12 +43,13 @@ def disagreement_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         )
         claims.append(
             Claim(
-                id=f"B3-{method}",
-                claim=f"the laws of leave-one-out and of {method} disagree",
+                id=f"B3-spearman-{method}" if ranks else f"B3-{method}",
+                claim=f"the laws of leave-one-out and of {method} disagree"
+                + (", by ranks" if ranks else ""),
                 source=_PAPER,
                 status=combine(verdicts),
-                statistic="correlation over pairs of the means over seeds, less its ceiling, on "
-                f"halves of the seeds ({words})",
+                statistic=f"{'rank ' if ranks else ''}correlation over pairs of the means over "
+                f"seeds, less its ceiling, on halves of the seeds ({words})",
                 estimate=float(shown["gap"]),
                 ci=(float(shown["gap_low"]), float(shown["gap_high"])),
                 n=int(shown["n_pairs"]),
@@ -161,6 +174,34 @@ def lissa_claim(table: pd.DataFrame, setting: str) -> Claim:
         rule="confirmed if for every model Pearson < -.99 and the slope lies within 5 % of -c_T; "
         "refuted if any Pearson > -.9 or slope is off by 25 %; partly if only Pearson holds",
     )
+
+
+def protocol_noise_claims(table: pd.DataFrame, setting: str, n: int) -> list[Claim]:
+    """B1 under the other leave-one-out protocols. `table`: `estimated.protocol_table`."""
+    claims = []
+    for protocol, word in (("unpaired_scratch", "unpaired"), ("continued", "continued")):
+        for quantity, short in (("share code", "code"), ("share t_fdr", "t")):
+            chosen = (table["protocol"] == protocol) & (table["quantity"] == quantity)
+            row = table[chosen].iloc[0]
+            interval = (float(row["value_low"]), float(row["value_high"]))
+            statistic = STATISTICS["code" if short == "code" else "t_fdr"]
+            claims.append(
+                Claim(
+                    id=f"B1-{word}-{short}",
+                    claim="leave-one-out influence of a single point is usually drowned by "
+                    f"training noise ({protocol})",
+                    source=_PAPER,
+                    status=decide_interval(interval, confirmed_if=below(MOST)),
+                    statistic=f"share of pairs, {statistic}",
+                    estimate=float(row["value"]),
+                    ci=interval,
+                    n=n,
+                    setting=setting,
+                    estimand=f"{_LAW}, protocol {protocol}",
+                    rule=interval_rule(below(MOST), interval="jackknife interval over seeds"),
+                )
+            )
+    return claims
 
 
 def protocol_claim(table: pd.DataFrame, setting: str, n: int) -> Claim:

@@ -54,13 +54,13 @@ def agreement_matrices(agreement: xr.Dataset) -> Drawn:
     return fig, pd.DataFrame(rows)
 
 
-def agreement_with_ceilings(table: pd.DataFrame) -> Drawn:
+def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn:
     """Each estimator against leave-one-out, on halves of the seeds, beside what it could reach.
 
     Filled marks: correlation as observed with all seeds, with its jackknife interval; open: free of
     shared noise (halves); bars: the ceiling of the halves.
     """
-    part = table[table["kind"] == "pearson"]
+    part = table[table["kind"] == kind]
     size = part["size"].max()
     part = part[part["size"] == size]
     methods = list(dict.fromkeys(part["method"]))
@@ -77,7 +77,9 @@ def agreement_with_ceilings(table: pd.DataFrame) -> Drawn:
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set_title(title)
         axis.set_xlim(-1.05, 1.05)
-        axis.set_xlabel("correlation with LOO")
+        axis.set_xlabel(
+            "correlation with LOO" if kind == "pearson" else "rank correlation with LOO"
+        )
     labels = [METHODS[m].label for m in methods]
     axes[0].set_yticks(range(len(methods)), labels)
     axes[0].invert_yaxis()

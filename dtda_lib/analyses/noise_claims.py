@@ -15,11 +15,11 @@ from ..significance import P_VALUES
 from .noise import ALPHA, Q
 
 _PAPER = "2305.19765, abstract"
-_STATISTICS = {
+STATISTICS = {
     "code": f"published statistic 2Φ(−|μ/σ|) < {ALPHA:g}",
     "t_fdr": f"t-test over seeds, false discovery rate {Q:.0%}",
 }
-_MOST, _RARE = 0.5, 0.1
+MOST, _RARE = 0.5, 0.1
 
 
 def _sizes(part: pd.DataFrame, column: str = "share") -> str:
@@ -48,7 +48,7 @@ def noise_claims(shares_of: pd.DataFrame, methods: Iterable[str], setting: str) 
             if method == "loo"
             else f"{method} is drowned by training noise, too"
         )
-        for statistic, description in _STATISTICS.items():
+        for statistic, description in STATISTICS.items():
             chosen = (shares_of["method"] == method) & (shares_of["statistic"] == statistic)
             part = shares_of[chosen].sort_values("size")
             largest = part.iloc[-1]
@@ -58,14 +58,14 @@ def noise_claims(shares_of: pd.DataFrame, methods: Iterable[str], setting: str) 
                     id=f"{what}{tail}-{'code' if statistic == 'code' else 't'}",
                     claim=text,
                     source=_PAPER,
-                    status=_status_over_sizes(part, below(_MOST)),
+                    status=_status_over_sizes(part, below(MOST)),
                     statistic=f"share of pairs, {description} {_sizes(part)}".strip(),
                     estimate=float(largest["share"]),
                     ci=(float(largest["low"]), float(largest["high"])),
                     n=int(largest["n_pairs"]),
                     setting=f"{setting}, {largest['size']} per class",
                     estimand="law over seeds of the mean of the late checkpoints",
-                    rule=interval_rule(below(_MOST), interval="jackknife interval over seeds")
+                    rule=interval_rule(below(MOST), interval="jackknife interval over seeds")
                     + "; over several sizes: all alike, else partly or inconclusive",
                 )
             )
@@ -83,7 +83,7 @@ def low_noise_claim(shares_of: pd.DataFrame, replicated: pd.DataFrame, setting: 
     exist = tested and bool((again["low"] > again["base_rate"]).all())
     absent = tested and bool((again["high"] <= again["base_rate"]).all())
     rare = bool((part["high"] < _RARE).all())
-    common = bool((part["low"] > _MOST).all())
+    common = bool((part["low"] > MOST).all())
     largest = part.iloc[-1]
     found = "; ".join(
         f"{row['size']} per class: {row['share']:.3g} of discoveries found again, "
@@ -100,7 +100,7 @@ def low_noise_claim(shares_of: pd.DataFrame, replicated: pd.DataFrame, setting: 
             partly=exist,
             tested=tested,
         ),
-        statistic=f"share of pairs, {_STATISTICS['t_fdr']}; replication: {found or 'none'}",
+        statistic=f"share of pairs, {STATISTICS['t_fdr']}; replication: {found or 'none'}",
         estimate=float(largest["share"]),
         ci=(float(largest["low"]), float(largest["high"])),
         n=int(largest["n_pairs"]),
@@ -110,7 +110,7 @@ def low_noise_claim(shares_of: pd.DataFrame, replicated: pd.DataFrame, setting: 
             "exist: at every size tested the Wilson interval of the share found again (p < .05, "
             f"same sign) lies above that of all pairs; rare: whole interval below {_RARE:g}; "
             f"confirmed if both, partly if they exist, refuted if none do or the share lies above "
-            f"{_MOST:g}"
+            f"{MOST:g}"
         ),
     )
 

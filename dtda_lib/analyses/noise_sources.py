@@ -25,11 +25,13 @@ from ..task import Task
 from ..variance import COMPONENTS, PAIR, crossed, init_minus_order, variance_shares
 from .noise import jackknife, late_mean, shares
 
-# Measure and estimator behind each method; of the two ATS the published one, a fresh Adam.
+# Measure and estimator behind each method. LiSSA as published is dear, and up to a constant it is
+# grad-dot (claim R1), so its shares are grad-dot's.
 ESTIMATED = {
     "grad_dot": ("gradient_similarity", "grad_dot"),
     "grad_cos": ("gradient_similarity", "grad_cos"),
     "ats_adam": ("additional_step", "ats_adam"),
+    "ats_sgd": ("additional_step", "ats_sgd"),
     "if_ggn": ("influence_ggn", "if_ggn"),
 }
 LEVELS = ("sigma", "abs_mu", "snr")
