@@ -255,7 +255,7 @@ def test_the_exact_hessian_warns_where_it_cannot_be_trusted():
     task, model = CASES["classes"]
     network, theta = prepared(model)
     with pytest.warns(UserWarning, match="indefinite.*smallest eigenvalue -"):
-        get_estimator("influence_hessian", Recipe("sgd"))(network, 3 * theta, task)
+        get_estimator("influence_hessian", RECIPE)(network, 3 * theta, task)
     low = influence.smallest_eigenvalue(RECIPE)(network, 3 * theta, task)
     dense = curvature.dense_hessian(network, 3 * theta, task)
     expected = torch.linalg.eigvalsh(dense)[0] + RECIPE.weight_decay

@@ -330,25 +330,113 @@ def test_growth_like_the_root_has_an_upper_bound_too(ends, status):
 
 
 def exact_tables(spread):
-    row = {"problem": "identity", "schedule": "decaying", "step": 9, "error": 0.03}
-    converged = pd.DataFrame([row | {"low": 0.02, "high": 0.04, "null": 1e-14}])
     spread = pd.DataFrame([{"quantity": "exponent", "estimate": 0.5} | spread])
-    names = ("weight-space response", "response of m = ab")
-    curve = pd.DataFrame(
-        {"quantity": names, "estimate": [1, 0.05], "low": [0.9, 0.04], "high": [1.1, 0.06]}
-    )
-    return converged, spread, curve
+    names = ("weight-space response", "response of m = ab", "error of m = ab")
+    curve = {"quantity": names, "estimate": [1, 0.05, 0.02]}
+    return spread, pd.DataFrame(curve | {"low": [0.9, 0.04, 0.01], "high": [1.1, 0.06, 0.03]})
 
 
-def test_rules_of_exact_problems_follow_the_numbers():
-    converged, spread, curve = exact_tables({"low": 0.45, "high": 0.55})
-    given = converged, spread, curve
-    found = {c.id: c.status for c in rules.exact_claims(*given, 8)}
-    assert set(found.values()) == {"confirmed"}
-    broken = (
-        converged.assign(null=1e-3),
-        spread.assign(low=0.1, high=0.3),
-        curve.assign(low=0.5, high=0.6),
+@pytest.mark.parametrize(
+    ("row", "ends", "status"),
+    [
+        (None, (), "confirmed"),
+        (1, (0.5, 0.6), "refuted"),  # m differs between runs as weights do
+        (1, (0.1, 0.3), "inconclusive"),
+        (2, (0.2, 0.3), "refuted"),  # all runs agree, on something else than the closed form
+        (2, (0.05, 0.2), "inconclusive"),
+    ],
+)
+def test_a_manifold_has_to_give_the_same_and_the_closed_form(row, ends, status):
+    spread, curve = exact_tables({"low": 0.45, "high": 0.55})
+    if row is not None:
+        curve.loc[row, ["low", "high"]] = ends
+    found = {c.id: c.status for c in rules.exact_claims(spread, curve, 8)}
+    assert found == {"T3": "confirmed", "T4": status}
+
+
+def rates(slope=(-0.6, -0.4), ratio=(0.3, 0.5), other=(0.1, 0.2)):
+    rows = [
+        ("decaying", "late slope", slope),
+        ("constant 0.1", "decaying over constant", other),
+        ("constant 0.02", "decaying over constant", ratio),
+    ]
+    return pd.DataFrame(
+        {"problem": "identity", "schedule": s, "quantity": q, "estimate": sum(ends) / 2}
+        | dict(zip(("low", "high"), ends))
+        for s, q, ends in rows
     )
-    found = {c.id: c.status for c in rules.exact_claims(*broken, 8)}
-    assert found == {"C4-identity": "refuted", "T3": "refuted", "T4": "refuted"}
+
+
+@pytest.mark.parametrize(
+    ("table", "null", "status"),
+    [
+        (rates(), 1e-14, "confirmed"),
+        (rates(slope=(-0.2, 0.1)), 1e-14, "refuted"),  # near, and nearest, but levelled off
+        (rates(slope=(-0.4, -0.1)), 1e-14, "inconclusive"),
+        (rates(ratio=(1.1, 1.4)), 1e-14, "refuted"),  # a constant step ends nearer
+        (rates(ratio=(0.8, 1.1)), 1e-14, "inconclusive"),
+        (rates(), 1e-3, "refuted"),
+        (rates(), 1e-8, "inconclusive"),
+    ],
+)
+def test_convergence_is_more_than_being_near(table, null, status):
+    assert rules.convergence_status(table, null) == status
+    row = {"problem": "identity", "schedule": "decaying", "step": 9, "error": 0.03}
+    curves = pd.DataFrame([row | {"low": 0.02, "high": 0.04, "null": null}])
+    (claim,) = rules.convergence_claims(curves, table, 8)
+    assert (claim.id, claim.status) == ("C4-identity", status)
+    assert claim.ci == tuple(table[["low", "high"]].iloc[0])
+    assert "times that of constant 0.02 steps, paired by run" in claim.statistic
+
+
+def test_constant_steps_alone_do_not_pass_for_convergence():
+    """Real chains: what decays is confirmed; a constant step in its place is refuted."""
+    problem = limit_small.rank_deficient("identity", rng(1))
+    n_steps = 4_000
+    small, large = (np.full(n_steps, rate) for rate in (0.02, 0.1))
+    decaying = limit_chains.inverse_steps(n_steps, 0.3, 100.0)
+    schedules = {"decaying": decaying, "constant 0.02": small, "constant 0.1": large}
+    found = limit_small.convergence_runs(problem, schedules, 8, rng(2))
+    null = float(found["null"].max())
+    assert rules.convergence_status(limit_small.rate_table(found), null) == "confirmed"
+    renamed = found.assign_coords(schedule=["constant 0.3", "decaying", "constant 0.1"])
+    assert rules.convergence_status(limit_small.rate_table(renamed), null) == "refuted"
+
+
+def test_rates_are_those_of_power_laws_run_by_run():
+    """Errors `a_s t^p`: the slope is p, whatever runs are like; ratios pair run with run."""
+    step, scale = np.array([1, 5, 10, 30, 100]), np.array([1.0, 3.0, 9.0])[:, None]
+    falls = np.where(
+        step < 10, 7.0, step**-0.5
+    )  # what happens before the last tenfold is no matter
+    errors = np.stack([scale * falls, scale * 0.2 * step**0.0])
+    found = xr.Dataset(
+        {"error": (("schedule", "seed", "step"), errors)},
+        {"schedule": ["decaying", "constant 0.1"], "step": step},
+        {"problem": "identity"},
+    )
+    table = limit_small.rate_table(found).set_index(["schedule", "quantity"])
+    both = table[["estimate", "low", "high"]]
+    np.testing.assert_allclose(both.loc[("decaying", "late slope")], -0.5, atol=1e-12)
+    np.testing.assert_allclose(both.loc[("constant 0.1", "late slope")], 0, atol=1e-12)
+    np.testing.assert_allclose(both.loc[("constant 0.1", "decaying over constant")], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        ([0.95, 0.95], [1.05, 1.05], "confirmed"),
+        ([0.95, 0.85], [1.05, 1.05], "partly"),  # the estimate is within, its interval is not
+        ([0.7, 0.7], [0.8, 0.8], "refuted"),
+        ([0.95, 0.7], [1.05, 0.8], "partly"),
+        ([0.85, 0.85], [1.15, 1.15], "inconclusive"),
+    ],
+)
+def test_growth_is_judged_by_its_intervals(low, high, status):
+    middle = (np.array(low) + high) / 2
+    names = {"schedule": ["constant", "decaying"], "predicted": 40.0}
+    ends = {"response": 40 * middle, "low": 40 * np.array(low), "high": 40 * np.array(high)}
+    saddle = pd.DataFrame({"offset": [0.0, 0.1, 0.01], "response": [1, 10, 100.0], "predicted": 1})
+    found = rules.broken_claims(pd.DataFrame(names | ends), saddle, 8)
+    assert {c.id: c.status for c in found} == {"T8": status, "T9": "confirmed"}
+    assert found[0].ci[0] == pytest.approx(min(low))

@@ -296,12 +296,22 @@ def test_decaying_steps_end_nearer_only_beyond_error():
         {"problem": "identity", "schedule": ["decaying", "constant 0.1"], "step": 9,
          "error": [0.03, 0.2], "low": [0.02, 0.1], "high": [0.04, 0.3], "null": 1e-14}
     )  # fmt: skip
-    said = of_limit.convergence_words(ends).data
+    rows = [
+        ("decaying", "late slope", -0.5, -0.6, -0.4),
+        ("constant 0.1", "late slope", 0.0, -0.1, 0.1),
+        ("constant 0.1", "decaying over constant", 0.1, 0.05, 0.2),
+    ]
+    columns = ["schedule", "quantity", "estimate", "low", "high"]
+    rates = pd.DataFrame(rows, columns=columns).assign(problem="identity")
+    said = of_limit.convergence_words(ends, rates).data
     assert "3.0 % (2.0 % to 4.0 %) off" in said
     assert "end nearer, beyond error, than each" in said
+    assert "goes on falling with decaying steps (slope -0.50 (-0.60 to -0.40))" in said
+    assert "has levelled off with constant steps 0.1 (slope 0.00" in said
     assert "vanishes" in said
-    said = of_limit.convergence_words(ends.assign(low=0.01, null=1e-3)).data
+    said = of_limit.convergence_words(ends.assign(null=1e-3), rates.assign(high=1.1)).data
     assert "**not** shown to be nearer" in said
+    assert "is not shown to fall on or to have levelled off with decaying steps" in said
     assert "does **not** vanish" in said
 
 
@@ -326,6 +336,11 @@ def test_responses_on_the_hyperbola():
     table = pd.DataFrame({"quantity": [*names, "error of m = ab"], "estimate": [1, 0.9, 0.1, 0.02]})
     table = table.assign(low=table["estimate"] * 0.8, high=table["estimate"] * 1.2)
     assert ": less, beyond error" in of_limit.hyperbola_words(table).data
+    assert (
+        "off the closed form, less than 10 %, beyond error" in of_limit.hyperbola_words(table).data
+    )
+    table.loc[3, ["low", "high"]] = 0.05, 0.2
+    assert "more or less than 10 % is open" in of_limit.hyperbola_words(table).data
     table.loc[2, "high"] = 2.0
     assert "**not** less" in of_limit.hyperbola_words(table).data
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import special, stats
+from scipy import special
 
 from ..over_seeds import jackknife_over_seeds
+from .limit import mean_interval
 from .limit_chains import (
     Problem,
     chain,
@@ -27,6 +28,7 @@ from .limit_chains import (
 N_TRAIN, N_FEATURES, RANK, BATCH = 24, 6, 4, 8
 POINTS = (0, 1, 2, 3)
 START_SD = 0.5
+LATE = 10  # slopes are taken over the last factor of ten of the steps
 
 
 def rank_deficient(link: str, generator: np.random.Generator) -> Problem:
@@ -45,51 +47,89 @@ def rank_deficient(link: str, generator: np.random.Generator) -> Problem:
 # ---------------------------------------------------------------- generalised linear models
 
 
-def convergence_table(
+def convergence_runs(
     problem: Problem,
     schedules: Mapping[str, np.ndarray],
     runs: int,
     generator: np.random.Generator,
-) -> pd.DataFrame:
+) -> xr.Dataset:
     """How far N r_t is from r_IF, and how much of it lies in the null space of H, over time.
 
     Args:
         problem: A generalised linear model.
-        schedules: Step sizes `(step,)` by name.
+        schedules: Step sizes `(step,)` by name, equally many each. A run has the same start and
+            the same batches under all of them, so that schedules can be compared run by run.
         runs: Number of runs, each with a random start that has a part in the null space.
         generator: Of starts and batches.
 
     Returns:
-        Columns `problem, schedule, step, error, low, high, null`: geometric mean over runs of
-        `|N r - r_IF| / |r_IF|` (norms over points and parameters) with its 95 % t interval made on
-        the logarithm, and the largest `|P_null N r| / |r_IF|` of any run.
+        `error` `|N r - r_IF| / |r_IF|` (norms over points and parameters) and `null`
+        `|P_null N r| / |r_IF|`, both `(schedule, seed, step)`; the attribute `problem` is its name.
     """
     target, null = influence_limit(problem, newton_minimum(problem, np.zeros(N_FEATURES)), POINTS)
     size = np.linalg.norm(target)
-    rows = []
-    for name, steps in schedules.items():
-        start = START_SD * generator.standard_normal((runs, N_FEATURES))
-        batches = random_batches(len(steps), runs, BATCH, N_TRAIN, generator)
-        found = chain(problem, start, steps, batches, POINTS, keep=geometric_steps(len(steps)))
-        for step, response in found["response"].groupby("step"):
-            scaled = problem.n_train * response.values.reshape(runs, len(POINTS), N_FEATURES)
-            error = np.linalg.norm(scaled - target, axis=(1, 2)) / size
-            outside = np.linalg.norm(scaled @ null, axis=(1, 2)) / size
-            row = {"problem": problem.name, "schedule": name, "step": int(step)}
-            rows.append(row | geometric_mean(error) | {"null": outside.max()})
+    n_steps = len(next(iter(schedules.values())))
+    start = START_SD * generator.standard_normal((runs, N_FEATURES))
+    batches = random_batches(n_steps, runs, BATCH, N_TRAIN, generator)
+    keep, errors, nulls = geometric_steps(n_steps), [], []
+    for steps in schedules.values():
+        found = chain(problem, start, steps, batches, POINTS, keep=keep)
+        scaled = problem.n_train * found["response"].values  # (seed, step, point, parameter)
+        errors.append(np.linalg.norm(scaled - target, axis=(2, 3)) / size)
+        nulls.append(np.linalg.norm(scaled @ null, axis=(2, 3)) / size)
+    dims = ("schedule", "seed", "step")
+    return xr.Dataset(
+        {"error": (dims, np.stack(errors)), "null": (dims, np.stack(nulls))},
+        {"schedule": list(schedules), "step": keep},
+        {"problem": problem.name},
+    )
+
+
+def convergence_table(found: xr.Dataset) -> pd.DataFrame:
+    """The curves of `convergence_runs`.
+
+    Columns `problem, schedule, step, error, low, high, null`: geometric mean of the error over runs
+    with its 95 % t interval made on the logarithm, and the largest null part of any run.
+    """
+    about = {"problem": found.attrs["problem"]}
+    rows = [
+        about
+        | {"schedule": str(name), "step": int(step)}
+        | geometric_mean(part.sel(step=step)["error"].values)
+        | {"null": float(part.sel(step=step)["null"].max())}
+        for name in found["schedule"].values
+        for part in [found.sel(schedule=name)]
+        for step in found["step"].values
+    ]
     return pd.DataFrame(rows).rename(columns={"estimate": "error"})
+
+
+def rate_table(found: xr.Dataset) -> pd.DataFrame:
+    """Does the error go on falling, and does it end lower with decaying steps? 95 % t intervals.
+
+    Columns `problem, schedule, quantity, estimate, low, high`: "late slope", mean over runs of the
+    slope of log error against log steps over the last `LATE`-fold of the steps (-1/2 in theory
+    where steps fall as 1/t, 0 where the error has levelled off); and for constant steps
+    "decaying over constant", geometric mean over runs of the ratio of the last errors, run by run.
+    """
+    late = found.sel(step=found["step"] * LATE >= found["step"].max())
+    log_steps, rows = np.log(late["step"].values), []
+    last = found["error"].isel(step=-1)
+    for name in found["schedule"].values:
+        about = {"problem": found.attrs["problem"], "schedule": str(name)}
+        logs = np.log(late["error"].sel(schedule=name).values)  # (seed, step)
+        slopes = np.polyfit(log_steps, logs.T, 1)[0]
+        rows.append(about | {"quantity": "late slope"} | mean_interval(slopes))
+        if name != "decaying":
+            ratio = (last.sel(schedule="decaying") / last.sel(schedule=name)).values
+            rows.append(about | {"quantity": "decaying over constant"} | geometric_mean(ratio))
+    return pd.DataFrame(rows)
 
 
 def geometric_mean(values: np.ndarray) -> dict[str, float]:
     """Geometric mean over runs with its 95 % t interval made on the logarithm."""
-    logs = np.log(values)
-    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    middle = logs.mean()
-    return {
-        "estimate": float(np.exp(middle)),
-        "low": float(np.exp(middle - half)),
-        "high": float(np.exp(middle + half)),
-    }
+    found = mean_interval(np.log(values))
+    return {name: float(np.exp(value)) for name, value in found.items()}
 
 
 def stationary_responses(

@@ -4,17 +4,18 @@ No result in the notebook's text is typed: where a number changes, its sentence 
 takes tables of `limit*` and returns Markdown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 import xarray as xr
 from IPython.display import Markdown
 
 from .limit import INFLUENCES, OVER_TIME, THRESHOLDS, difference
-from .limit_claims import NEAR, ROOT, ROUND_OFF
+from .limit_claims import FALLING, NEAR, ROOT, ROUND_OFF
 from .limit_equal_time import QUANTITY, STEP_SIZES
 from .limit_network_claims import PAPER_CORRELATION, Row, late_rows
-from .wording import bullets, joined, percent, side, upper, with_interval, with_percents
+from .limit_small import LATE
+from .wording import bullets, grouped, joined, percent, side, upper, with_interval, with_percents
 
 Found = Mapping[tuple[str, int], xr.Dataset]
 _NAMES = {
@@ -51,30 +52,56 @@ def retraining_words(retrained: pd.DataFrame) -> Markdown:
     )
 
 
-def convergence_words(ends: pd.DataFrame) -> Markdown:
-    """How far from the influence function every schedule ends, by problem."""
+def convergence_words(ends: pd.DataFrame, rates: pd.DataFrame) -> Markdown:
+    """How far from the influence function schedules end, and whether they get nearer, by problem.
+
+    `ends`: the last rows of `limit_small.convergence_table`; `rates`: `limit_small.rate_table`.
+    """
     sentences = []
     for problem, rows in ends.groupby("problem", sort=False):
         by = rows.set_index("schedule")
         decaying, others = by.loc["decaying"], by.drop(index="decaying")
-        nearer = (others["low"] > decaying["high"]).all()
+        of_problem = rates[rates["problem"] == problem]
+        ratios = of_problem[of_problem["quantity"] == "decaying over constant"]
+        nearer = (ratios["high"] < 1).all()
         verdict = (
             "nearer, beyond error, than each" if nearer else "**not** shown to be nearer than each"
         )
         told = joined(
-            f"{with_percents(row, 'error')} with {name.replace('constant', 'constant steps')}"
+            f"{with_percents(row, 'error')} with {_schedule(name)}"
             for name, row in others.iterrows()
         )
         null = rows["null"].max()
+        slopes = of_problem[of_problem["quantity"] == "late slope"].set_index("schedule")
+        falls = {verdict: joined(names) for verdict, names in grouped(_falling(slopes)).items()}
         sentences.append(
             f"**{upper(_LINKS[problem])}**, after {decaying['step']:,} steps: N r is "
             f"{with_percents(decaying, 'error')} off the influence function with decaying steps, "
-            f"{told}. Decaying steps end "
-            f"{verdict} constant step. The null part "
+            f"{told}. Run by run, decaying steps end {verdict} constant step. Over the last "
+            f"{LATE}-fold of the steps the distance "
+            f"{'; it '.join(f'{verdict} with {names}' for verdict, names in falls.items())}. "
+            f"The null part "
             f"{'vanishes' if null < ROUND_OFF else 'does **not** vanish'}: it is "
             f"{'below' if null < ROUND_OFF else 'above'} {ROUND_OFF:g} at the end."
         )
     return bullets(sentences)
+
+
+def _schedule(name: str) -> str:
+    return "decaying steps" if name == "decaying" else name.replace("constant", "constant steps")
+
+
+def _falling(slopes: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """(verdict, schedule with its late slope): does the distance go on falling?"""
+    for name, row in slopes.iterrows():
+        verdict = side(
+            row,
+            FALLING.high,
+            above="has levelled off",
+            below="goes on falling",
+            unclear="is not shown to fall on or to have levelled off",
+        )
+        yield verdict, f"{_schedule(name)} (slope {with_interval(row)})"
 
 
 def spread_words(spread: pd.DataFrame) -> Markdown:
@@ -106,11 +133,18 @@ def hyperbola_words(curve: pd.DataFrame) -> Markdown:
     verdict = (
         "less, beyond error" if response["high"] < weights["low"] else "**not** less, beyond error"
     )
+    closed = side(
+        error,
+        NEAR,
+        above=f"more than {percent(NEAR)}, beyond error",
+        below=f"less than {percent(NEAR)}, beyond error",
+        unclear=f"more or less than {percent(NEAR)} is open",
+    )
     return Markdown(
         f"Spread over runs, relative to its size: {with_interval(weights)} for the response in "
         f"weights, {with_interval(along)} for its part along the hyperbola, and "
         f"{with_interval(response)} for the response of m = ab: {verdict}. The mean of the latter "
-        f"is {with_percents(error)} off the closed form."
+        f"is {with_percents(error)} off the closed form, {closed}."
     )
 
 

@@ -17,6 +17,7 @@ from .gradients import gradient_similarity
 from .influence import influence_ggn, influence_hessian, influence_lissa
 from .leverage import influence_leverage
 from .posterior import posterior_covariance
+from .pseudo_inverse import influence_pinv
 from .steps import additional_step
 from .trak import trak
 
@@ -27,6 +28,7 @@ ESTIMATORS: dict[str, Callable[..., Measure]] = {
     "influence_ggn": influence_ggn,
     "influence_ekfac": influence_ekfac,
     "influence_hessian": influence_hessian,
+    "influence_pinv": influence_pinv,
     "influence_leverage": influence_leverage,
     "posterior_covariance": posterior_covariance,
     "trak": trak,

@@ -8,6 +8,7 @@ objective that training minimises is the mean loss plus `l2/2 |theta|^2` (couple
 
 import math
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from .curvature import (
     loss_gradient_coordinates,
     mean_loss,
 )
+from .eigenvalues import refuse_singular
 from .gradients import EXAMPLE_CHUNK, per_example_gradients
 
 BLOCK_BYTES = 2**29  # rows of the Gauss-Newton factor held at once; twice this at the peak
@@ -114,7 +116,8 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     done all the same, in float64, and a warning names the smallest eigenvalue.
 
     Raises:
-        ValueError: more parameters than `curvature.LARGEST_DENSE`.
+        ValueError: more parameters than `curvature.LARGEST_DENSE`; when used, a singular Hessian
+            with neither l2 nor damping, which has no inverse (see `influence_pinv`).
     """
     shift = recipe.weight_decay + damping
 
@@ -128,7 +131,20 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
         scores = torch.linalg.solve(matrix, train.T).T @ query.T / task.n_train
         return scores.to(theta.dtype).unsqueeze(0)  # (1, train, query)
 
-    return influence_hessian
+    return influence_hessian if shift else _refusing_singular(influence_hessian)
+
+
+def _refusing_singular(plain: Measure) -> Measure:
+    """The same measure, which first sees whether the Hessian has an inverse.
+
+    Set around it, so that what is cached of ridged Hessians, which need no such look, holds.
+    """
+
+    def function(network: Network, theta: Tensor, task: Task) -> Tensor:
+        refuse_singular(dense_hessian(network, theta, task).double(), theta.dtype)
+        return plain(network, theta, task)
+
+    return replace(plain, function=function)
 
 
 def warn_if_untrustworthy(matrix: Tensor) -> Tensor:
