@@ -339,21 +339,46 @@ def differences(**intervals):
     return pd.DataFrame(rows)
 
 
+SHOWN, OPEN, BEHIND = (1, 2), (-1, 1), (-2, -1)
+
+
 @pytest.mark.parametrize(
-    ("intervals", "part", "whole"),
+    ("intervals", "whole"),
     [
-        ({}, CONFIRMED, CONFIRMED),
-        ({"none": (-1, 1)}, INCONCLUSIVE, PARTLY),
-        ({"none": (-2, -1)}, REFUTED, PARTLY),
-        ({"none": (-1, 1), "order": (-1, 1), "random": (-1, 1)}, INCONCLUSIVE, INCONCLUSIVE),
-        ({"none": (-2, -1), "order": (-2, -1), "random": (-2, -1)}, REFUTED, REFUTED),
+        ({}, CONFIRMED),
+        ({"none": OPEN}, PARTLY),
+        ({"fixed": OPEN}, PARTLY),
+        ({"order": OPEN}, PARTLY),
+        ({"none": BEHIND}, PARTLY),
+        # What only the control shows is no part of the claim.
+        ({"order": OPEN, "none": OPEN, "fixed": OPEN}, INCONCLUSIVE),
+        ({"order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        # The control vetoes, and only that.
+        ({"random": OPEN}, INCONCLUSIVE),
+        ({"random": BEHIND}, INCONCLUSIVE),
+        ({"random": OPEN, "none": OPEN}, INCONCLUSIVE),
+        ({"random": BEHIND, "order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        ({"random": OPEN, "order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        # Other comparisons have no say.
+        ({"risk": BEHIND}, CONFIRMED),
     ],
 )
-def test_rule_of_pruning(intervals, part, whole):
+def test_rule_of_pruning(intervals, whole):
     claims = rules.pruning_claims(differences(**intervals), "clean", "labels", "setting")
     status = {claim.id: claim.status for claim in claims}
-    assert status["C10-none-same-clean"] == part
+    for name in ("order", "none", "fixed", "random"):
+        part = {SHOWN: CONFIRMED, OPEN: INCONCLUSIVE, BEHIND: REFUTED}[intervals.get(name, SHOWN)]
+        assert status[f"C10-{name}-same-clean"] == part
     assert status["C10-same-clean"] == status["C10-other-clean"] == whole
+
+
+def test_the_number_of_the_whole_claim_is_the_least_of_its_parts():
+    table = differences(order=(3, 5), none=(4, 7), fixed=(1.5, 2.5), random=(0.1, 0.3))
+    claims = rules.pruning_claims(table, "clean", "labels", "setting")
+    whole = next(claim for claim in claims if claim.id == "C10-same-clean")
+    assert (whole.estimate, whole.ci) == (2, (1.5, 2.5))  # not that of the control
+    assert "own less none" in whole.statistic
+    assert "only veto" in whole.rule
 
 
 @pytest.mark.parametrize(
