@@ -75,6 +75,12 @@ def _ci(row: pd.Series) -> Interval:
     return float(row["low"]), float(row["high"])
 
 
+def claims_shown(differences: pd.DataFrame, case: str) -> list[str]:
+    """Ids of all claims of `pruning_claims`, for the figure that shows `differences`."""
+    parts = [f"C10-{row.question}-{row.whose}-{case}" for row in differences.itertuples()]
+    return [*parts, *(f"C10-{whose}-{case}" for whose in (SAME, OTHER))]
+
+
 def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: str) -> list[Claim]:
     """C10 in parts and as a whole, with scores of the same and of other seeds.
 
