@@ -282,6 +282,15 @@ def test_figures_draw_what_they_are_given():
     after = retrained.retrained(losses(mean=0.4), SAMPLES, JUDGED)
     fig, drawn = plots.retrained(retrained.validation_table(after), retrained.per_sample(after))
     assert (drawn["measured"] == "rise of one sample").sum() == 4 * len(JUDGED)
+    rises = drawn[drawn["measured"] == "rise"]
+    against = list(zip(rises["first"], rises["second"]))
+    shown = [axis.get_text() for axis in fig.axes[0].get_yticklabels()]
+    assert {("mean", "digit"), ("mean", "nearest")} <= set(against)  # V-digit and V-rival
+    assert ("random", "none") not in against
+    assert shown[-2:] == ["by mean\nless random, same digit", "by mean\nless nearest in pixels"]
+    middles = [c.lines[0].get_xdata()[0] for c in fig.axes[0].containers]
+    rows = rises.set_index(["first", "second"])["estimate"]
+    assert middles[-2:] == [rows["mean", "digit"], rows["mean", "nearest"]]
     fig, drawn = plots.predictions(shifts_of(), GROUPS, JUDGED)
     assert len(drawn) == len(GROUPS) * len(JUDGED)
     assert drawn["own"].sum() == 3 * len(JUDGED)

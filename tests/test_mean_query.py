@@ -9,12 +9,15 @@ from helpers import digits_like, table_like
 
 from dtda_lib.attribution import get_estimator, mean_query
 from dtda_lib.attribution.curvature import dense_gauss_newton
+from dtda_lib.attribution.gradients import per_example_gradients
 from dtda_lib.attribution.mean_query import (
     gauss_newton_product,
+    mean_over_queries,
     mean_query_gradient,
     mean_query_shifts,
     shifted_solves,
 )
+from dtda_lib.fingerprint import measure_identity
 from dtda_lib.measures import query_loss
 from dtda_lib.models import Network, get_model, initial_theta
 from dtda_lib.recipes import Recipe
@@ -72,6 +75,36 @@ def test_products_and_gradient_are_the_dense_ones(case):
     ends = [query_loss(network, theta + sign * step, task).mean() for sign in (1, -1)]
     slope = mean_query_gradient(network, theta, task) @ step
     torch.testing.assert_close(slope, (ends[0] - ends[1]) / 2, rtol=1e-4, atol=1e-13)
+
+
+def test_one_estimator_of_several_is_averaged_over_queries():
+    task, network, theta = TABLE_CASE
+    similarity = get_estimator("gradient_similarity", RECIPE)
+    found = mean_over_queries(similarity, "grad_cos")
+    assert (found.name, found.dims, found.unit) == (
+        "mean_query_grad_cos",
+        ("train",),
+        similarity.unit,
+    )
+    each = [torch.cat(list(per_example_gradients(network, theta, task, x, y)))
+            for x, y in ((task.train_x, task.train_y), (task.query_x, task.query_y))]  # fmt: skip
+    cosines = torch.nn.functional.cosine_similarity(each[0][:, None], each[1][None], dim=2)
+    torch.testing.assert_close(found(network, theta, task), cosines.mean(1))
+    other = mean_over_queries(similarity, "grad_dot")
+    assert measure_identity(found) != measure_identity(other)
+    assert measure_identity(found) == measure_identity(mean_over_queries(similarity, "grad_cos"))
+    dampings = [
+        mean_over_queries(get_estimator("trak", RECIPE, damping=d), "trak") for d in (0.1, 1.0)
+    ]
+    assert measure_identity(dampings[0]) != measure_identity(dampings[1])
+    with pytest.raises(ValueError, match="estimator of gradient_similarity"):
+        mean_over_queries(similarity, "trak")
+
+
+def test_the_transformers_class_token_has_no_kronecker_factors():
+    task, network, theta = TRANSFORMER_CASE
+    with pytest.raises(ValueError, match=r"'vit\.class_token'.*only linear and convolutional"):
+        get_estimator("influence_ekfac", RECIPE)(network, theta, task)
 
 
 def test_pieces_change_nothing(monkeypatch):

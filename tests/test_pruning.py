@@ -16,6 +16,7 @@ from dtda_lib.analyses import pruning, pruning_study
 from dtda_lib.analyses import pruning_claims as rules
 from dtda_lib.analyses import pruning_plots as plots
 from dtda_lib.analyses import pruning_tables as tables
+from dtda_lib.attribution import get_estimator
 from dtda_lib.claims import CONFIRMED, INCONCLUSIVE, PARTLY, REFUTED
 from dtda_lib.measures import query_loss
 from dtda_lib.models import Network, get_model
@@ -167,7 +168,7 @@ def judged(tmp_path_factory):
     steers = pruning.steering_queries(task, 1)
     machine = {"device": "cpu", "workers": 1}
     experiment = pruning_study.Experiment(
-        "test", task, wrong, steers, MODEL, RECIPE, 3, 10, 8, machine
+        "test", task, wrong, steers, MODEL, RECIPE, 3, 10, 8, machine, tuple(pruning.ALSO)
     )
     scores = experiment.scores()
     found = experiment.judge(scores, 2, np.random.default_rng(0))
@@ -216,6 +217,23 @@ def test_scores_see_validation_points_only_and_seeds_are_disjoint(judged):
     loss = outcomes.sel(metric="loss", part="validation", strategy="none")
     np.testing.assert_allclose(scores["same"].base, loss, rtol=1e-4)
     assert experiment.scoring.task.n_query == experiment.steers.sum()
+
+
+def test_further_estimators_are_the_librarys_averaged_over_validation_points(judged):
+    experiment, scores, _, _ = judged
+    names = scores["other"].shift["estimator"].values.tolist()
+    assert names == ["own_loss", "grad_dot", "if_damped_0.1", "if_damped_1", "grad_cos", "trak"]
+    task = pruning.only_queries(experiment.task, experiment.steers)
+    pair = seed_pairs(3, "scoring")[1]
+    measures = [get_estimator(pruning.ALSO[name], RECIPE) for name in ("grad_cos", "trak")]
+    weights = torch.ones(1, task.n_train)
+    alone = train(task, MODEL, RECIPE, [pair[0]], [pair[1]], weights, measures)
+    cosines = alone["gradient_similarity"][0, -1, 1].mean(-1)
+    for name, wanted in (("grad_cos", cosines), ("trak", alone["trak"][0, -1, 0].mean(-1))):
+        got = scores["other"].shift.sel(estimator=name, seed=1)
+        np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=1e-4 * float(wanted.abs().max()))
+    few = replace(experiment, also=())
+    assert few.scores()["same"].shift["estimator"].values.tolist() == names[:4]
 
 
 def test_correct_queries_are_those_of_the_largest_output():
@@ -339,21 +357,63 @@ def differences(**intervals):
     return pd.DataFrame(rows)
 
 
+SHOWN, OPEN, BEHIND = (1, 2), (-1, 1), (-2, -1)
+
+
 @pytest.mark.parametrize(
-    ("intervals", "part", "whole"),
+    ("intervals", "whole"),
     [
-        ({}, CONFIRMED, CONFIRMED),
-        ({"none": (-1, 1)}, INCONCLUSIVE, PARTLY),
-        ({"none": (-2, -1)}, REFUTED, PARTLY),
-        ({"none": (-1, 1), "order": (-1, 1), "random": (-1, 1)}, INCONCLUSIVE, INCONCLUSIVE),
-        ({"none": (-2, -1), "order": (-2, -1), "random": (-2, -1)}, REFUTED, REFUTED),
+        ({}, CONFIRMED),
+        ({"none": OPEN}, PARTLY),
+        ({"fixed": OPEN}, PARTLY),
+        ({"order": OPEN}, PARTLY),
+        ({"none": BEHIND}, PARTLY),
+        # What only the control shows is no part of the claim.
+        ({"order": OPEN, "none": OPEN, "fixed": OPEN}, INCONCLUSIVE),
+        ({"order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        # The control vetoes, and only that.
+        ({"random": OPEN}, INCONCLUSIVE),
+        ({"random": BEHIND}, INCONCLUSIVE),
+        ({"random": OPEN, "none": OPEN}, INCONCLUSIVE),
+        ({"random": BEHIND, "order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        ({"random": OPEN, "order": BEHIND, "none": BEHIND, "fixed": BEHIND}, REFUTED),
+        # Other comparisons have no say.
+        ({"risk": BEHIND}, CONFIRMED),
     ],
 )
-def test_rule_of_pruning(intervals, part, whole):
+def test_rule_of_pruning(intervals, whole):
     claims = rules.pruning_claims(differences(**intervals), "clean", "labels", "setting")
     status = {claim.id: claim.status for claim in claims}
-    assert status["C10-none-same-clean"] == part
+    for name in ("order", "none", "fixed", "random"):
+        part = {SHOWN: CONFIRMED, OPEN: INCONCLUSIVE, BEHIND: REFUTED}[intervals.get(name, SHOWN)]
+        assert status[f"C10-{name}-same-clean"] == part
     assert status["C10-same-clean"] == status["C10-other-clean"] == whole
+
+
+def test_a_figure_of_the_differences_names_every_claim_about_them():
+    table = differences()
+    claims = rules.pruning_claims(table, "clean", "labels", "setting")
+    named = rules.claims_shown(table, "clean")
+    assert sorted(named) == sorted(claim.id for claim in claims)
+    tables_ = {"right": table.assign(better="a", other="b"), "wrong": table.iloc[:3]}
+    tables_["wrong"] = tables_["wrong"].assign(better="a", other="b")
+    fig, drawn = plots.differences(tables_)
+    plt.close(fig)
+    assert len(drawn) == len(table) + 3
+    bars = fig.axes[0].containers
+    assert len(bars) == 2  # one for each of whose scores
+    middle = np.asarray(bars[0].lines[0].get_xdata(), dtype=float)
+    np.testing.assert_allclose(middle, 150)  # % points
+    assert set(plots.QUESTIONS) == set(rules._WORDS)
+
+
+def test_the_number_of_the_whole_claim_is_the_least_of_its_parts():
+    table = differences(order=(3, 5), none=(4, 7), fixed=(1.5, 2.5), random=(0.1, 0.3))
+    claims = rules.pruning_claims(table, "clean", "labels", "setting")
+    whole = next(claim for claim in claims if claim.id == "C10-same-clean")
+    assert (whole.estimate, whole.ci) == (2, (1.5, 2.5))  # not that of the control
+    assert "own less none" in whole.statistic
+    assert "only veto" in whole.rule
 
 
 @pytest.mark.parametrize(

@@ -183,11 +183,18 @@ class Experiment:
         like no digit; too near: nearer than 95 % of them are, like a copy. Distances are in pixels,
         of other images as the code renders them. At 5 % each, samples are as far as real digits.
         """
-        others = self.code.encode(self.other_images)
-        real = self.pixel_distances(others).min(axis=0)
         made = self.pixel_distances(samples.codes).min(axis=0)
-        near, far = np.quantile(real, [0.05, 0.95])
+        near, far = self._nearest_quantiles
         return {"too_far": float((made > far).mean()), "too_near": float((made < near).mean())}
+
+    def far(self) -> float:
+        """Distance in pixels to the nearest training image that 95 % of the other images have."""
+        return self._nearest_quantiles[1]
+
+    @cached_property
+    def _nearest_quantiles(self) -> tuple[float, float]:
+        real = self.pixel_distances(self.code.encode(self.other_images)).min(axis=0)
+        return tuple(np.quantile(real, [0.05, 0.95]))
 
     def _queries(self, samples: Samples) -> Tensor:
         generator = torch.Generator().manual_seed(11)

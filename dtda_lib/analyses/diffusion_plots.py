@@ -10,9 +10,19 @@ from torch import Tensor
 
 from ..figures import TEXT_WIDTH
 from ..previews import show_image
-from .diffusion import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM, Experiment, Samples, Scored
+from .diffusion import (
+    BY_MEAN,
+    BY_PIXELS,
+    BY_VARIANCE,
+    NONE,
+    RANDOM,
+    Experiment,
+    Samples,
+    Scored,
+)
 from .diffusion_claims import MARGIN
 from .diffusion_lists import KINDS, influences
+from .diffusion_quality import Confidence
 from .diffusion_retrained import DIGIT
 
 Drawn = tuple[Figure, pd.DataFrame]
@@ -42,10 +52,11 @@ def _shown(axis: Axes, image: Tensor) -> None:
     show_image(axis, image.clamp(0, 1))
 
 
-def samples(experiment: Experiment, found: Samples, columns: int = 12) -> Drawn:
-    """Generated images, each above its nearest training image.
+def samples(experiment: Experiment, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
+    """Generated images with their numbers, each above its nearest training image; weak ones orange.
 
-    The data are the distances in pixels to the nearest image of either digit.
+    The data are the distances in pixels to the nearest image of either digit, and the classifier's
+    margin with the bound below which it is weak.
     """
     n, away = len(found.codes), experiment.pixel_distances(found.codes)
     lines = -(-n // columns)
@@ -55,6 +66,9 @@ def samples(experiment: Experiment, found: Samples, columns: int = 12) -> Drawn:
     for sample, image in enumerate(experiment.code.decode(found.codes)):
         line, column = 2 * (sample // columns), sample % columns
         _shown(axes[line, column], image)
+        weak = sample in sure.weak
+        look = {"color": "#D55E00", "fontweight": "bold"} if weak else {"color": "black"}
+        axes[line, column].set_title(str(sample + 1), fontsize=6, pad=1, **look)
         _shown(axes[line + 1, column], experiment.images[int(away[:, sample].argmin())])
     for line in range(2 * lines):
         title = "training" if line % 2 else "generated"
@@ -63,7 +77,7 @@ def samples(experiment: Experiment, found: Samples, columns: int = 12) -> Drawn:
     labels = experiment.digits.train_y.numpy()
     rows = {"sample": np.arange(n), "run": found.run}
     rows |= {f"distance_{digit}": away[labels == digit].min(axis=0) for digit in np.unique(labels)}
-    return fig, pd.DataFrame(rows)
+    return fig, pd.DataFrame(rows | {"margin": sure.margin, "bound": sure.bound})
 
 
 def lists(
@@ -135,20 +149,29 @@ def overlaps(table: pd.DataFrame) -> Drawn:
 
 
 def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
-    """Rise of the loss after removals against random groups, with samples; and widenings."""
+    """Rises of the loss after one removal over another, with samples; and widenings."""
     fig, (left, right) = plt.subplots(
-        1, 2, figsize=(TEXT_WIDTH, 2.3), gridspec_kw={"width_ratios": [1.5, 1]}
+        1, 2, figsize=(TEXT_WIDTH, 2.7), gridspec_kw={"width_ratios": [1.5, 1]}
     )
-    rises = table[(table["measured"] == "rise") & (table["second"] == RANDOM)]
-    lines = [name for name in _LOOKS if name in set(rises["first"])]
-    for at, name in enumerate(lines):
-        _, colour, marker = _LOOKS[name]
-        row = rises[rises["first"] == name].iloc[0]
-        part = each[each["list"] == name]["rise"]
-        left.plot(part, np.full(len(part), at + 0.22), "|", color=colour, ms=5, alpha=0.7)
+    rises = table[(table["measured"] == "rise") & (table["second"] != NONE)]
+    order = {name: place for place, name in enumerate([RANDOM, DIGIT, BY_PIXELS])}
+    lines = sorted(
+        ((row["first"], row["second"]) for _, row in rises.iterrows()),
+        key=lambda pair: (order[pair[1]], list(_LOOKS).index(pair[0])),
+    )
+    for at, (first, second) in enumerate(lines):
+        _, colour, marker = _LOOKS[first]
+        row = rises[(rises["first"] == first) & (rises["second"] == second)].iloc[0]
+        if second == RANDOM:
+            part = each[each["list"] == first]["rise"]
+            left.plot(part, np.full(len(part), at + 0.22), "|", color=colour, ms=5, alpha=0.7)
         _interval(left, row, at - 0.1, colour, marker)
-    left.set_yticks(range(len(lines)), [_LOOKS[name][0] for name in lines])
-    left.set(xlabel="rise over random removal (% of full loss)")
+    names = [
+        _LOOKS[first][0] + ("" if second == RANDOM else f"\nless {_LOOKS[second][0]}")
+        for first, second in lines
+    ]
+    left.set_yticks(range(len(lines)), names)
+    left.set(xlabel="rise of the loss over random\nremoval, or as named (%)")
     widenings = table[table["measured"] == "widening"]
     for at, (_, row) in enumerate(widenings.iterrows()):
         _, colour, marker = _LOOKS[row["first"]]

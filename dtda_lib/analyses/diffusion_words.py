@@ -6,12 +6,14 @@ tables of `diffusion_lists` or `diffusion_retrained` and returns Markdown.
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from ..claims import CONFIRMED, PARTLY, REFUTED
 from .diffusion import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM
 from .diffusion_claims import MARGIN, list_status
+from .diffusion_quality import BETWEEN, SAMPLES, TAIL, WITHIN, Confidence
 from .diffusion_retrained import DIGIT
 
 _KINDS = {
@@ -37,6 +39,10 @@ _VERDICTS = {
 }
 
 
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
 def _list(sentences: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
 
@@ -50,8 +56,41 @@ def quality_words(quality: Mapping[str, float], n_samples: int) -> Markdown:
     return Markdown(
         f"Of {n_samples} samples {far} are further from every training image than 95 % of other "
         f"real digits are, and {near} nearer than 95 % of these; about {0.05 * n_samples:.0f} "
-        "each would be so if samples were real digits. The measure is coarse: a smeared digit can "
-        "be near enough."
+        "each would be so if samples were real digits."
+    )
+
+
+def confidence_words(found: Confidence) -> Markdown:
+    """How many samples a classifier is as sure of as of real digits, and what it can see."""
+    rows = found.table.set_index("images")
+    samples, between, within = (rows.loc[name] for name in (SAMPLES, BETWEEN, WITHIN))
+    sure = round(samples["sure"] * samples["n"])
+    weak = _named(str(sample + 1) for sample in found.weak)
+    short = samples["high"] < 1 - TAIL
+    verdict = "fewer than of real digits" if short else "not shown to be fewer than of real digits"
+    return _list(
+        [
+            f"**A classifier is as sure of {sure} of {samples['n']:.0f} samples** as of "
+            f"{1 - TAIL:.0%} of real digits: {samples['sure']:.0%} [{samples['low']:.0%}, "
+            f"{samples['high']:.0%}], {verdict}. Weak samples: {weak}.",
+            f"**What it can see**: of smears made on purpose, half-way between the two digits, it "
+            f"finds {1 - between['sure']:.0%}, and the distance to training images "
+            f"{1 - between['near']:.0%}; half-way between two images of one digit, "
+            f"{1 - within['sure']:.0%} and {1 - within['near']:.0%}.",
+        ]
+    )
+
+
+def weak_words(found: Confidence, base: np.ndarray) -> Markdown:
+    """The loss of weak samples beside that of others. `base`: m `(seed, sample)`, full data."""
+    if not 0 < len(found.weak) < base.shape[1]:
+        return Markdown("The classifier calls all samples alike: none is set beside others.")
+    loss = base.mean(axis=0)
+    others = np.delete(loss, found.weak)
+    return Markdown(
+        f"Denoising loss, mean over scoring models: {loss[found.weak].mean():.2f} of the weak "
+        f"samples (from {loss[found.weak].min():.2f} to {loss[found.weak].max():.2f}), "
+        f"{others.mean():.2f} of the others (from {others.min():.2f} to {others.max():.2f})."
     )
 
 

@@ -17,7 +17,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..attribution.mean_query import mean_query_shifts
+from ..attribution import get_estimator
+from ..attribution.mean_query import mean_over_queries, mean_query_shifts
 from ..bank import RunBank
 from ..distributions import shifted_samples
 from ..measures import measure, query_outputs
@@ -31,6 +32,8 @@ from ..task import Task
 ESTIMATOR = "if_damped_0.1"  # prunes; chosen before any retraining
 OTHER_ESTIMATOR = "grad_dot"
 BASELINE = "own_loss"
+ALSO = {"grad_cos": "gradient_similarity", "trak": "trak"}
+"""Estimators that are scored besides, on small data, and the library's measures they are from."""
 NONE, RANDOM, TRUTH = "none", "random", "truth"
 SAME, OTHER = "same", "other"  # whose scores: the evaluation seeds' own models, or others
 RANKINGS = ("own", "mean", "risk")
@@ -156,10 +159,12 @@ def scoring_bank(
     steers: np.ndarray,
     *,
     dampings: tuple[float, ...] = (0.1, 1.0),
+    also: Sequence[str] = (),
     **settings: object,
 ) -> RunBank:
-    """Full-data models of these seeds, their validation losses and scores."""
+    """Full-data models of these seeds, their validation losses and scores; `also`: of `ALSO`."""
     measures = [mean_query_shifts(recipe, dampings=dampings), "query_loss"]
+    measures += [mean_over_queries(get_estimator(ALSO[name], recipe), name) for name in also]
     runs = paired(nothing(task.n_train), seeds)
     return RunBank(only_queries(task, steers), model, recipe, runs, measures, **settings)
 
@@ -168,7 +173,12 @@ def scores_of(bank: RunBank) -> Scores:
     """The scores that a `scoring_bank` holds; trains what is missing."""
     data = bank.dataset().isel(removal=0, checkpoint=-1, drop=True)
     data = data.drop_vars(["init_seed", "order_seed"]).astype(np.float64)
-    return Scores(data["mean_query_shifts"], data["query_loss"].mean("query"))
+    parts = [data["mean_query_shifts"]]
+    for name in ALSO:
+        if (called := f"mean_query_{name}") in data:
+            parts.append(data[called].expand_dims(estimator=[name]))
+    shift = xr.concat(parts, "estimator", combine_attrs="drop").rename("shift")
+    return Scores(shift.transpose("seed", "estimator", "train"), data["query_loss"].mean("query"))
 
 
 # ---------------------------------------------------------------- lists

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ..figures import METHODS, TEXT_WIDTH, Style
 from ..previews import show_image
 from ..task import Task
-from .pruning import BASELINE, ESTIMATOR, OTHER_ESTIMATOR
+from .pruning import ALSO, BASELINE, ESTIMATOR, OTHER, OTHER_ESTIMATOR, SAME
 
 Drawn = tuple[Figure, pd.DataFrame]
 
@@ -18,6 +18,7 @@ ESTIMATORS: dict[str, Style] = {
     ESTIMATOR: METHODS["if_damped"],
     "if_damped_1": Style("IF (GGN, damping × 10)", "#BB9DD8", "v", (0, (1, 1))),
     OTHER_ESTIMATOR: METHODS["grad_dot"],
+    **{name: METHODS[name] for name in ALSO},
     BASELINE: Style("own training loss", "#661100", "x", "-."),
 }
 STRATEGIES: dict[str, str] = {
@@ -65,6 +66,51 @@ def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     fig.supxlabel("test accuracy less that without pruning (% points)", fontsize=9)
     shown = pd.concat(rows)[["panel", "strategy", "estimate", "low", "high"]]
     return fig, shown.reset_index(drop=True)
+
+
+QUESTIONS: dict[str, str] = {
+    "order": "mean score less own score",
+    "none": "mean score less no pruning",
+    "fixed": "own score less no pruning",
+    "random": "mean score less at random",
+    "risk": "mean + spread less mean score",
+    "reuse": "mean of all seeds less all but own",
+    "reuse_own": "own score less another seed's",
+    "loss": "mean score less mean training loss",
+}
+"""How figures call what a question compares."""
+
+
+def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
+    """Paired differences of test accuracy, one per question and by whose scores; a panel each.
+
+    `tables`: `pruning_tables.difference_table` by labels.
+    """
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
+    names = [n for n in QUESTIONS if any(n in set(t["question"]) for t in tables.values())]
+    looks = {
+        SAME: ("scores of the same seeds", "#0072B2", "o", -0.16),
+        OTHER: ("scores of other seeds", "#D55E00", "s", 0.16),
+    }
+    rows = []
+    for axis, (title, table) in zip(axes[0], tables.items()):
+        for whose, (label, colour, marker, shift) in looks.items():
+            part = table[table["whose"] == whose]
+            at = [names.index(question) + shift for question in part["question"]]
+            middle = 100 * part["estimate"]
+            reach = [middle - 100 * part["low"], 100 * part["high"] - middle]
+            axis.errorbar(
+                middle, at, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
+            )
+        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+        axis.set(title=title)
+        rows.append(table.assign(panel=title))
+    axes[0, 0].set_yticks(range(len(names)), [QUESTIONS[name] for name in names])
+    axes[0, 0].invert_yaxis()
+    fig.supxlabel("difference in test accuracy (% points)", fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    columns = ["panel", "whose", "question", "better", "other", "estimate", "low", "high"]
+    return fig, pd.concat(rows)[columns].reset_index(drop=True)
 
 
 def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:

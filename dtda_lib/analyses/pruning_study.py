@@ -38,6 +38,8 @@ class Experiment:
         percent: Share of the training points that is removed.
         stack: Runs that train together.
         machine: Device and workers.
+        also: Further estimators to score with, of `pruning.ALSO`; they compare points with queries
+            one by one, which is for small data.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Experiment:
     percent: int
     stack: int
     machine: Mapping[str, object]
+    also: tuple[str, ...] = ()
     scoring: RunBank = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class Experiment:
             self.recipe,
             [*self.evaluation_seeds, *seed_pairs(self.n_seeds, "scoring")],
             self.steers,
+            also=self.also,
             title=f"scores, {self.title}",
             # Two stacks at least, so that two workers have something to do.
             chunk=min(self.stack, self.n_seeds),

@@ -16,6 +16,8 @@ _ESTIMATORS = {
     "grad_dot": "grad-dot",
     "if_damped_0.1": "influence with damping 0.1",
     "if_damped_1": "influence with damping 1",
+    "grad_cos": "grad-cos",
+    "trak": "TRAK",
 }
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
 _QUESTIONS = {

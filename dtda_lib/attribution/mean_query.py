@@ -15,6 +15,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from ..measures import Measure, measure
 from ..models import Network
+from ..names import unknown
 from ..recipes import Recipe
 from ..task import Task
 from .curvature import loss_curvature_root, mean_loss
@@ -77,6 +78,31 @@ def mean_query_shifts(
         return torch.cat([-torch.cat(losses)[None], scores])
 
     return mean_query_shifts
+
+
+def mean_over_queries(measure: Measure, estimator: str) -> Measure:
+    """Scores `(train,)` of one estimator of the library, averaged over query points.
+
+    For estimators that are no function of the mean query gradient, so that each query has to be
+    scored; unit and sign are theirs, and so is the memory, (train, query) at least. Called
+    "mean_query_<estimator>".
+
+    Args:
+        measure: An estimator with the axes `(estimator, train, query)`.
+        estimator: Which of its labels.
+
+    Raises:
+        ValueError: it has no such label.
+    """
+    names = measure.labels.get("estimator", ())
+    if estimator not in names:
+        raise ValueError(unknown(f"estimator of {measure.name}", estimator, names))
+    row = names.index(estimator)
+
+    def mean_over_queries(network: Network, theta: Tensor, task: Task) -> Tensor:
+        return measure(network, theta, task)[row].mean(dim=1)
+
+    return Measure(f"mean_query_{estimator}", ("train",), measure.unit, mean_over_queries)
 
 
 def mean_query_gradient(network: Network, theta: Tensor, task: Task) -> Tensor:
