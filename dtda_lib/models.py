@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.dropout import _DropoutNd
 
 from .convnets import CNN2LRGB, CNN3L, CNN3LRGB
-from .names import unknown
+from .names import refuse_unknown_settings, unknown
 
 Model = Callable[[], nn.Module]
 
@@ -79,9 +80,10 @@ MODELS: dict[str, type[nn.Module]] = {
 
 
 def get_model(name: str, **settings: object) -> Model:
-    """A factory for the model of that name; unknown names are refused with the nearest one."""
+    """A factory for the model of that name; unknown names, also of settings, are refused."""
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
+    refuse_unknown_settings(f"model {name!r}", MODELS[name], settings)
     return functools.partial(MODELS[name], **settings)
 
 
@@ -162,7 +164,9 @@ class Network:
         """Build the module once; its own initial weights are never used.
 
         Raises:
-            ValueError: the factory does not return an `nn.Module`, or see `Layout.of`.
+            ValueError: the factory does not return an `nn.Module`, a layer draws random masks in
+                training (they would come from the global stream, which no seed of a run fixes), or
+                see `Layout.of`.
         """
         with torch.random.fork_rng(devices=[]):
             module = model()
@@ -170,6 +174,9 @@ class Network:
             raise ValueError(
                 f"model factory returned {type(module).__name__}; it must return a torch.nn.Module."
             )
+        for name, layer in module.named_modules():
+            if why := why_random(layer):
+                raise ValueError(f"model {type(module).__name__} (its layer {name!r}): {why}")
         return cls(module, Layout.of(module))
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
@@ -179,6 +186,17 @@ class Network:
     def convolutional(self) -> bool:
         """Whether any layer is a convolution; these run best one model at a time on a CPU."""
         return any(isinstance(m, nn.modules.conv._ConvNd) for m in self.module.modules())
+
+
+def why_random(layer: nn.Module) -> str:
+    """Why a layer that draws random numbers cannot be part of a model, or nothing."""
+    if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
+        return (
+            f"{type(layer).__name__} draws a random mask at every step, which no seed of a run "
+            "fixes; take it out, set p=0 or return the module from .eval(), and regularise by "
+            "weight decay."
+        )
+    return ""
 
 
 def initial_theta(model: Model, init_seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

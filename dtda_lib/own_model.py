@@ -11,11 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from .measures import query_loss
-from .models import Model, Network, initial_theta
+from .models import Model, Network, initial_theta, why_random
 from .recipes import Recipe
 from .task import Task
 from .training import train
@@ -91,12 +90,7 @@ def _refusal(layer: nn.Module) -> str:
             f"{kind} normalises by the other examples of a batch, so a removed point would still "
             "act on the others; use nn.GroupNorm or nn.LayerNorm."
         )
-    if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
-        return (
-            f"{kind} draws a random mask at every step, which no seed of a run fixes; take it out, "
-            "set p=0 or return the module from .eval(), and regularise by weight decay."
-        )
-    return ""
+    return why_random(layer)
 
 
 def _refuse_buffers(module: nn.Module) -> None:

