@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
 
 from .progress import readable_seconds
+from .shards import Estimate
 
 if TYPE_CHECKING:
     from .bank import RunBank
@@ -24,8 +25,38 @@ def plan(banks: Sequence[RunBank], total_of: str = "in all") -> float:
         estimate = bank.estimate()
         total += estimate.seconds
         print(f"cost {bank.title}: {estimate}")
-    print(f"cost {total_of}: {f'about {readable_seconds(total)}' if total else 'no training'}")
+    _print_total(total, total_of)
     return total
+
+
+def plan_alike(kinds: Mapping[str, Sequence[RunBank]], total_of: str = "in all") -> float:
+    """As `plan`, a line for each kind of banks; of a kind, only the largest is timed.
+
+    Args:
+        kinds: Banks by name of their kind. Those of a kind must take equally long for a step of a
+            run; the time of the one with most to train is scaled by runs * steps.
+        total_of: As for `plan`.
+    """
+    total = 0.0
+    for name, banks in kinds.items():
+        missing = [sum(shard.runs for shard in bank.missing()) for bank in banks]
+        steps = [bank.recipe.steps(bank.task.n_train) for bank in banks]
+        work = [runs * each for runs, each in zip(missing, steps)]
+        seconds = 0.0
+        if any(work):
+            largest = max(range(len(banks)), key=work.__getitem__)
+            seconds = banks[largest].estimate().seconds * sum(work) / work[largest]
+        runs = sum(len(bank.runs) for bank in banks)
+        estimate = Estimate(runs, sum(missing), seconds, banks[0].workers)
+        total += seconds
+        print(f"cost {name}, {len(banks)} bank{'s' * (len(banks) > 1)}: {estimate}")
+    _print_total(total, total_of)
+    return total
+
+
+def _print_total(seconds: float, total_of: str) -> None:
+    told = f"about {readable_seconds(seconds)}" if seconds else "no training"
+    print(f"cost {total_of}: {told}")
 
 
 def shift_upon_removal(measurement: xr.DataArray, base: xr.DataArray | None = None) -> xr.DataArray:

@@ -20,13 +20,13 @@ import torch
 from helpers import digits_like, table_like
 
 from dtda_lib.attribution import get_estimator
-from dtda_lib.bank import CONVOLUTION_SHARD_RUNS, RunBank, plan, shift_upon_removal
+from dtda_lib.bank import CONVOLUTION_SHARD_RUNS, RunBank, plan, plan_alike, shift_upon_removal
 from dtda_lib.measures import get_measure, measure
 from dtda_lib.models import get_model
 from dtda_lib.protocols import paired, seed_pairs, unpaired
 from dtda_lib.recipes import Recipe
 from dtda_lib.removal import Design, leave_groups_out, leave_one_out, nothing
-from dtda_lib.shards import Job, full_precision
+from dtda_lib.shards import Estimate, Job, full_precision
 from dtda_lib.task import Task
 from dtda_lib.tasks import get_task
 from dtda_lib.training import train
@@ -543,6 +543,28 @@ def test_plan_tells_each_cost_and_the_sum(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cost done", "cost tiny", "cost in all"]
     assert lines[2].startswith("cost in all: about")
+
+
+def test_plan_alike_times_the_largest_of_a_kind_and_scales_it_by_runs_and_steps(
+    capsys, monkeypatch
+):
+    done = bank().fill()
+    short, long = (bank(recipe=replace(RECIPE, lr=0.01, epochs=epochs)) for epochs in (2, 8))
+    assert plan_alike({"all done": [done]}) == 0
+    timed = []
+
+    def estimate(self):
+        timed.append(self)
+        return Estimate(6, 6, 8.0, 1)
+
+    monkeypatch.setattr(RunBank, "estimate", estimate)
+    capsys.readouterr()
+    assert plan_alike({"done": [done], "plain": [short, done, long]}) == pytest.approx(8 * 1.25)
+    assert timed == [long]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "cost done, 1 bank: 6 runs, all cached"
+    assert lines[1].startswith("cost plain, 3 banks: 18 runs, 6 cached, 12 to train: about 10")
+    assert lines[2].startswith("cost in all: about 10")
 
 
 def test_an_estimate_counts_only_what_is_missing():

@@ -217,6 +217,16 @@ def test_alignment_against_the_library(trained):
         np.testing.assert_allclose(
             data["influence"].isel(estimator=at, seed=0), found[0, [1, 7, 9]], rtol=1e-6, atol=1e-10
         )
+    for threshold, label in limit.PSEUDO.items():
+        estimator = get_estimator("influence_pinv", recipe, threshold=threshold)
+        with pytest.warns(UserWarning, match="indefinite"):
+            found = estimator(unrolled.network, torch.from_numpy(theta[0]), exact)
+        np.testing.assert_allclose(
+            data["influence"].sel(estimator=label).isel(seed=0),
+            found[0, [1, 7, 9]],
+            rtol=1e-6,
+            atol=1e-10,
+        )
     base = retrained.dataset()["query_loss"].values[:, :, -1].astype(np.float64)
     np.testing.assert_allclose(data["retrained"], base[:, 1:] - base[:, :1])
 
@@ -247,7 +257,7 @@ def test_a_law_leaves_out_the_run_itself(trained):
 
 def made(late, *, spread=0.01):
     """`run_values` of eight runs in which everything is `late` at the last length, 0.5 before."""
-    names = ["unrolling, " + n for n in limit.INFLUENCES]
+    names = ["unrolling, " + n for n in (*limit.INFLUENCES, *limit.PSEUDO.values())]
     names += ["retrained, unrolling", "retrained, if_ggn", "span 0.001", "null 0.001"]
     found = {}
     for recipe in limit.RECIPES:
@@ -279,6 +289,16 @@ def test_rules_of_networks_follow_the_numbers():
     mixed = statuses(made({"*": 0.8, ("constant 0.0125", "*"): 0.95}))
     assert mixed["C2-if_hessian"] == mixed["C2-step"] == "confirmed"
     assert mixed["C3-null"] == "partly"
+
+
+@pytest.mark.parametrize(
+    ("pseudo", "status"), [(0.2, "confirmed"), (0.95, "refuted"), (0.8, "inconclusive")]
+)
+def test_the_pseudo_inverse_fails_only_where_gauss_newton_is_ahead(pseudo, status):
+    found = made({"*": 0.8})
+    noise = found["decaying", 9]["unrolling, if_ggn"] * 0 + 0.01 * np.linspace(-1, 1, 8)[::-1]
+    found["decaying", 9]["unrolling, if_pinv 0.001"] = noise + pseudo
+    assert statuses(found)["T6-pinv"] == status
 
 
 @pytest.mark.parametrize(

@@ -341,3 +341,22 @@ def shares(low, high, *, draw_low=None, sizes=((0.9, 0.99), (0.9, 0.99))):
 )
 def test_rule_of_shares(table, status):
     assert rules.share_status(table) == status
+
+
+@pytest.mark.parametrize(
+    ("draws", "hull"),
+    [((0.6, 0.9), (0.6, 0.9)), ((0.72, 0.75), (0.7, 0.8)), ((0.75, 0.85), (0.7, 0.85))],
+)
+def test_the_interval_of_a_share_is_the_hull_of_both(draws, hull):
+    one = shares(0.7, 0.8).assign(draw_low=draws[0], draw_high=draws[1])
+    table = pd.concat(
+        one.assign(estimator=estimator, kind=kind)
+        for estimator in rules.ESTIMATORS
+        for kind in ("mean", "w2", "sd")
+    )
+    for claim in rules.share_claims(table, 8, "made"):
+        assert claim.ci == hull
+        assert "hull of that over seeds [0.70, 0.80]" in claim.statistic
+        assert f"removals and queries [{draws[0]:.2f}, {draws[1]:.2f}]" in claim.statistic
+    missing = table.assign(draw_low=np.nan)
+    assert np.isnan(rules.share_claims(missing, 8, "made")[0].ci[0])

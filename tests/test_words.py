@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from dtda_lib.analyses import limit, limit_equal_time, wording
+from dtda_lib.analyses import limit_pseudo_words as of_pseudo
 from dtda_lib.analyses import limit_words as of_limit
 from dtda_lib.analyses import predicted_laws_words as of_laws
 from dtda_lib.analyses import variance_changing_digits as digits
@@ -280,6 +281,20 @@ def test_negative_eigenvalues_are_counted():
     assert said.endswith("its interval is wider.")
 
 
+@pytest.mark.parametrize(
+    ("alone", "stacked", "met", "missed"),
+    [(1.0, 0.1, 1, 1), (1.0, 0.5, 2, 0), (0.1, 0.01, 0, 2)],
+)
+def test_the_cost_of_unrolling_is_held_against_the_goal(alone, stacked, met, missed):
+    seconds = {"alone": alone, "stacked": stacked, "unrolled": 6.0}
+    said = of_laws.cost_words(seconds, 100).data
+    assert (said.count("is met"), said.count("is **missed**")) == (met, missed)
+    one, many = said.split("\n")
+    assert "plain loop" in one
+    assert f"of {6 / alone:.{0 if alone < 1 else 1}f} trainings" in one
+    assert "hundreds of runs at once" in many
+
+
 # --- notebook 06 ---------------------------------------------------------------------------------
 
 
@@ -347,7 +362,8 @@ def test_responses_on_the_hyperbola():
 
 def runs(value, *, spread=0.01, smallest=-0.1, epochs=(1, 4)):
     """`limit.run_values` of eight runs; `value` of a recipe, a length and a quantity."""
-    names = [f"{t}, {m}" for t in ("unrolling", "retrained") for m in limit.INFLUENCES]
+    methods = (*limit.INFLUENCES, *limit.PSEUDO.values())
+    names = [f"{t}, {m}" for t in ("unrolling", "retrained") for m in methods]
     names += ["retrained, unrolling", *(f"null {t:g}" for t in limit.THRESHOLDS)]
     noise, found = spread * np.linspace(-1, 1, 8), {}
     for recipe in limit.RECIPES:
@@ -371,6 +387,20 @@ def test_networks_reach_the_papers_number_or_not():
     assert of_limit.null_words(bad).data.count("it hardly matters") == 4
     unsure = limit.time_table(runs(lambda *_: 0.9, spread=0.1), 100)
     assert of_limit.network_words(unsure).data.count("is open") == 4
+
+
+@pytest.mark.parametrize(
+    ("pseudo", "words"), [(0.2, "**less**"), (0.95, "**better**"), (0.8, "is not told")]
+)
+def test_the_pseudo_inverse_is_held_against_gauss_newton(pseudo, words):
+    def value(recipe, epochs, quantity):
+        return pseudo if quantity == "unrolling, if_pinv 0.001" else 0.8
+
+    found = runs(value)
+    said = of_pseudo.pseudo_words(limit.time_table(found, 100), found).data.split("\n")
+    assert len(said) == 4
+    assert all(words in line for line in said)
+    assert f"0.80 at 1e-05, 0.80 at 0.0001, {pseudo:.2f} at 0.001 and 0.80 at 0.01" in said[0]
 
 
 @pytest.mark.parametrize(

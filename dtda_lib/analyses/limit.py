@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..agreement import correlation
 from ..attribution.curvature import dense_gauss_newton, dense_hessian
+from ..attribution.eigenvalues import reciprocals
 from ..attribution.gradients import per_example_gradients
 from ..bank import RunBank
 from ..models import Model, Network
@@ -45,6 +46,8 @@ RECIPES: dict[str, Recipe] = {
 OVER_TIME = ("constant 0.05", "constant 0.0125", "decaying")
 INFLUENCES = ("if_hessian", "if_hessian_damped", "if_ggn")
 THRESHOLDS = (1e-5, 1e-4, 1e-3, 1e-2)  # of the largest eigenvalue
+PSEUDO = {threshold: f"if_pinv {threshold:g}" for threshold in THRESHOLDS}
+"""Pseudo-inverse of the objective's exact Hessian by what counts as null; see `influence_pinv`."""
 SHARDS = 2  # of a bank: one for each of two workers
 
 
@@ -112,6 +115,16 @@ def all_banks(
     }
 
 
+def kinds(banks: Mapping[tuple[str, int], tuple[RunBank, UnrolledBank]]) -> dict[str, list]:
+    """Banks of `all_banks` by name of their kind: one step of a run takes them equally long."""
+    found: dict[str, list[RunBank]] = {}
+    for pair in banks.values():
+        for name, bank in zip(("leave-one-out", "unrolled"), pair, strict=True):
+            optimiser = {"sgd": "SGD", "adam": "Adam"}[bank.recipe.optimiser]
+            found.setdefault(f"{name}, {optimiser}", []).append(bank)
+    return found
+
+
 # ---------------------------------------------------------------- one length of training
 
 
@@ -120,7 +133,8 @@ def aligned(retrained: RunBank, unrolled: UnrolledBank) -> xr.Dataset:
 
     Returns:
         Shifts upon removal, half squared target units: `unrolling` and `retrained` `(seed, train,
-        query)`, `influence` `(seed, estimator, train, query)`; by eigenvalue threshold, `span`
+        query)`, `influence` `(seed, estimator, train, query)` of `INFLUENCES` and `PSEUDO`; by
+        eigenvalue threshold, `span`
         `(seed, threshold)`, mean over queries of `|P grad m| / |grad m|` where P projects on
         eigenvectors of the Hessian of the data's loss beyond the threshold, and `null` `(seed,
         threshold)`, root mean square over pairs of the part of `grad(m) . r` from the others,
@@ -156,7 +170,8 @@ def aligned(retrained: RunBank, unrolled: UnrolledBank) -> xr.Dataset:
     )
     loss = data["query_loss"].isel(removal=0).astype(np.float64).mean("query")
     variables["loss"] = (("seed",), loss.values)
-    coords = {"estimator": list(INFLUENCES), "train": points, "threshold": list(THRESHOLDS)}
+    names = [*INFLUENCES, *PSEUDO.values()]
+    coords = {"estimator": names, "train": points, "threshold": list(THRESHOLDS)}
     return xr.Dataset(variables, coords)
 
 
@@ -184,10 +199,12 @@ def _of_run(
         dense_gauss_newton(network, theta, task) + ridge,
     )
     own = train[points]
-    # Weight decay leaves no null space: the pseudo-inverse is the inverse.
     influence = [own @ torch.linalg.solve(c, query.T) / task.n_train for c in curvatures]
     values, vectors = torch.linalg.eigh(hessian)
     at_query, at_response = query @ vectors, response @ vectors  # (query|train, eigenvector)
+    for threshold in PSEUDO:  # as `influence_pinv` does, whose eigenvectors are at hand here
+        inverse = reciprocals(values + l2, threshold)
+        influence.append((own @ vectors * inverse) @ at_query.T / task.n_train)
     whole = at_response @ at_query.T
     spans, nulls = [], []
     for threshold in THRESHOLDS:
@@ -219,7 +236,10 @@ def run_values(data: xr.Dataset) -> xr.Dataset:
     n = data.sizes["seed"]
     others = (data["retrained"].sum("seed") - data["retrained"]) / (n - 1)
     predictions = {"unrolling": data["unrolling"]}
-    predictions |= {name: data["influence"].sel(estimator=name, drop=True) for name in INFLUENCES}
+    predictions |= {
+        name: data["influence"].sel(estimator=name, drop=True)
+        for name in data["estimator"].values.tolist()
+    }
     targets = {"unrolling": data["unrolling"], "retrained": data["retrained"], "law": others}
     values = {
         f"{target}, {name}": correlation(against, prediction)

@@ -14,6 +14,7 @@ from .limit_chains import (
     geometric_steps,
     inverse_steps,
     newton_minimum,
+    pseudo_inverse,
     random_batches,
 )
 from .limit_small import BATCH, N_FEATURES, N_TRAIN, POINTS, START_SD, rank_deficient
@@ -134,7 +135,7 @@ def retraining_table(generator: np.random.Generator, n_steps: int = 4_000) -> pd
         weights=weights,
     ).isel(step=-1)
     theta = newton_minimum(problem, np.zeros(N_FEATURES))
-    inverse = np.linalg.pinv(problem.gradient_and_hessian(theta)[1], hermitian=True)
+    inverse = pseudo_inverse(problem.gradient_and_hessian(theta)[1])
     leverage = np.einsum("kf,fg,kg->k", x, inverse, x) / N_TRAIN
 
     theta_of, rows = ends["theta"].values, []

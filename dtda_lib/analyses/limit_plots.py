@@ -28,11 +28,14 @@ _GREY = METHODS["null"].colour
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 
 
-def convergence(table: pd.DataFrame) -> Drawn:
-    """Relative distance of N r_t from r_IF against the number of steps, one panel per link."""
+def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
+    """Relative distance of N r_t from r_IF against steps, a panel per link; and r's own check.
+
+    `retrained`: `limit_broken.retraining_table`, drawn in the last panel.
+    """
     links = list(dict.fromkeys(table["problem"]))
-    fig, axes = plt.subplots(1, len(links), figsize=(TEXT_WIDTH, 2.5), sharey=True)
-    for axis, link in zip(axes, links, strict=True):
+    fig, axes = plt.subplots(1, len(links) + 1, figsize=(TEXT_WIDTH, 2.5))
+    for axis, link in zip(axes[:-1], links, strict=True):
         for name, part in table[table["problem"] == link].groupby("schedule", sort=False):
             colour, _, line = SCHEDULES[name]
             label = name if name == "decaying" else name.replace("constant", "constant step")
@@ -40,12 +43,21 @@ def convergence(table: pd.DataFrame) -> Drawn:
             axis.fill_between(
                 part["step"], part["low"], part["high"], color=colour, alpha=0.2, lw=0
             )
-        axis.set(xscale="log", yscale="log", title=_LINKS[link])
-    fig.supxlabel("steps", fontsize=9)
+        axis.set(xscale="log", yscale="log", title=_LINKS[link], xlabel="steps")
+        axis.sharey(axes[0])
     axes[0].set_ylabel("|N r − r_IF| / |r_IF|")
+    reach = [0.9, 1.2 * retrained[["ratio", "expected"]].to_numpy().max()]
+    axes[-1].plot(reach, reach, color=_GREY, lw=0.8, zorder=0)
+    axes[-1].plot(retrained["expected"], retrained["ratio"], "o", color=METHODS["loo"].colour)
+    axes[-1].set(
+        xscale="log", yscale="log", title="full removal over r", xlabel="1 / (1 − leverage)"
+    )
+    for limits in (axes[-1].set_xticks, axes[-1].set_yticks):
+        limits([1, 2, 5], ["1", "2", "5"])
+    axes[-1].minorticks_off()
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3)
-    return fig, table
+    return fig, pd.concat([table, retrained], ignore_index=True)
 
 
 def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
@@ -90,17 +102,18 @@ def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
 
 
 def over_time(table: pd.DataFrame) -> Drawn:
-    """Top: correlation of unrolling with three influence functions; bottom: span and null share."""
+    """Top: correlation of unrolling with four influence functions; bottom: span and null share."""
     panels = {
         "unrolling, if_hessian": "exact Hessian",
+        "unrolling, if_pinv 0.001": "pseudo-inverse",
         "unrolling, if_hessian_damped": "damped Hessian",
         "unrolling, if_ggn": "Gauss-Newton",
-        "span 0.001": "share of |∇m| in span(H)",
+        "span 0.001": "|∇m| within span(H)",
         "null 0.001": "null part of ∇m·r",
         "smallest": "smallest eigenvalue",
     }
-    fig, axes = plt.subplots(2, 3, figsize=(TEXT_WIDTH, 3.9), sharex=True)
-    for axis, (quantity, title) in zip(axes.flat, panels.items(), strict=True):
+    fig, axes = plt.subplots(2, 4, figsize=(TEXT_WIDTH, 3.6))
+    for axis, (quantity, title) in zip(axes.flat, panels.items()):
         rows = table[table["quantity"] == quantity]
         for name, part in rows.groupby("recipe", sort=False):
             _errors(axis, part, name)
@@ -109,12 +122,14 @@ def over_time(table: pd.DataFrame) -> Drawn:
         if quantity.startswith("unrolling"):
             axis.axhline(0.9, color=_GREY, ls=":", lw=0.8)
             axis.set_ylim(-0.35, 1.03)
+            axis.label_outer()
         if quantity == "smallest":
             axis.axhline(0, color=_GREY, ls=":", lw=0.8)
     axes[0, 0].set_ylabel("correlation")
     fig.supxlabel("steps", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    axes[1, 3].axis("off")
+    axes[1, 3].legend(handles, labels, loc="center", fontsize=7)
     return fig, table[table["quantity"].isin(panels)]
 
 

@@ -4,7 +4,7 @@ No result in the notebook's text is typed: where a number changes, its sentence 
 takes tables of `predicted_laws_tables` and returns Markdown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import xarray as xr
@@ -15,6 +15,8 @@ from .predicted_laws_claims import NEAR, share_status
 from .predicted_laws_tables import ALL
 from .wording import bullets, grouped, joined, number, percent, side, upper, with_interval
 
+COST_GOAL = 20
+"""Our goal: trainings of a run for which forward unrolling of all its points may last at most."""
 _NAMES = {
     "unrolling": "unrolling",
     "ud_corrected": "unrolling divided by 1 − h",
@@ -186,3 +188,23 @@ def hessian_words(smallest: xr.DataArray, errors: pd.DataFrame) -> Markdown:
         f"the error of means at {hessian['set']} it leaves {with_interval(hessian, 'error')}, "
         f"Gauss-Newton {with_interval(ggn, 'error')}: its interval is {wider}."
     )
+
+
+def cost_words(seconds: Mapping[str, float], n_points: int) -> Markdown:
+    """What one unrolling costs against training, by two baselines, and which meets our goal.
+
+    `seconds` a run: `predicted_laws_estimates.unrolling_cost`.
+    """
+    sentences = []
+    for name, baseline in (
+        ("alone", "a plain loop that trains one run, as a script of one's own would"),
+        ("stacked", "training hundreds of runs at once, as this study trains"),
+    ):
+        times = seconds["unrolled"] / seconds[name]
+        met = "met" if times <= COST_GOAL else "**missed**"
+        sentences.append(
+            f"Against {baseline}, one unrolling of {n_points} points takes the time of "
+            f"{number(times, 0 if times >= 10 else 1)} trainings: the goal of at most "
+            f"{COST_GOAL} is {met}."
+        )
+    return bullets(sentences)
