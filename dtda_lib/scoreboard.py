@@ -133,7 +133,7 @@ HEADLINES = (
     ),
     Headline(
         *("C4", SECOND_PAPER, "Exact convergence for generalised linear models", "C4-logistic"),
-        "relative distance left, logistic regression",
+        "late slope of log distance on log steps, logistic regression",
     ),
     Headline(
         *("C5", SECOND_PAPER, "Influence functions are the KL-best map of cold laws", "C5"),
