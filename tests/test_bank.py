@@ -123,6 +123,7 @@ def test_a_second_bank_trains_nothing_and_is_bit_identical(monkeypatch):
     assert first.dataset().identical(data), "a filled bank answers from memory"
 
 
+@pytest.mark.slow
 def test_more_seeds_reuse_what_fewer_seeds_trained():
     few = bank(chunk=3).fill()
     many = bank(runs=paired(RUNS.design, seed_pairs(3)), chunk=3).fill()
@@ -428,6 +429,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 def test_keys_change_with_everything_that_a_result_depends_on():
     keys = {name: bank(**change).key for name, change in CHANGES.items()}
     keys["as it was"] = bank().key

@@ -102,6 +102,7 @@ def test_judging_runs_never_see_the_removed_group(made):
     assert (again.sel(removal="none") != loss.sel(removal="none")).all()
 
 
+@pytest.mark.slow
 def test_scores_are_losses_and_shifts_of_the_full_data_models(made):
     one, samples = made
     scored = diffusion.scores_of(one.scoring(samples, 3))

@@ -196,6 +196,7 @@ def test_rule_of_validation(rises, statuses):
     assert {name: found[name] for name in statuses} == statuses
 
 
+@pytest.mark.slow
 def test_rule_of_widening():
     wide = table_of(noise=1e-2, spread={"variance": 30.0})
     found = {c.id: c.status for c in diffusion_claims.validation_claims(wide, "a setting")}

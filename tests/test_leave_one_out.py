@@ -31,6 +31,7 @@ def losses(recipe, seed, removal):
     return out["query_loss"][0].numpy()  # (checkpoint, query)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paired_scratch", "unpaired_scratch", "continued"])
 def test_axes_are_the_same(protocol):
     shift = shifts(protocol)["shift"].transpose("seed", "checkpoint", "train", "query")
@@ -67,6 +68,7 @@ def test_continued_starts_from_the_trained_model_of_its_checkpoint():
         np.testing.assert_allclose(control, losses(longer, 1, 0)[0] - base, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_some_points_only_and_unknown_protocols():
     some = shifts("paired_scratch", points=[1, 4])["shift"]
     assert some["train"].values.tolist() == [1, 4]

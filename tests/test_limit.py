@@ -409,6 +409,7 @@ def test_convergence_is_more_than_being_near(table, null, status):
     assert "times that of constant 0.02 steps, paired by run" in claim.statistic
 
 
+@pytest.mark.slow
 def test_constant_steps_alone_do_not_pass_for_convergence():
     """Real chains: what decays is confirmed; a constant step in its place is refuted."""
     problem = limit_small.rank_deficient("identity", rng(1))

@@ -67,6 +67,7 @@ def test_crossed_seeds_have_every_order_with_every_initialisation():
     assert cells[0][1] == cells[2][1] == cells[4][1]
 
 
+@pytest.mark.slow
 def test_scores_of_banks_are_labelled_by_point():
     ids = noise_sources.common_points(NESTED, 1)[1:]
     bank = noise_sources.removal_bank(NESTED[5], MLP, SHORT, ids, seed_pairs(3), workers=1)

@@ -165,6 +165,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_modules_that_are_taken(name):
     assert why_refused(ACCEPTED[name], TABLE, SHORT) == "accepted"
@@ -184,6 +185,7 @@ def test_what_cannot_be_stacked_trains_alone():
     assert check_model(Recurrent, TABLE, SHORT, chunk=1).layout.n_parameters > 0
 
 
+@pytest.mark.slow
 def test_tied_weights_train_as_in_plain_pytorch():
     task = table_like()
     weight = torch.ones(task.n_train)
@@ -314,6 +316,7 @@ def test_a_planned_shift_is_found_as_often_as_planned():
     assert abs(share - target) < 4 * math.sqrt(target * (1 - target) / 5_000)
 
 
+@pytest.mark.slow
 def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
     monkeypatch.setenv("DTDA_CACHE", str(tmp_path))
     bank = own_study.retraining_bank(
@@ -387,6 +390,7 @@ def test_intervals_of_selected_pairs_miss_as_seldom_as_said():
     assert np.mean(plain) > 0.1
 
 
+@pytest.mark.slow
 def test_confirmation_on_fresh_seeds_finds_nothing_in_noise_but_the_same_seeds_would():
     """The selection is made on noise; only its own seeds confirm it."""
     fresh, same, n = 0, 0, 100
@@ -459,6 +463,7 @@ def test_sets_are_disjoint_and_judged_by_the_rest():
         list(own_question.sets_and_others(shift, 4))
 
 
+@pytest.mark.slow
 def test_gaussian_seeds_keep_the_plan():
     shift = simulated(200, 2_000, 1_000, 1.2)
     table = own_question.power_table(shift, 10, 0.01)

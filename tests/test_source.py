@@ -102,6 +102,7 @@ def test_segments_of_a_ridge_regression_are_matrix_exponentials(kind, cut):
     np.testing.assert_allclose(ours[0, 0, :, :, 0], expected, rtol=1e-8, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_after_long_training_it_is_influence():
     task, model = RIDGE
     recipe = full_batch(200, lr=0.4, weight_decay=0.5)

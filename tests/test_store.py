@@ -96,6 +96,7 @@ def test_a_truncated_file_is_damaged(tmp_path):
         store.read(KEY)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_a_result(tmp_path):
     """Each flip is detected, or it lies where no result depends on it (the manifest)."""
     store = written(tmp_path)

@@ -157,6 +157,7 @@ def test_warm_epochs_train_on_all_points_then_restart_the_optimiser():
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_measures_of_a_user_are_taken_at_each_checkpoint():
     @measure(dims=("query",), unit="none")
     def predicted_class(network, theta, task):

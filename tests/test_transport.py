@@ -214,6 +214,7 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
 # --- figures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figures_draw_what_they_return(tables, sampled, responses):
     by_eps = tr.curve_table("even", [(0.3, tr.COLD), (0.1, tr.COLD)])
     by_beta = tr.curve_table("even", [(0.1, 10), (0.1, tr.COLD)])

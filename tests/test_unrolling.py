@@ -75,6 +75,7 @@ def test_responses_equal_finite_differences_of_retraining(recipe, replacement):
     assert_same_direction_and_size(found[:, drawn], expected[:, drawn], 1e-6)
 
 
+@pytest.mark.slow
 @each_recipe
 def test_responses_at_other_weights_after_warm_epochs_with_classes(recipe):
     task, model = classes(), get_model("mlp", widths=(5, 3, 3), activation="gelu")

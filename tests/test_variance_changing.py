@@ -340,6 +340,7 @@ def test_damping_is_one_over_the_time_of_training():
     assert predictions.early_stopping_damping(fading, 8) == pytest.approx(2 / 500, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
     task, seeds = table_like(6, 3, torch.float32), [(1, 1), (2, 2), (3, 3)]
     model = get_model("mlp", widths=(8, 2, 1), activation="gelu")
@@ -442,6 +443,7 @@ def test_pairs_are_scored_one_by_one(two_sets):
 # --- drawings ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_drawings_return_what_they_show(two_sets):
     first, fresh = two_sets
     result = digits.replicate(first, fresh, 20, rng())
