@@ -118,6 +118,8 @@ def over_time(table: pd.DataFrame) -> Drawn:
         for name, part in rows.groupby("recipe", sort=False):
             _errors(axis, part, name)
         _steps_axis(axis, table)
+        if table["steps"].nunique() > 3:  # no room side by side
+            axis.tick_params(axis="x", labelrotation=45)
         axis.set_title(title, fontsize=8)
         if quantity.startswith("unrolling"):
             axis.axhline(0.9, color=_GREY, ls=":", lw=0.8)
