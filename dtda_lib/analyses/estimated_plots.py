@@ -78,7 +78,7 @@ def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn
         axis.set_title(title)
         axis.set_xlim(-1.05, 1.05)
         axis.set_xlabel(
-            "correlation with LOO" if kind == "pearson" else "rank correlation with LOO"
+            "correlation with LOO" if kind == "pearson" else "rank corr. with LOO"
         )
     labels = [METHODS[m].label for m in methods]
     axes[0].set_yticks(range(len(methods)), labels)
