@@ -130,6 +130,16 @@ def _positions(index: Sequence[int] | str | None, known: Sequence[str]) -> list[
     return list(published_cifar10_list(index))
 
 
+def cifar10_labels(root: str | Path) -> tuple[list[int], list[int]]:
+    """Class numbers of the official training and test images under `root`, in official order.
+
+    Raises:
+        RuntimeError: the official files are damaged or incomplete.
+    """
+    train, test = _read_cifar10(root, download=False)
+    return list(train.targets), list(test.targets)
+
+
 def _read_cifar10(root: str | Path, download: bool) -> tuple:
     """torchvision's training and test set; it checks md5 sums before it unpickles anything."""
     kind = import_torchvision().datasets.CIFAR10

@@ -19,7 +19,7 @@ from test_image_tasks import JPEGS, fake_cifar10, one_sentence
 from dtda_lib import image_tasks
 from dtda_lib.analyses import noise, noise_claims, noise_sources_plots, other_images
 from dtda_lib.analyses.noise_sources import common_points, positions
-from dtda_lib.analyses.other_images import VARIABLE, cifar10_here, images_called
+from dtda_lib.analyses.other_images import VARIABLE, cifar10_here, images_called, official_labels
 from dtda_lib.image_tasks import CIFAR10_CLASSES
 from dtda_lib.models import get_model
 from dtda_lib.protocols import seed_pairs
@@ -113,6 +113,25 @@ def test_official_files_come_first_and_are_not_fetched(copies, monkeypatch):
     assert images_called(task) == "CIFAR-10"
     assert (task.n_train, task.n_query) == (50, 30)
     assert asked == [False, False]
+
+
+def test_labels_come_from_the_official_files_alone(copies, monkeypatch):
+    copies()
+    assert official_labels() == (None, None)  # image files do not say where an image stood
+    (copies() / "cifar-10-batches-py").mkdir()
+    train, test = np.arange(50_000) * 7 % 10, np.arange(10_000) * 3 % 10
+    monkeypatch.setattr(image_tasks, "import_torchvision", fake_targets(train, test))
+    assert official_labels() == (train.tolist(), test.tolist())
+    monkeypatch.delenv(VARIABLE)
+    assert official_labels() == (None, None)
+
+
+def fake_targets(of_train, of_test):
+    def read(root, train, download):
+        assert not download
+        return SimpleNamespace(targets=(of_train if train else of_test).tolist())
+
+    return lambda: SimpleNamespace(datasets=SimpleNamespace(CIFAR10=read))
 
 
 @pytest.mark.skipif(not JPEGS.exists(), reason="the JPEG copies of CIFAR-10 are not beside here")

@@ -1,6 +1,7 @@
 """The project as a whole: packaging, citation, floors of the library, nothing local committed."""
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -288,3 +289,17 @@ x = np.random.randn(3)
         "line 3: np.random.seed",
         "line 8: np.random.randn",
     ]
+
+
+# --- budgets -------------------------------------------------------------------------------------
+
+
+def test_what_notebooks_cost_is_known_and_within_the_budget():
+    """Seconds measured on two CPU cores with a cold cache: four minutes a notebook at `default`,
+    25 minutes the study."""
+    costs = json.loads((ROOT / "tests" / "reference" / "costs.json").read_text(encoding="utf-8"))
+    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    assert sorted(costs) == notebooks
+    default = {name: costs[name]["default"] for name in notebooks}
+    assert not {name: seconds for name, seconds in default.items() if seconds > 240}
+    assert sum(default.values()) < 25 * 60

@@ -77,9 +77,7 @@ def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set_title(title)
         axis.set_xlim(-1.05, 1.05)
-        axis.set_xlabel(
-            "correlation with LOO" if kind == "pearson" else "rank corr. with LOO"
-        )
+        axis.set_xlabel("correlation with LOO" if kind == "pearson" else "rank corr. with LOO")
     labels = [METHODS[m].label for m in methods]
     axes[0].set_yticks(range(len(methods)), labels)
     axes[0].invert_yaxis()

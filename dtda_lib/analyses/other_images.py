@@ -16,7 +16,7 @@ from ..attribution import get_estimator
 from ..bank import RunBank
 from ..claims import Claim
 from ..image_files import find_images
-from ..image_tasks import CIFAR10_CLASSES, cifar10, image_folder
+from ..image_tasks import CIFAR10_CLASSES, cifar10, cifar10_labels, image_folder
 from ..models import Model
 from ..protocols import SeedPair, paired
 from ..recipes import Recipe
@@ -82,6 +82,16 @@ def cifar10_here(per_class: int, queries_per_class: int) -> Task | None:
     )
     kind = f"{'JPEG' if jpeg else 'image-file'} copies of CIFAR-10"
     return replace(task, name=f"cifar10_copies-{per_class}pc", source=f"{kind}: {task.source}")
+
+
+def official_labels() -> tuple[list[int], list[int]] | tuple[None, None]:
+    """Labels of the training and test set in official order, as `published_lists.list_table` takes
+    them; None twice where `DTDA_CIFAR10` does not name the official files, because copies as image
+    files do not say which position an image had."""
+    folder = Path(os.environ.get(VARIABLE, "").strip() or os.devnull).expanduser()
+    if not (folder / "cifar-10-batches-py").is_dir():
+        return None, None
+    return cifar10_labels(folder)
 
 
 def images_called(task: Task) -> str:
