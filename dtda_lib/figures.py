@@ -94,8 +94,8 @@ METHODS: dict[str, Style] = {
     "trak": Style("TRAK", _DARK_GREEN, "H", (0, (8, 2))),
     "if_damped": Style("IF (GGN, damped)", _VIOLET, "h", (0, (2, 1))),
     "bif": Style("BIF (posterior)", "#994455", "8", (0, (6, 1, 1, 1, 1, 1))),
-    "if_hessian": Style("IF (Hessian)", "#BB5566", r"$\clubsuit$", (0, (4, 1, 4, 2))),
-    "source": Style("SOURCE", "#004488", r"$\spadesuit$", (0, (7, 1, 2, 1))),
+    "if_hessian": Style("IF (Hessian)", "#BB5566", "<", (0, (4, 1, 4, 2))),
+    "source": Style("SOURCE", "#004488", ">", (0, (7, 1, 2, 1))),
 }
 """Attribution methods: one colour, marker and line style each, in all notebooks."""
 
