@@ -53,6 +53,20 @@ def methods():
 # --- tables --------------------------------------------------------------------------------------
 
 
+def test_cells_tell_every_pair_with_interval_and_ceiling():
+    row = {"kind": "pearson", "r": 0.5, "boot_low": 0.4, "boot_high": 0.6, "ceiling": 0.9}
+    pairs = [("b", "loo"), ("a", "loo")]
+    table = pd.DataFrame(
+        row | {"method": method, "other": other, "statistic": statistic, "r": r}
+        for method, other in pairs
+        for statistic, r in (("mean", 0.5), ("sd", -0.25))
+    )
+    told = estimated.cells(table)
+    assert list(told.columns) == ["kind", "method", "other", "mean", "sd"]
+    assert told["method"].tolist() == ["b", "a"]
+    assert told["sd"].tolist() == ["-0.25 [0.40, 0.60] of 0.90"] * 2
+
+
 def test_scores_of_a_bank_are_those_of_its_estimators():
     task, model = table_like(n_train=6, n_query=3, dtype=torch.float32), get_model("mlp")
     recipe = Recipe("sgd", lr=1e-2, weight_decay=1e-2, epochs=3, keep_last=2)

@@ -80,6 +80,23 @@ def low_noise_table(
     return pd.DataFrame(rows)
 
 
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Every two methods, one row a kind and pair, one column a statistic over seeds.
+
+    A cell says `r [low, high] of ceiling`: correlation over pairs, its bootstrap interval over
+    seeds, and what two methods of equal true values would reach. `table`: of `pairwise_table`.
+    """
+    text = [
+        f"{row.r:.2f} [{row.boot_low:.2f}, {row.boot_high:.2f}] of {row.ceiling:.2f}"
+        for row in table.itertuples()
+    ]
+    index = ["kind", "method", "other"]
+    wide = table.assign(text=text).pivot(index=index, columns="statistic", values="text")
+    rows = table[index].drop_duplicates()
+    columns = list(dict.fromkeys(table["statistic"]))
+    return wide.loc[pd.MultiIndex.from_frame(rows), columns].reset_index()
+
+
 # --- protocols ------------------------------------------------------------------------------------
 
 
