@@ -64,7 +64,7 @@ def test_cells_tell_every_pair_with_interval_and_ceiling():
     told = estimated.cells(table)
     assert list(told.columns) == ["kind", "method", "other", "mean", "sd"]
     assert told["method"].tolist() == ["b", "a"]
-    assert told["sd"].tolist() == ["-0.25 [0.40, 0.60] of 0.90"] * 2
+    assert told["sd"].tolist() == ["-0.250 [0.400, 0.600] of 0.900"] * 2
 
 
 def test_scores_of_a_bank_are_those_of_its_estimators():

@@ -87,7 +87,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     seeds, and what two methods of equal true values would reach. `table`: of `pairwise_table`.
     """
     text = [
-        f"{row.r:.2f} [{row.boot_low:.2f}, {row.boot_high:.2f}] of {row.ceiling:.2f}"
+        f"{row.r:.3f} [{row.boot_low:.3f}, {row.boot_high:.3f}] of {row.ceiling:.3f}"
         for row in table.itertuples()
     ]
     index = ["kind", "method", "other"]
