@@ -178,28 +178,23 @@ def claims_table(claims: Iterable[Claim]) -> str:
     if not plain:
         return "No claims have been stated."
     rules = rule_numbers(claim["rule"] for claim in plain)
-    rows = [
-        {
-            "id": claim["id"],
-            "claim": claim["claim"],
-            "status": f"**{claim['status']}**",
-            **measured(claim),
-            "rule": rules[claim["rule"]],
-        }
-        for claim in plain
-    ]
+    rows = [described(claim, rules) for claim in plain]
     return f"{markdown.table(rows)}\n\nThe rules:\n\n{markdown.numbered(rules)}"
 
 
-def measured(claim: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a table that say what was measured, on what, and what the paper has."""
+def described(claim: Mapping[str, Any], rules: Mapping[str, int]) -> dict[str, Any]:
+    """The columns of a table of claims; its rule by number."""
     paper = claim["paper_value"]
     return {
+        "id": claim["id"],
+        "claim": claim["claim"],
+        "status": f"**{claim['status']}**",
         "what is measured": claim["statistic"],
         "estimate": estimate(claim),
         "n": claim["n"],
         "setting": claim["setting"],
         "paper's value": "not available" if paper is None else paper,
+        "rule": rules[claim["rule"]],
     }
 
 

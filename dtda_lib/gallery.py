@@ -11,7 +11,7 @@ from typing import Any
 
 from . import markdown
 from .artefacts import study_root, write_atomic
-from .claims import measured, rule_numbers
+from .claims import described, rule_numbers
 from .scoreboard import counted, further_checks, scoreboard
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
@@ -148,11 +148,7 @@ def _claims_part(claims: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
     rules = rule_numbers(claim["rule"] for _, _, claim in claims)
     rows = [
         {
-            "id": claim["id"],
-            "claim": claim["claim"],
-            "status": f"**{claim['status']}**",
-            **measured(claim),
-            "rule": rules[claim["rule"]],
+            **described(claim, rules),
             "notebook": f"[{notebook[:2]}](../notebooks/{notebook}.ipynb) `{profile}`",
         }
         for profile, notebook, claim in claims

@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from .. import markdown
-from ..claims import STATUSES, measured, rule_numbers
+from ..claims import STATUSES, described, rule_numbers
 from ..figures import TEXT_WIDTH
 from ..gallery import SHOWN_PROFILES, descriptions
 from ..scoreboard import HEADLINES, Found, headline_of, link, scoreboard
@@ -69,11 +69,7 @@ def claims_table(found: Sequence[Found], root: Path | str) -> Markdown:
     rules = rule_numbers(claim["rule"] for _, _, claim in found)
     rows = [
         {
-            "id": claim["id"],
-            "claim": claim["claim"],
-            "status": f"**{claim['status']}**",
-            **measured(claim),
-            "rule": rules[claim["rule"]],
+            **described(claim, rules),
             "figures": ", ".join(seen.get((profile, notebook, claim["id"]), ["-"])),
             "": f"{link(notebook, '')} `{profile}`",
         }

@@ -49,6 +49,24 @@ def refuse_singular(matrix: Tensor, precision: torch.dtype) -> None:
     _Shown.apply(torch.linalg.eigvalsh(matrix), look)
 
 
+def warn_if_untrustworthy(matrix: Tensor) -> None:
+    """Warns, once, where a symmetric matrix of some run is not safely positive definite."""
+
+    def look(values: Tensor) -> None:
+        lows, highs = values.amin(-1).flatten(), values.abs().amax(-1).flatten()
+        worst = int((lows / highs).argmin())
+        low, high = float(lows[worst]), float(highs[worst])
+        if low <= high * 1e-7:
+            state = "indefinite" if low < 0 else "singular to float precision"
+            warnings.warn(
+                f"influence: the curvature is {state} (smallest eigenvalue {low:.3g}, largest "
+                f"{high:.3g}); scores cannot be trusted. Train to a minimum or add damping.",
+                stacklevel=3,
+            )
+
+    _Shown.apply(torch.linalg.eigvalsh(matrix), look)
+
+
 def warn_if_indefinite(values: Tensor, threshold: float) -> None:
     """Warns where eigenvalues `(eigenvalue,)` of some run, beyond the threshold, are negative."""
 

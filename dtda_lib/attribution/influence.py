@@ -7,8 +7,6 @@ objective that training minimises is the mean loss plus `l2/2 |theta|^2` (couple
 """
 
 import math
-import warnings
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,7 +23,7 @@ from .curvature import (
     loss_gradient_coordinates,
     mean_loss,
 )
-from .eigenvalues import refuse_singular
+from .eigenvalues import refuse_singular, warn_if_untrustworthy
 from .gradients import EXAMPLE_CHUNK, per_example_gradients
 
 BLOCK_BYTES = 2**29  # rows of the Gauss-Newton factor held at once; twice this at the peak
@@ -124,6 +122,8 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_hessian",)})
     def influence_hessian(network: Network, theta: Tensor, task: Task) -> Tensor:
         matrix = dense_hessian(network, theta, task).double()
+        if not shift:
+            refuse_singular(matrix, theta.dtype)
         matrix.diagonal().add_(shift)
         warn_if_untrustworthy(matrix)
         train = _gradients(network, theta, task, task.train_x, task.train_y).double()
@@ -131,55 +131,7 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
         scores = torch.linalg.solve(matrix, train.T).T @ query.T / task.n_train
         return scores.to(theta.dtype).unsqueeze(0)  # (1, train, query)
 
-    return influence_hessian if shift else _refusing_singular(influence_hessian)
-
-
-def _refusing_singular(plain: Measure) -> Measure:
-    """The same measure, which first sees whether the Hessian has an inverse.
-
-    Set around it, so that what is cached of ridged Hessians, which need no such look, holds.
-    """
-
-    def function(network: Network, theta: Tensor, task: Task) -> Tensor:
-        refuse_singular(dense_hessian(network, theta, task).double(), theta.dtype)
-        return plain(network, theta, task)
-
-    return replace(plain, function=function)
-
-
-def warn_if_untrustworthy(matrix: Tensor) -> Tensor:
-    """Smallest eigenvalue of a symmetric matrix; warns where it is not safely positive.
-
-    Of a stack of runs (under `vmap`) there is one warning, about the worst of them.
-    """
-    return _SmallestEigenvalue.apply(matrix)
-
-
-class _SmallestEigenvalue(torch.autograd.Function):
-    """`vmap` hides values, which a warning needs; its rule for a function sees all runs at once."""
-
-    @staticmethod
-    def forward(matrix: Tensor) -> Tensor:
-        eigenvalues = torch.linalg.eigvalsh(matrix)  # (..., parameter), ascending
-        lows, highs = eigenvalues[..., 0], eigenvalues.abs().amax(dim=-1)
-        worst = int((lows / highs).argmin())
-        low, high = float(lows.flatten()[worst]), float(highs.flatten()[worst])
-        if low <= high * 1e-7:
-            state = "indefinite" if low < 0 else "singular to float precision"
-            warnings.warn(
-                f"influence: the curvature is {state} (smallest eigenvalue {low:.3g}, largest "
-                f"{high:.3g}); scores cannot be trusted. Train to a minimum or add damping.",
-                stacklevel=3,
-            )
-        return lows
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing to keep: nobody differentiates a warning."""
-
-    @staticmethod
-    def vmap(info: object, in_dims: tuple[int], matrix: Tensor) -> tuple[Tensor, int]:
-        return _SmallestEigenvalue.apply(matrix.movedim(in_dims[0], 0)), 0
+    return influence_hessian
 
 
 def smallest_eigenvalue(recipe: Recipe) -> Measure:
