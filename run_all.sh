@@ -226,4 +226,4 @@ case "${DTDA_CIFAR10:-}" in
 esac
 cd "$ROOT"
 # exec: a Ctrl-C or a kill reaches the batch directly, which ends its kernels in order.
-exec "$python" -m dtda_lib.batch ${arguments[@]+"${arguments[@]}"}
+exec "$python" -m dtda_lib.study.batch ${arguments[@]+"${arguments[@]}"}

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 
-from dtda_lib.tolerant import snap_outputs, tolerances
+from dtda_lib.study.tolerant import snap_outputs, tolerances
 
 _created = []
 

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from helpers import table_like
 
-import dtda_lib.bank
-from dtda_lib.bank import RunBank
-from dtda_lib.executors import _start_worker
-from dtda_lib.models import get_model
-from dtda_lib.protocols import paired, seed_pairs
-from dtda_lib.recipes import Recipe
-from dtda_lib.removal import leave_one_out
-from dtda_lib.shards import train_shard
-from dtda_lib.store import Store
+import dtda_lib.runs.bank
+from dtda_lib.models.networks import get_model
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.executors import _start_worker
+from dtda_lib.runs.protocols import paired, seed_pairs
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.runs.shards import train_shard
+from dtda_lib.runs.store import Store
 
 RUNS, KILLS, MOST_SHARDS = (
     60,
@@ -67,8 +67,8 @@ class NotingStore(Store):
 
 def fill(**settings):
     """Fill the bank, noting."""
-    dtda_lib.bank.Store = NotingStore
-    dtda_lib.bank.train_shard = noting_train_shard
+    dtda_lib.runs.bank.Store = NotingStore
+    dtda_lib.runs.bank.train_shard = noting_train_shard
     make_bank(**settings).fill()
 
 

@@ -6,10 +6,10 @@ import math
 import torch
 from torch import nn
 
-from dtda_lib.models import Model
-from dtda_lib.recipes import SCHEDULES, Recipe
-from dtda_lib.task import Task
-from dtda_lib.training import epoch_order, order_generator
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model
+from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.training import epoch_order, order_generator
 
 
 def digits_like(n_train: int = 10, n_query: int = 4, dtype: torch.dtype = torch.float64) -> Task:

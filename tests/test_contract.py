@@ -240,7 +240,7 @@ def test_notebook_keeps_the_contract(path):
 def test_notebook_parameters_are_the_default_profile(path):
     if path is None:
         pytest.skip("no notebooks yet")
-    study = pytest.importorskip("dtda_lib.study")
+    study = pytest.importorskip("dtda_lib.study.settings")
     given = parameters(read(path))
     known = study.default_parameters(path.stem, "default")
     assert given.pop("profile") == "default"

@@ -12,7 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from test_contract import NOTEBOOKS, checked, code_cells, problems, read, tags
 
-from dtda_lib.tolerant import NUMBER, snap_text, to_float, tolerances
+from dtda_lib.study.tolerant import NUMBER, snap_text, to_float, tolerances
 
 HERE = Path(__file__).parents[1] / "notebooks"
 RTOL = 1e-3

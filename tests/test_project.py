@@ -13,12 +13,12 @@ import yaml
 from test_contract import LOCAL_PATH
 
 import dtda_lib
+from dtda_lib.study.pages.architecture import FLOORS, SHARED_EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "dtda_lib"
 MODULES = sorted(path for path in LIBRARY.rglob("*.py"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-MAX_LINES = 320
 
 
 def module_id(path):
@@ -98,45 +98,15 @@ def test_a_local_path_would_be_found():
 
 # --- the library's floors ------------------------------------------------------------------------
 
-# From the top: each imports only from those above it. A new module takes its place here.
-FLOORS = [
-    *(
-        "markdown",
-        "names",
-        "published_lists",
-        "sources",
-        "task",
-        "image_files",
-        "image_tasks",
-        "tasks",
-    ),
-    *("convnets", "models", "removal", "protocols", "tracing", "measures", "denoising"),
-    *(
-        "crops",
-        "lora",
-        "vision_transformer",
-        "small_transformers",
-        "recipes",
-        "training",
-        "fingerprint",
-        "store",
-    ),
-    *("pretraining", "digits_base", "progress", "executors", "shards"),
-    *("shifts", "bank", "leave_one_out"),
-    *("attribution", "unrolled_bank"),
-    *("over_seeds", "power", "significance", "agreement", "distances", "distributions"),
-    *("variance", "common_shift", "seed_weights", "agreement_intervals", "agreement_where"),
-    *("testbeds", "boltzmann", "langevin", "lds"),
-    *("own_task", "own_model", "own_answer", "own_plan", "own_study"),
-    *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
-    *("scoreboard", "gallery", "index", "figures", "previews", "own_page"),
-    "analyses",  # of single notebooks, free among themselves
-    *("execution", "batch"),
-]
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def floor(path):
-    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+def dotted(path):
+    """Dotted name of a module of the library, as a list of parts."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return list(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def for_hints(block):
@@ -144,7 +114,7 @@ def for_hints(block):
 
 
 def own_imports(tree, package="dtda_lib"):
-    """The modules of dtda_lib that a module of `package` imports, wherever the import stands."""
+    """What a module of `package` imports from dtda_lib, as dotted names, wherever it stands."""
     hints = [node for node in ast.walk(tree) if isinstance(node, ast.If) and for_hints(node)]
     unused = {id(node) for block in hints for node in ast.walk(block)}
     for node in ast.walk(tree):
@@ -155,48 +125,76 @@ def own_imports(tree, package="dtda_lib"):
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: 1 - node.level or None] if node.level else []
             source = ".".join([*parents, *filter(None, [node.module])])
-            names = [source, *(f"{source}.{alias.name}" for alias in node.names)]
+            names = [f"{source}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (name.split(".")[1] for name in names if name.startswith("dtda_lib."))
+        yield from (name for name in names if name.startswith("dtda_lib."))
 
 
-def wrong_floors(name, tree, package="dtda_lib"):
-    """What a module on a floor imports from below it."""
-    below = FLOORS[FLOORS.index(name) + 1 :]
-    return sorted(set(own_imports(tree, package)) & set(below))
+def package_of(path):
+    return ".".join(path.relative_to(ROOT).parent.parts)
 
 
-def parse(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
+def wrong_floors(floor, names):
+    """Names that lie on a floor above the one that imports them."""
+    above = list(FLOORS)[list(FLOORS).index(floor) + 1 :]
+    return sorted({name for name in names if name.split(".")[1] in above})
+
+
+def wrong_doors(topic, names):
+    """Names of another experiment that this one has no declared exception for."""
+    for name in names:
+        parts = name.split(".")
+        another = parts[1] == "experiments" and len(parts) > 3 and parts[2] != topic
+        if another and (topic, parts[2]) not in SHARED_EXPERIMENTS:
+            yield name
+
+
+def private_names(names):
+    """Names with a leading underscore; a private name stays in its file."""
+    return [n for n in names if any(re.match(r"_(?!_)", part) for part in n.split("."))]
 
 
 @each_module
-def test_imports_come_from_above(path):
+def test_each_floor_imports_from_those_below(path):
     if path == LIBRARY / "__init__.py":
         return
-    assert floor(path) in FLOORS, "give the new module its floor in FLOORS"
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    assert wrong_floors(floor(path), parse(path), package) == []
+    floor = dotted(path)[1]
+    assert floor in FLOORS, "give the new floor its place in FLOORS"
+    names = list(own_imports(parse(path), package_of(path)))
+    assert wrong_floors(floor, names) == []
+    assert private_names(names) == []
+    if floor == "experiments" and len(dotted(path)) > 2:
+        assert list(wrong_doors(dotted(path)[2], names)) == []
 
 
-def test_an_import_from_below_would_be_found():
-    tree = ast.parse("def f():\n    from dtda_lib import study\n    import dtda_lib.tasks")
-    assert wrong_floors("models", tree) == ["study"]
-    assert wrong_floors("figures", tree) == []
-    for source in ("from .study import configure", "from . import study"):
-        assert wrong_floors("models", ast.parse(source)) == ["study"]
-    hints = ast.parse("if TYPE_CHECKING:\n    from dtda_lib.study import Config")
-    assert wrong_floors("models", hints) == []
-    upwards = ast.parse("from ..study import configure\nfrom .steps import ats")
-    assert wrong_floors("attribution", upwards, "dtda_lib.attribution") == ["study"]
+def test_every_declared_exception_is_used():
+    used = set()
+    for path in (LIBRARY / "experiments").rglob("*.py"):
+        names = own_imports(parse(path), package_of(path))
+        used |= {
+            (path.parent.name, name.split(".")[2]) for name in names if ".experiments." in name
+        }
+    assert set(SHARED_EXPERIMENTS) == {pair for pair in used if pair[0] != pair[1]}
 
 
-@each_module
-def test_modules_are_short(path):
-    if path.name == "profiles.py":
-        return  # one table, and not code: it grows by a notebook's worth of rows
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_an_import_turned_around_would_be_found():
+    def of(source, package="dtda_lib.models"):
+        return list(own_imports(ast.parse(source), package))
+
+    names = of("def f():\n    from dtda_lib import study\n    import dtda_lib.data.named")
+    assert wrong_floors("models", names) == ["dtda_lib.study"]
+    assert wrong_floors("ask", names) == []
+    for source in ("from ..study.settings import configure", "from dtda_lib.study import settings"):
+        assert len(wrong_floors("runs", of(source))) == 1
+        assert wrong_floors("ask", of(source)) == []
+    assert of("if TYPE_CHECKING:\n    from dtda_lib.study.settings import Config") == []
+    assert private_names(of("from .networks import _view, Layout")) == [
+        "dtda_lib.models.networks._view"
+    ]
+    other = of("from dtda_lib.experiments.diffusion.lists import top")
+    assert list(wrong_doors("noise_vs_influence", other)) == other
+    assert list(wrong_doors("diffusion", other)) == []
 
 
 # --- documentation and types ---------------------------------------------------------------------

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
-from ..models import Model, Network
-from ..task import Task
-from ..tracing import record
-from ..training import with_channels_last
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+from dtda_lib.runs.tracing import record
+from dtda_lib.runs.training import with_channels_last
+
 from .gradients import per_example_gradients
 
 # Examples times rows in one vectorised product: bounds its memory, and smaller pieces stay in the

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from ..models import Network
-from ..names import unknown
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.names import unknown
 
 LARGEST_DENSE = 12_000  # parameters; a dense float64 Hessian of that many takes 1.2 GB
 

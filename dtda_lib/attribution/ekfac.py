@@ -9,10 +9,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..measures import Measure, measure
-from ..models import Network
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.recipes import Recipe
+
 from .influence import BLOCK_BYTES, NATS, SHIFT_DIMS
 from .kfac import corrected_eigenvalues, gradients_in_basis, kronecker_basis
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ..measures import measure
-from ..models import Network
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import measure
 
 # Per-example gradients held at once, beside those of the training points. 32 of CNN2-L take 29 MB;
 # pieces of 25 to 50 were the fastest of those tried.

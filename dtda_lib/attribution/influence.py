@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from ..measures import Measure, measure
-from ..models import Network
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.recipes import Recipe
+
 from .curvature import (
     dense_hessian,
     gauss_newton_rows,
@@ -56,16 +57,16 @@ def influence_ggn(recipe: Recipe, *, damping: float = 0.0) -> Measure:
 
     @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_ggn",)})
     def influence_ggn(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, products = _dual_system(network, theta, task)
+        gram, products = dual_system(network, theta, task)
         gram.diagonal().add_(shift)
-        solved = torch.linalg.solve(gram, _gradient_coordinates(network, theta, task))
+        solved = torch.linalg.solve(gram, gradient_coordinates(network, theta, task))
         scores = solved.T @ products / math.sqrt(task.n_train)  # (train, query)
         return scores.to(theta.dtype).unsqueeze(0)
 
     return influence_ggn
 
 
-def _dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+def dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     """`A A^T (row, row)` and `A grad L(query) (row, query)`, float64, in blocks of rows."""
     n_train, scale = task.n_train, 1 / math.sqrt(task.n_train)
     rank = gauss_newton_rows(network, theta, task, task.train_x[:1]).shape[1]
@@ -95,7 +96,7 @@ def _dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, T
     return gram, products
 
 
-def _gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor:
+def gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor:
     """U `(row, train)`: column k holds u_k in the rows of point k and 0 elsewhere; float64."""
     with torch.no_grad():
         output = network(theta, task.train_x).double()

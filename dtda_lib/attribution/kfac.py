@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 
-from ..models import Network
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+
 from .curvature import loss_curvature_root
 from .gradients import EXAMPLE_CHUNK
 

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ..measures import Measure, measure, query_outputs
-from ..models import Network
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure, query_outputs
+from dtda_lib.runs.recipes import Recipe
+
 from .curvature import gauss_newton_rows
 from .gradients import EXAMPLE_CHUNK
-from .influence import NATS, SHIFT_DIMS, _dual_system, _gradient_coordinates
+from .influence import NATS, SHIFT_DIMS, dual_system, gradient_coordinates
 
 
 def influence_leverage(recipe: Recipe, *, damping: float = 0.0) -> Measure:
@@ -48,7 +49,7 @@ def influence_leverage(recipe: Recipe, *, damping: float = 0.0) -> Measure:
 
     @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("rif", "rif_loss")})
     def influence_leverage(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, products = _dual_system(network, theta, task)
+        gram, products = dual_system(network, theta, task)
         inverse = _inverse(gram, shift)  # (row, row)
         solved = inverse @ _corrected(inverse, shift, network, theta, task)  # (row, train)
         first_order = solved.T @ products / math.sqrt(task.n_train)
@@ -71,7 +72,7 @@ def leverage(recipe: Recipe, *, damping: float = 0.0) -> Measure:
 
     @measure(dims=("train",), unit="none")
     def leverage(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, _ = _dual_system(network, theta, task)
+        gram, _ = dual_system(network, theta, task)
         left = shift * _inverse(gram, shift).diagonal().unflatten(0, (task.n_train, -1))
         return (1 - left).sum(dim=1).to(theta.dtype)
 
@@ -101,7 +102,7 @@ def _corrected(
     n_train = task.n_train
     blocks = inverse.unflatten(0, (n_train, -1)).unflatten(2, (n_train, -1))
     own = shift * blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (train, rank, rank)
-    coordinates = _gradient_coordinates(network, theta, task)  # (row, train)
+    coordinates = gradient_coordinates(network, theta, task)  # (row, train)
     u = coordinates.unflatten(0, (n_train, -1)).diagonal(dim1=0, dim2=2).T  # (train, rank)
     return torch.block_diag(*torch.linalg.solve(own, u)).T
 

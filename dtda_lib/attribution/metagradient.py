@@ -19,11 +19,12 @@ import xarray as xr
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from ..measures import Measure
-from ..models import Model
-from ..protocols import SeedPair
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import SeedPair
+from dtda_lib.runs.recipes import Recipe
+
 from .batch_loss import BatchLoss
 from .trajectory import State, linearised, start, training_steps, walk
 from .unrolling import checked_measure, checked_points, checked_weights, labelled

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ..measures import Measure, measure, query_loss
-from ..models import Network
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure, query_loss
+from dtda_lib.runs.recipes import Recipe
+
 from .curvature import hessian_product, mean_loss
 from .influence import NATS, SHIFT_DIMS
 

@@ -8,11 +8,12 @@ decay, say) it is the inverse, with the same dangers: see `influence_hessian`.
 import torch
 from torch import Tensor
 
-from ..measures import Measure, measure
-from ..models import Network
-from ..names import unknown
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.names import unknown
+from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.recipes import Recipe
+
 from .curvature import dense_gauss_newton, dense_hessian
 from .eigenvalues import reciprocals, warn_if_indefinite
 from .gradients import per_example_gradients

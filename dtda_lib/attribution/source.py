@@ -23,18 +23,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..measures import Measure
-from ..models import Layout, Model, Network
-from ..names import unknown
-from ..protocols import SeedPair
-from ..recipes import SCHEDULES, Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Layout, Model, Network
+from dtda_lib.names import unknown
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import SeedPair
+from dtda_lib.runs.recipes import SCHEDULES, Recipe
+
 from .batch_loss import BatchLoss
 from .curvature import dense_gauss_newton, dense_hessian
 from .gradients import per_example_gradients
 from .kfac import KroneckerBasis, corrected_eigenvalues, kronecker_basis
 from .trajectory import start, training_steps, walk
-from .unrolling import _shifts, _Unrolled, checked_measure, checked_points, labelled
+from .unrolling import Unrolled, checked_measure, checked_points, labelled, projected_responses
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,9 @@ def source_shifts(
             response = spectrum.into(response) * keep + spectrum.into(gradient) * take
             response = spectrum.back(response)  # (point, parameter)
         responses.append(response.to(theta.dtype))
-    shifts = _shifts(loss, m, _Unrolled(theta, torch.stack(responses)))  # (run, point, *dims)
+    shifts = projected_responses(
+        loss, m, Unrolled(theta, torch.stack(responses))
+    )  # (run, point, *dims)
     return labelled(shifts[:, None], task, seeds, recipe.checkpoints[-1:], chosen, m)
 
 

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from ..measures import Measure, measure, query_loss
-from ..models import Network
-from ..recipes import Optimiser, Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure, query_loss
+from dtda_lib.runs.recipes import Optimiser, Recipe
+
 from .gradients import per_example_gradients
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models import Model, initial_theta
-from ..recipes import SCHEDULES, Optimiser, Recipe
-from ..training import epoch_order, order_generator
+from dtda_lib.models.networks import Model, initial_theta
+from dtda_lib.runs.recipes import SCHEDULES, Optimiser, Recipe
+from dtda_lib.runs.training import epoch_order, order_generator
+
 from .batch_loss import BatchLoss
 
 

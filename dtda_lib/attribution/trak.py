@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ..measures import Measure, measure
-from ..models import Network
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.recipes import Recipe
+
 from .gradients import EXAMPLE_CHUNK
 from .influence import NATS, SHIFT_DIMS
 

@@ -30,11 +30,12 @@ import xarray as xr
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from ..measures import Measure, get_measure
-from ..models import Model, Network
-from ..protocols import SeedPair
-from ..recipes import Recipe
-from ..task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+from dtda_lib.runs.measures import Measure, get_measure
+from dtda_lib.runs.protocols import SeedPair
+from dtda_lib.runs.recipes import Recipe
+
 from .batch_loss import BatchLoss
 from .trajectory import State, linearised, start, training_steps, walk
 
@@ -45,7 +46,7 @@ MEASURED_POINTS = 64  # responses along which a measurement is differentiated at
 
 
 @dataclass(frozen=True)
-class _Unrolled:
+class Unrolled:
     """theta `(run, parameter)` and responses `(run, point, parameter)` at a checkpoint."""
 
     theta: Tensor
@@ -129,7 +130,7 @@ def unrolled_shifts(
     for first in range(0, len(seeds), size):
         inits, orders = zip(*seeds[first : first + size])
         unrolled = _unroll(loss, model, recipe, inits, orders, chosen, at)
-        shifts = [_shifts(loss, m, one) for one in unrolled]
+        shifts = [projected_responses(loss, m, one) for one in unrolled]
         parts.append(torch.stack(shifts, dim=1))  # (run, checkpoint, point, *dims)
     return labelled(torch.cat(parts), task, seeds, recipe.checkpoints, chosen, m)
 
@@ -142,7 +143,7 @@ def _unroll(
     order_seeds: Sequence[int],
     points: Sequence[int],
     weights: Tensor,
-) -> Iterator[_Unrolled]:
+) -> Iterator[Unrolled]:
     """The chain (state, tangents of the state) of a stack of runs, at the kept checkpoints."""
     state = start(loss, model, recipe, init_seeds, order_seeds)
     device, n_train = weights.device, loss.task.n_train
@@ -158,7 +159,7 @@ def _unroll(
         tangent = linearised(recipe, taken).push(tangent, change)
         if epoch in recipe.checkpoints:
             _refuse_divergence(taken.after, tangent, init_seeds, order_seeds, epoch)
-            yield _Unrolled(taken.after.theta, tangent.theta)
+            yield Unrolled(taken.after.theta, tangent.theta)
 
 
 def _take_away(
@@ -190,7 +191,7 @@ def _refuse_divergence(
             )
 
 
-def _shifts(loss: BatchLoss, m: Measure, unrolled: _Unrolled) -> Tensor:
+def projected_responses(loss: BatchLoss, m: Measure, unrolled: Unrolled) -> Tensor:
     """`grad(m) . r`, `(run, point, *dims)`, on the CPU."""
 
     def value(theta: Tensor) -> Tensor:

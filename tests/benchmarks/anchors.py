@@ -38,19 +38,20 @@ from adapters import ADAPTERS, Scores, version
 from oracles import against, influence, pearson, t_interval
 from torch import Tensor
 
-from dtda_lib.analyses import evaluation, evaluation_lds
-from dtda_lib.artefacts import to_json, write_atomic
-from dtda_lib.attribution import get_estimator
-from dtda_lib.bank import RunBank
-from dtda_lib.executors import available_cores, worker_pool
-from dtda_lib.measures import Measure
-from dtda_lib.models import Network, get_model
-from dtda_lib.protocols import paired
-from dtda_lib.provenance import cpu_model
-from dtda_lib.recipes import Recipe
-from dtda_lib.removal import leave_k_out, nothing
-from dtda_lib.task import Task
-from dtda_lib.tasks import get_task
+from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.data.named import get_task
+from dtda_lib.data.task import Task
+from dtda_lib.experiments.evaluating_under_noise import lds as evaluation_lds
+from dtda_lib.experiments.evaluating_under_noise import setting as evaluation
+from dtda_lib.models.networks import Network, get_model
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.executors import available_cores, worker_pool
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import paired
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import leave_k_out, nothing
+from dtda_lib.study.artefacts import to_json, write_atomic
+from dtda_lib.study.provenance import cpu_model
 
 FORMAT = 1
 RESULT = Path(__file__).with_name("anchors.json")

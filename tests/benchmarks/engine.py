@@ -30,19 +30,19 @@ os.environ["DTDA_BATCH"] = "1"
 import numpy as np
 import torch
 
-from dtda_lib import measures
-from dtda_lib.attribution import get_estimator
-from dtda_lib.bank import RunBank
-from dtda_lib.executors import available_cores
-from dtda_lib.models import Network, get_model, initial_theta
+from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.data.named import concrete, mnist3
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.names import unknown
-from dtda_lib.protocols import paired, seed_pairs
-from dtda_lib.provenance import cpu_model
-from dtda_lib.recipes import get_recipe
-from dtda_lib.removal import leave_one_out
-from dtda_lib.task import Task
-from dtda_lib.tasks import concrete, mnist3
-from dtda_lib.training import with_channels_last
+from dtda_lib.runs import measures
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.executors import available_cores
+from dtda_lib.runs.protocols import paired, seed_pairs
+from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.runs.training import with_channels_last
+from dtda_lib.study.provenance import cpu_model
 
 HERE = Path(__file__).parent
 PLAIN, MEMORY, LIMIT = (HERE / f"{name}.py" for name in ("plain", "memory", "limit"))

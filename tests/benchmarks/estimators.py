@@ -20,14 +20,14 @@ import psutil
 import torch
 from memory import peak_of_family
 
-from dtda_lib.attribution import ESTIMATORS, get_estimator
-from dtda_lib.bank import RunBank
-from dtda_lib.models import Network, get_model
-from dtda_lib.protocols import paired, seed_pairs
-from dtda_lib.recipes import get_recipe
-from dtda_lib.removal import nothing
-from dtda_lib.tasks import mnist3
-from dtda_lib.training import with_channels_last
+from dtda_lib.attribution.registry import ESTIMATORS, get_estimator
+from dtda_lib.data.named import mnist3
+from dtda_lib.models.networks import Network, get_model
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.protocols import paired, seed_pairs
+from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.removal import nothing
+from dtda_lib.runs.training import with_channels_last
 
 
 def one(method: str, quick: bool) -> dict:

@@ -23,8 +23,8 @@ from typing import Any
 
 import nbformat
 
-from dtda_lib.execution import environment
-from dtda_lib.tolerant import NUMBER, skeleton, to_float, tolerances
+from dtda_lib.study.execution import environment
+from dtda_lib.study.tolerant import NUMBER, skeleton, to_float, tolerances
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

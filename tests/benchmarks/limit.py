@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch.func import grad
 from torch.utils.flop_counter import FlopCounterMode
 
-from dtda_lib.models import Network, get_model, initial_theta
-from dtda_lib.recipes import Optimiser, get_recipe
-from dtda_lib.tasks import mnist3
-from dtda_lib.training import with_channels_last
+from dtda_lib.data.named import mnist3
+from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.runs.recipes import Optimiser, get_recipe
+from dtda_lib.runs.training import with_channels_last
 
 ATEN = torch.ops.aten
 

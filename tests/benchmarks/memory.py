@@ -17,12 +17,12 @@ os.environ["DTDA_BATCH"] = "1"
 import numpy as np
 import psutil
 
-from dtda_lib.bank import RunBank, shift_upon_removal
-from dtda_lib.models import get_model
-from dtda_lib.protocols import paired, seed_pairs
-from dtda_lib.recipes import get_recipe
-from dtda_lib.removal import leave_one_out
-from dtda_lib.tasks import mnist3
+from dtda_lib.data.named import mnist3
+from dtda_lib.models.networks import get_model
+from dtda_lib.runs.bank import RunBank, shift_upon_removal
+from dtda_lib.runs.protocols import paired, seed_pairs
+from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.removal import leave_one_out
 
 WORKERS = 2
 

@@ -1,6 +1,6 @@
 """What scores are held against: dense influence in float64, and how agreement is measured.
 
-Nothing of `dtda_lib.attribution` takes part, so that a mistake there shows.
+Nothing of `dtda_lib.attribution.registry` takes part, so that a mistake there shows.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ from scipy import stats
 from torch import Tensor
 from torch.func import grad, jacrev, jvp, vmap
 
-from dtda_lib.models import Network
-from dtda_lib.task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
 
 
 def influence(network: Network, theta: Tensor, task: Task, damping: float) -> dict[str, Tensor]:

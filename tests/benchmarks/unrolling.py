@@ -11,10 +11,10 @@ many trainings of the same run an unrolling costs, alone and in the stack.
 import json
 import sys
 
-from dtda_lib.analyses.predicted_laws_estimates import unrolling_cost
-from dtda_lib.models import Network, get_model
-from dtda_lib.recipes import Recipe
-from dtda_lib.tasks import get_task
+from dtda_lib.data.named import get_task
+from dtda_lib.experiments.predicting_retrained_laws.estimates import unrolling_cost
+from dtda_lib.models.networks import Network, get_model
+from dtda_lib.runs.recipes import Recipe
 
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=1e-3, batch_size=20, epochs=100, schedule="linear")
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dtda_lib.models import Network
-from dtda_lib.task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
 
 
 def module_at(network: Network, theta: Tensor) -> nn.Module:

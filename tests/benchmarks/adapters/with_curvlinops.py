@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dtda_lib.models import Network
-from dtda_lib.task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
 
 from .shared import module_at
 

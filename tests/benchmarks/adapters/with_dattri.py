@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from dtda_lib.models import Network
-from dtda_lib.task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
 
 from .shared import data_sets, module_at, quiet, whole
 

@@ -5,8 +5,8 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from dtda_lib.models import Network
-from dtda_lib.task import Task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
 
 from .shared import data_sets, module_at, quiet
 

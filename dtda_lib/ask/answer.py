@@ -1,0 +1,145 @@
+"""Which pairs of a training point and a query are more than the noise of training?
+
+Shifts are `(seed, train, query)`, m(theta(D without the point)) - m(theta(D)); with m = query loss,
+positive = the point helps. The estimand is their mean over the law of seeds.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from dtda_lib.statistics.over_seeds import mean_and_sd, require_seeds, wilson_interval
+from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+
+FAMILIES = {"all": ("train", "query"), "query": ("train",)}
+
+
+def tested_over(family: str) -> tuple[str, ...]:
+    """The dimensions over which tests are corrected; an unknown family is refused."""
+    if family not in FAMILIES:
+        raise ValueError(f"family {family!r}: tests are corrected over 'all' pairs or per 'query'.")
+    return FAMILIES[family]
+
+
+def reliable(shift: xr.DataArray, *, q: float = 0.05, family: str = "all") -> xr.Dataset:
+    """Which pairs have a mean shift that is not noise of training, at a false discovery rate q.
+
+    Args:
+        shift: `(seed, train, query)`, from `shifts`.
+        q: Expected share of false ones among the pairs called reliable.
+        family: "all" corrects over all pairs, for readers who look through queries; "query" over
+            the points of each query, for a query chosen beforehand.
+
+    Returns:
+        `(train, query)`: `mean` and `sd` over seeds; Student's two-sided `p` and Benjamini-Hochberg
+        `q_value`; `reliable` = q_value <= q; `low`, `high`. Of a reliable pair they are intervals
+        at level 1 - R q / m, R of m being reliable: of all such intervals a share q is expected to
+        miss, *although* pairs were picked by their data, and none holds 0 (Benjamini and Yekutieli
+        2005). Of any other pair they are its own interval, at level 1 - q.
+
+    Raises:
+        ValueError: fewer than two seeds, values that are not finite, or an unknown family.
+    """
+    over = tested_over(family)
+    shift = require_seeds(shift)
+    n = shift.sizes["seed"]
+    mean, sd = mean_and_sd(shift)
+    p = t_test(shift)
+    found = benjamini_hochberg(p, q, over=over)
+    tested = math.prod(shift.sizes[dim] for dim in over)
+    share = found["discovery"].sum(over) / tested
+    miss = xr.where(found["discovery"], q * share, q)
+    half = stats.t.isf(miss / 2, n - 1) * sd / np.sqrt(n)
+    return xr.Dataset(
+        {
+            "mean": mean,
+            "sd": sd,
+            "low": mean - half,
+            "high": mean + half,
+            "p": p,
+            "q_value": found["adjusted"],
+            "reliable": found["discovery"],
+        },
+        attrs={"seeds": n, "q": q, "family": family},
+    )
+
+
+def points_of(found: xr.Dataset, query: int, n: int | None = None) -> pd.DataFrame:
+    """The points of one query: reliable ones first, each group by falling |mean shift|.
+
+    Columns: `point` (position in the training set), `mean`, `low`, `high`, `q_value`, `reliable`.
+    """
+    at = found.sel(query=query)
+    names = ["mean", "low", "high", "q_value", "reliable"]
+    table = pd.DataFrame({"point": at["train"].values} | {name: at[name].values for name in names})
+    order = np.lexsort((-table["mean"].abs().to_numpy(), ~table["reliable"].to_numpy()))
+    return table.iloc[order[:n]].reset_index(drop=True)
+
+
+# ---------------------------------------------------------------- many points: screen and confirm
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Points to retrain without: `top` by an estimator, `random` ones out of the rest, of N."""
+
+    top: tuple[int, ...]
+    random: tuple[int, ...]
+    n_train: int
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """All of them, in the order of the training set."""
+        return tuple(sorted(self.top + self.random))
+
+
+def screen(
+    estimates: xr.DataArray, n_top: int, n_random: int, generator: np.random.Generator
+) -> Candidates:
+    """Pick the points that an estimator ranks highest for some query, and controls at random.
+
+    A point's rank is its best one over the queries, by |mean estimate| over seeds, so queries take
+    turns; ties go to the larger share of its query's largest estimate. The scale does not matter.
+
+    Args:
+        estimates: `(seed, train, query)`, from `scores` or from `shifts` of a few seeds.
+        n_top, n_random: Numbers of points.
+        generator: Draws the controls.
+
+    Raises:
+        ValueError: more points than there are.
+    """
+    size = require_seeds(estimates, at_least=1).mean("seed").transpose("train", "query")
+    n_train = size.sizes["train"]
+    if n_top < 1 or n_random < 0 or n_top + n_random > n_train:
+        raise ValueError(
+            f"screen: {n_top} top points and {n_random} controls do not fit {n_train} points."
+        )
+    size = np.abs(size.values)
+    rank = (-size).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable").min(axis=1)
+    share = (size / np.maximum(size.max(axis=0), np.finfo(float).tiny)).max(axis=1)
+    order = estimates["train"].values[np.lexsort((-share, rank))]
+    controls = generator.choice(np.sort(order[n_top:]), n_random, replace=False)
+    top, random = (tuple(map(int, part)) for part in (order[:n_top], np.sort(controls)))
+    return Candidates(top, random, n_train)
+
+
+def hits(found: xr.Dataset, candidates: Candidates) -> pd.DataFrame:
+    """How many candidates and controls matter for some query, and how many points were missed.
+
+    Rows "top" and "random"; columns: `points`, `matter` (those with a reliable pair), `share`, its
+    95 % Wilson interval `low`, `high`, and `pairs`, the number of reliable pairs. Only the controls
+    are a random sample: their share is that of all points outside `top`, by the same test.
+    """
+    rows = []
+    for name in ("top", "random"):
+        chosen = found["reliable"].sel(train=list(getattr(candidates, name)))
+        matter, n = int(chosen.any("query").sum()), chosen.sizes["train"]
+        row = (name, n, matter, matter / n if n else math.nan, *wilson_interval(matter, n))
+        rows.append((*row, int(chosen.sum())))
+    columns = ["set", "points", "matter", "share", "low", "high", "pairs"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,177 @@
+"""What a retraining bank will cost, and which shifts that many seeds can show: said beforehand."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+import xarray as xr
+
+from dtda_lib.models.networks import initial_theta
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.progress import readable_seconds
+from dtda_lib.statistics.over_seeds import mean_and_sd
+from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
+
+from .answer import FAMILIES, tested_over
+
+HEADER_BYTES = 200  # of a shard: names, shapes, checksum
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a retraining bank costs, and which shifts it can show.
+
+    Args:
+        points, queries, seeds: Its design; `pairs` = points * queries are tested.
+        runs, missing: Trainings in all, and those that are not cached yet.
+        shards, disk_bytes: What the cache will hold of them.
+        seconds, workers: Expected wall-clock time of what is missing, by a timed probe.
+        q, target: Rate of false discoveries; probability of finding a pair.
+        level_one, level_many: Level of a pair's test if it is the only real one, and if a share
+            `real` of all pairs is real.
+        snr_one, snr_many: Smallest |mean shift| found with probability `target` at either level,
+            in units of the pair's standard deviation over seeds, sigma.
+        sigma: Median sigma over the pairs of a pilot, or None; `unit` is its unit.
+    """
+
+    points: int
+    queries: int
+    seeds: int
+    runs: int
+    missing: int
+    shards: int
+    disk_bytes: int
+    seconds: float
+    workers: int
+    q: float
+    target: float
+    real: float
+    level_one: float
+    level_many: float
+    snr_one: float
+    snr_many: float
+    sigma: float | None
+    unit: str
+
+    @property
+    def pairs(self) -> int:
+        """Tests made at once."""
+        return self.points * self.queries
+
+    def seeds_for(self, snr: float, *, only_one: bool = False) -> int:
+        """Seeds that find |mean shift| = `snr` sigma with probability `target`."""
+        return seeds_needed(snr, self.level_one if only_one else self.level_many, self.target)
+
+    def table(self) -> pd.DataFrame:
+        """The plan as rows of (what, value)."""
+        found = f"found with {self.target:.0%} power"
+        rows = [
+            ("design", f"{self.points} points x {self.queries} queries, {self.seeds} seeds"),
+            ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
+            ("time", self._time()),
+            ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
+            ("tests", f"{self.pairs} pairs, {self.q:.0%} false discoveries"),
+            (f"{found}, if {self.real:.0%} of pairs are real", self._shift(self.snr_many)),
+            (f"{found}, if one pair is", self._shift(self.snr_one)),
+        ]
+        rows += [
+            (f"seeds for a shift of {snr:g} sigma", f"{self._seeds(snr)}") for snr in (2, 1, 0.5)
+        ]
+        return pd.DataFrame(rows, columns=["what", "value"])
+
+    def _time(self) -> str:
+        if math.isnan(self.seconds):
+            return "not timed"
+        return f"about {readable_seconds(self.seconds)} with {self.workers} worker(s)"
+
+    def _seeds(self, snr: float) -> str:
+        return f"{self.seeds_for(snr)} to {self.seeds_for(snr, only_one=True)}"
+
+    def _shift(self, snr: float) -> str:
+        text = f"|mean shift| of {snr:.2f} sigma"
+        if self.sigma is None:
+            return text
+        return f"{text} = {snr * self.sigma:.2g} at the pilot's median sigma"
+
+    def __str__(self) -> str:
+        rows = self.table().itertuples(index=False)
+        width = max(len(what) for what in self.table()["what"])
+        return "\n".join(f"{what:<{width}}  {value}" for what, value in rows)
+
+
+def plan(
+    bank: RunBank,
+    *,
+    family: str = "all",
+    q: float = 0.05,
+    target: float = 0.8,
+    real: float = 0.1,
+    pilot: xr.DataArray | None = None,
+    timed: bool = True,
+) -> Plan:
+    """The cost of a retraining bank and the smallest effects it can show; trains nothing.
+
+    Levels are those of Benjamini-Hochberg for Gaussian, independent pairs (`discovery_level`).
+
+    Args:
+        bank: From `retraining_bank`.
+        family: As for `reliable`: which pairs are tested at once.
+        q: Share of false discoveries.
+        target: Wanted probability of finding a pair.
+        real: Share of pairs taken as real for `level_many`.
+        pilot: Shifts `(seed, train, query)` of a few seeds, for effects in the measure's unit. A
+            sigma of n seeds is itself uncertain by about 1 / sqrt(2 n - 2).
+        timed: Take the timed probe; without it `seconds` is NaN.
+
+    Raises:
+        ValueError: fewer than two seeds, or shares outside 0..1.
+    """
+    if not 0 < real <= 1:
+        raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
+    points, queries, seeds = len(bank.runs.design) - 1, bank.task.n_query, bank.runs.n_seeds
+    tested = points * (queries if tested_over(family) == FAMILIES["all"] else 1)
+    n_real = max(1, round(real * tested))
+    one = discovery_level(tested, 1, q, target)
+    many = discovery_level(tested, n_real, q, target)
+    cost = bank.estimate() if timed else None
+    missing = sum(shard.runs for shard in bank.missing())
+    return Plan(
+        points=points,
+        queries=queries,
+        seeds=seeds,
+        runs=len(bank.runs),
+        missing=missing,
+        shards=len(bank.shards),
+        disk_bytes=disk_bytes(bank),
+        seconds=cost.seconds if cost else math.nan,
+        workers=bank.workers,
+        q=q,
+        target=target,
+        real=real,
+        level_one=one,
+        level_many=many,
+        snr_one=detectable_snr(seeds, one, target),
+        snr_many=detectable_snr(seeds, many, target),
+        sigma=None if pilot is None else float(mean_and_sd(pilot)[1].median()),
+        unit=bank.measures[0].unit,
+    )
+
+
+def disk_bytes(bank: RunBank) -> int:
+    """Bytes of the shards of a bank: its measurements, and what describes them."""
+    theta = initial_theta(bank.model, 0, bank.task.train_x.dtype)
+    with torch.no_grad():
+        kept = [m(bank.network, theta, bank.task) for m in bank.measures]
+    each = sum(value.numel() * value.element_size() for value in kept)
+    each *= len(bank.recipe.checkpoints)
+    about = sum(len(shard.spec.replace('"', '\\"')) + HEADER_BYTES for shard in bank.shards)
+    return len(bank.runs) * each + about
+
+
+def readable_bytes(number: float) -> str:
+    """`12 kB`, `3.4 MB` or `1.2 GB`, in powers of 1,000."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{max(1, round(number / 1e3))} kB"

@@ -1,0 +1,193 @@
+"""Can a model of your own be asked? Refused here, in one sentence, if its runs would mean nothing.
+
+The engine takes a *factory* `() -> nn.Module` and treats the module as a pure function of its
+parameters. What breaks that breaks the answer, mostly in silence: layers that draw random numbers,
+that keep a state, or that let one example act on another (a removed point has weight 0, but is
+still in its batch). So a model is looked at, tried on a few points, and trained for one epoch.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network, initial_theta, why_random
+from dtda_lib.runs.measures import query_loss
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.training import train
+
+TRIED = 4  # points of each kind that a model is tried on
+CLOSE = 1e-4  # relative; rounding of float32 stays far below
+
+
+def check_model(
+    model: Model, task: Task, recipe: Recipe | None = None, *, chunk: int | None = None
+) -> Network:
+    """The model as a function of theta, if it can be asked about this task.
+
+    Args:
+        model: A class or function that returns a new `nn.Module` at each call.
+        task: Whose first points the model is tried on.
+        recipe: Also train two stacked runs for one epoch on those points.
+        chunk: As for `RunBank`; 1 trains runs one by one, so that none are stacked here either.
+
+    Raises:
+        ValueError: one sentence that names the layer or the reason and says what to use instead.
+    """
+    if isinstance(model, nn.Module):
+        raise ValueError(
+            f"model {_kind(model)}: this is one network; give the class or a function that builds "
+            "a new one, because every seed draws its own initial weights."
+        )
+    first, second = _built(model, 0), _built(model, 1)
+    for name, layer in first.named_modules():
+        if refusal := _refusal(layer):
+            where = f" (its layer {name!r})" if name else ""
+            raise ValueError(f"model {_kind(first)}{where}: {refusal}")
+    _refuse_buffers(first)
+    _refuse_parameters(first, second)
+    network = Network.of(model)
+    _try_outputs(_kind(first), network, initial_theta(model, 0, task.train_x.dtype), task)
+    if recipe is not None:
+        _try_training(_kind(first), model, recipe, task, chunk)
+    return network
+
+
+def why_refused(model: Model, task: Task, recipe: Recipe | None = None) -> str:
+    """The sentence with which `check_model` refuses a model, or "accepted"."""
+    try:
+        check_model(model, task, recipe)
+    except ValueError as refusal:
+        return str(refusal)
+    return "accepted"
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _built(model: Model, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = model()
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"model factory returned {type(module).__name__}; it must return a torch.nn.Module."
+        )
+    return module
+
+
+def _refusal(layer: nn.Module) -> str:
+    """Why a layer cannot be part of a model, or nothing."""
+    kind = _kind(layer)
+    if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
+        return f"{kind} has no shape before it has seen data; give its input size."
+    if isinstance(layer, _BatchNorm):
+        return (
+            f"{kind} normalises by the other examples of a batch, so a removed point would still "
+            "act on the others; use nn.GroupNorm or nn.LayerNorm."
+        )
+    return why_random(layer)
+
+
+def _refuse_buffers(module: nn.Module) -> None:
+    for name, _ in module.named_buffers():
+        raise ValueError(
+            f"model {_kind(module)}: it keeps the buffer {name!r}, which may change during a run; "
+            "keep a constant as a parameter with requires_grad=False, and use layers without "
+            "running statistics."
+        )
+
+
+def _refuse_parameters(first: nn.Module, second: nn.Module) -> None:
+    """`first` and `second` come from the same factory under two seeds."""
+    kind, others = _kind(first), dict(second.named_parameters())
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"model {kind}: two calls of its factory gave different parameters; fix its shape."
+        )
+    for name, parameter in first.named_parameters():
+        if parameter.requires_grad and not parameter.is_floating_point():
+            raise ValueError(
+                f"model {kind}: parameter {name!r} is {parameter.dtype}; trained parameters must "
+                "be real numbers in floating point."
+            )
+        if not parameter.requires_grad and not torch.equal(parameter, others[name]):
+            raise ValueError(
+                f"model {kind}: the frozen parameter {name!r} is drawn anew at each call of the "
+                "factory, which no run remembers; give it fixed values or train it."
+            )
+
+
+def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None:
+    """Refuse outputs of a wrong shape, random ones, and ones that depend on other examples."""
+    x = torch.cat([task.train_x[:TRIED], task.query_x[:TRIED]])
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            together = network(theta, x)
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ValueError(
+                f"model {kind}: it cannot take inputs of shape {tuple(x.shape)} ({_first(error)}); "
+                "fit its first layer to the data."
+            ) from error
+        expected = (len(x), task.n_outputs)
+        if not isinstance(together, Tensor) or tuple(together.shape) != expected:
+            shape = tuple(together.shape) if isinstance(together, Tensor) else type(together)
+            raise ValueError(
+                f"model {kind}: its output for {len(x)} examples is {shape}, not {expected}; "
+                "return one row of outputs for each example."
+            )
+        again = network(theta, x)
+        alone = torch.cat([network(theta, one) for one in x.split(1)])
+    if not _same(together, again):
+        raise ValueError(
+            f"model {kind}: two passes over the same examples differ, so it draws random numbers "
+            "(as dropout does) or keeps a state; no seed of a run fixes either: take that out."
+        )
+    if not _same(together, alone):
+        raise ValueError(
+            f"model {kind}: its output for an example depends on the others in the batch, so a "
+            "removed point would still act; let each example be treated alone."
+        )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    scale = float(one.abs().max()) + 1e-12
+    return one.shape == other.shape and float((one - other).abs().max()) <= CLOSE * scale
+
+
+def _try_training(kind: str, model: Model, recipe: Recipe, task: Task, chunk: int | None) -> None:
+    """One run and two stacked ones, as the engine trains them, for one epoch on a few points."""
+    few = replace(
+        task,
+        train_x=task.train_x[:TRIED],
+        train_y=task.train_y[:TRIED],
+        query_x=task.query_x[:TRIED],
+        query_y=task.query_y[:TRIED],
+        train_id=task.train_id[:TRIED],
+        query_id=task.query_id[:TRIED],
+    )
+    short = replace(recipe, epochs=1, keep_last=1, warm_epochs=0)
+    # Convolutions are trained one by one on a CPU, so only the single run must work for them.
+    alone = chunk == 1 or (chunk is None and Network.of(model).convolutional)
+    stacks = (1,) if alone else (1, 2)
+    for runs in stacks:
+        weights = torch.ones(runs, few.n_train)
+        try:
+            train(few, model, short, [0] * runs, [0] * runs, weights, [query_loss], chunk=runs)
+        except (RuntimeError, NotImplementedError) as error:
+            able = "; it can be trained alone: pass chunk=1" if runs > 1 else ""
+            stacked = "stacked runs" if runs > 1 else "torch.func"
+            raise ValueError(
+                f"model {kind}: {stacked} cannot differentiate it ({_first(error)}){able}."
+            ) from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of a message, without its final stop."""
+    return str(error).strip().partition("\n")[0].rstrip(". ")[:160]

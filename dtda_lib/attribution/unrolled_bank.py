@@ -1,0 +1,143 @@
+"""`UnrolledBank`: unrolled shifts of many runs, cached and resumable like any other bank."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+from dtda_lib.names import unknown
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.fingerprint import module_digest
+from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.protocols import SeedPair, paired
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import nothing
+from dtda_lib.runs.shards import Job, Shard
+
+from .metagradient import metagradient_shifts
+from .source import source_shifts
+from .unrolling import best_chunk, checked_measure, checked_points, unrolled_shifts
+
+MODES = ("forward", "reverse", "source")
+_CODE = ("batch_loss", "metagradient", "trajectory", "unrolling")
+_SOURCE_CODE = ("curvature", "gradients", "kfac", "source")
+SOURCE = {"curvature": "ekfac", "segments": 3, "models": 2}
+"""SOURCE as published (Bae et al., 2405.12186)."""
+
+
+@measure(dims=(), unit="none")
+def _nothing(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """What a probe measures when it times training alone."""
+    return theta.sum() * 0
+
+
+@dataclass(frozen=True)
+class UnrolledJob(Job):
+    """All that a worker needs to unroll the runs of one shard."""
+
+    points: tuple[int, ...]
+    mode: str
+
+    def measured(self) -> dict[str, Tensor]:
+        """Unrolled shifts `(runs, checkpoint, train, ...)` of the measure."""
+        m = self.measures[0] if self.measures else _nothing
+        seeds = list(zip(self.init_seeds, self.order_seeds))
+        given = (self.task, self.model, self.recipe, seeds, m)
+        if self.mode == "forward":
+            shifts = unrolled_shifts(*given, self.points, device=self.device, chunk=self.chunk)
+        elif self.mode == "source":
+            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE)
+        else:
+            shifts = metagradient_shifts(*given, device=self.device)
+            shifts = shifts.isel(train=list(self.points))
+        return {m.name: torch.from_numpy(shifts.values)}
+
+
+class UnrolledBank(RunBank):
+    """The predicted shift upon removal of each point, for each run: unrolled differentiation.
+
+    What `unrolled_shifts` (forward), `metagradient_shifts` (reverse) or `source_shifts` (SOURCE, in
+    segments, as published) return, but trained shard by shard, in workers, and kept: estimand,
+    sign, scale and refusals are theirs. Full-data runs of a `RunBank` with the same seeds are the
+    same runs.
+
+    `dataset()` has one variable, named like the measure, `(seed, removal, checkpoint, train, ...)`;
+    `removal` is "none" alone, and `train` follows `points`.
+
+    Args:
+        task, model, recipe: What is trained, and how; reverse mode and SOURCE know only the last
+            checkpoint, so they need `keep_last=1`, and SOURCE needs SGD.
+        seeds: Pairs `(init_seed, order_seed)`.
+        measure: One differentiable measurement.
+        points: Training positions; None for all.
+        mode: "forward" costs in proportion to the points, "reverse" to the measure's values,
+            "source" a few curvatures a run, whatever their number.
+        title, device, workers, executor, chunk: As of `RunBank`.
+
+    Raises:
+        ValueError: an unknown mode, impossible points or measure, several checkpoints where only
+            the last is known.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        recipe: Recipe,
+        seeds: Sequence[SeedPair],
+        measure: str | Measure = "query_loss",
+        points: Sequence[int] | None = None,
+        *,
+        mode: str = "forward",
+        title: str | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        executor: Executor | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(unknown("mode", mode, MODES))
+        if mode != "forward" and recipe.keep_last > 1:
+            raise ValueError(
+                f"unrolling with mode={mode!r} knows one checkpoint, not {recipe.keep_last}; give "
+                "a recipe with keep_last=1, or use mode='forward'."
+            )
+        self.mode, self.points = mode, tuple(checked_points(points, task))
+        super().__init__(
+            task,
+            model,
+            recipe,
+            paired(nothing(task.n_train), seeds),
+            [checked_measure(measure)],
+            title=title or f"{task.name}, unrolled",
+            device=device,
+            workers=workers,
+            executor=executor,
+            chunk=chunk,
+        )
+
+    def _declare(self) -> list[Shard]:
+        size, names, settings = 1, _CODE, {}
+        if self.mode == "forward":
+            cpu = torch.device("cpu")
+            size = self.chunk or best_chunk(self.network, len(self.points), cpu)
+        if self.mode == "source":
+            size, names, settings = self.chunk or 8, (*_CODE, *_SOURCE_CODE), {"source": SOURCE}
+        code = module_digest(*(f"attribution/{name}.py" for name in names))
+        points = list(self.points)
+        return self._cut(size, unrolled=self.mode, points=points, unrolling=code, **settings)
+
+    def _job(self, start: int, stop: int) -> UnrolledJob:
+        fields = super()._job(start, stop).__dict__
+        return UnrolledJob(**fields, points=self.points, mode=self.mode)
+
+    def _axes(self, m: Measure) -> tuple[str, ...]:
+        return ("train", *m.dims)
+
+    def _positions(self, dim: str, n: int) -> np.ndarray:
+        return np.array(self.points) if dim == "train" else super()._positions(dim, n)

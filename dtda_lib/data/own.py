@@ -1,0 +1,222 @@
+"""A `Task` out of what you have: arrays, tensors, a pandas table or a torch data set.
+
+Everything is checked on the way in; what cannot be used is refused in one sentence. Class labels
+become 0, 1, 2, ... in sorted order. Columns of a table are standardised by the training rows alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from dtda_lib.names import unknown
+
+from .task import LOSSES, Task
+
+Examples = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
+
+
+def as_task(
+    data: Any,
+    query: Any = None,
+    *,
+    target: str | None = None,
+    n_train: int | None = None,
+    n_query: int | None = None,
+    loss: str | None = None,
+    standardise: bool | None = None,
+    seed: int = 0,
+    name: str = "mine",
+    licence: str = "not stated",
+    source: str = "user",
+) -> Task:
+    """A task from a `DataFrame`, a pair (inputs, targets) of arrays or tensors, or a torch
+    `Dataset` of such pairs; a `Task` is handed back as it is.
+
+    Args:
+        data: Examples. Inputs `(example, feature...)`, images `(example, channel, row, column)`.
+        query: Examples of the same kind that never train; None: `n_query` of `data`, drawn by
+            `seed`, are kept from training.
+        target: The column of a table that is to be predicted.
+        n_train: Train on this many, drawn by `seed`; None: on all that are no queries.
+        n_query: Queries; None: a fifth of `data`, at most 100 (or all of `query`).
+        loss: "cross_entropy" or "squared_error"; None: by the targets, real numbers being regressed
+            and anything else (whole numbers, truth values, words) taken as classes.
+        standardise: Mean 0 and standard deviation 1 of each input column, and of a real target,
+            over the training points; None: for tables and flat inputs, not for images.
+        seed: Of the draws.
+        name, licence, source: Printed in notebooks.
+
+    Returns:
+        A task whose ids are row numbers of `data` (queries: of `query`, if given).
+
+    Raises:
+        ValueError: one sentence; missing values, words among the inputs, too few examples, data
+            sets that draw at random, and whatever `Task` refuses.
+    """
+    if isinstance(data, Task):
+        return data
+    if loss is not None and loss not in LOSSES:
+        raise ValueError(unknown("loss", loss, LOSSES))
+    x, y, columns = _examples(data, target, "data")
+    loss = loss or ("squared_error" if y.dtype.kind == "f" else "cross_entropy")
+    order = np.random.default_rng(seed).permutation(len(x))
+    if query is None:
+        n_query = min(100, len(x) // 5) if n_query is None else n_query
+        _require_share("n_query", n_query, len(x) - 1)
+        at, order = np.sort(order[:n_query]), order[n_query:]
+        query_x, query_y = x[at], y[at]
+    else:
+        query_x, query_y, query_columns = _examples(query, target, "query")
+        if query_columns != columns:
+            raise ValueError("query: its columns differ from those of data; give the same ones.")
+        at = np.arange(len(query_x) if n_query is None else n_query)
+        _require_share("n_query", len(at), len(query_x))
+        query_x, query_y = query_x[at], query_y[at]
+    n_train = len(order) if n_train is None else n_train
+    _require_share("n_train", n_train, len(order))
+    rows = np.sort(order[:n_train])
+    train_x, train_y = x[rows], y[rows]
+    classes: tuple[str, ...] = columns
+    n_outputs = 1
+    if loss == "cross_entropy":
+        labels = np.unique(y)
+        if len(labels) < 2 or not np.isin(query_y, labels).all():
+            raise ValueError(
+                f"task {name!r}: classes need two or more labels in data, and every label of the "
+                "queries among them."
+            )
+        train_y, query_y = (np.searchsorted(labels, part) for part in (train_y, query_y))
+        n_outputs, classes = len(labels), tuple(map(str, labels))
+    elif y.dtype.kind not in "fiub":
+        raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
+    if standardise is None:
+        standardise = train_x.ndim == 2
+    if standardise:
+        train_x, query_x = _standardised(train_x, query_x)
+        if loss == "squared_error":
+            train_y, query_y = _standardised(train_y, query_y)
+    kind = np.int64 if loss == "cross_entropy" else np.float32
+    return Task(
+        name=name,
+        train_x=_tensor(train_x, np.float32),
+        train_y=_tensor(train_y, kind),
+        query_x=_tensor(query_x, np.float32),
+        query_y=_tensor(query_y, kind),
+        loss=loss,
+        n_outputs=n_outputs,
+        train_id=tuple(rows.tolist()),
+        query_id=tuple(at.tolist()),
+        licence=licence,
+        source=source,
+        classes=classes,
+    )
+
+
+def _tensor(values: np.ndarray, kind: type) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values.astype(kind)))
+
+
+def _standardised(train: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    train, query = train.astype(np.float64), query.astype(np.float64)
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(scale > 0, scale, 1)  # a constant column becomes 0
+    return (train - mean) / scale, (query - mean) / scale
+
+
+def _require_share(what: str, got: int, most: int) -> None:
+    if not 1 <= got <= most:
+        raise ValueError(f"{what} = {got} is impossible here; take 1 to {most}.")
+
+
+def _examples(data: Any, target: str | None, what: str) -> Examples:
+    """Inputs, targets and names of columns; all examples in memory."""
+    if isinstance(data, pd.DataFrame):
+        return _table(data, target, what)
+    if target is not None:
+        raise ValueError(f"{what}: a target column was named, but {_called(data)} has no columns.")
+    if isinstance(data, Dataset):
+        return (*_items(data, what), ())
+    if isinstance(data, Sequence) and len(data) == 2:
+        x, y = (_array(part) for part in data)
+        return (*_checked(x, y, what), ())
+    raise ValueError(
+        f"{what}: {_called(data)} is no table, data set or pair (inputs, targets); give one of "
+        "these or a Task."
+    )
+
+
+def _called(data: Any) -> str:
+    return f"a {type(data).__name__}"
+
+
+def _array(values: Any) -> np.ndarray:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def _table(frame: pd.DataFrame, target: str | None, what: str) -> Examples:
+    if target is None or target not in frame.columns:
+        raise ValueError(
+            f"{what}: name the column to predict as target=..., one of "
+            f"{', '.join(map(str, frame.columns))}."
+        )
+    inputs = frame.drop(columns=target)
+    words = [c for c in inputs.columns if not pd.api.types.is_numeric_dtype(inputs[c])]
+    if words:
+        raise ValueError(
+            f"{what}: column {words[0]!r} holds no numbers; encode it, for example by "
+            "pandas.get_dummies."
+        )
+    missing = [c for c in frame.columns if frame[c].isna().any()]
+    if missing:
+        raise ValueError(f"{what}: column {missing[0]!r} has missing values; fill or drop them.")
+    x = inputs.to_numpy(dtype=np.float64)
+    y = frame[target].to_numpy()
+    return (*_checked(x, y, what), tuple(map(str, inputs.columns)))
+
+
+def _items(data: Dataset, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        raise ValueError(
+            f"{what}: {_called(data)} has no length; give a data set with __len__ and __getitem__."
+        )
+    try:
+        items = [data[at] for at in range(len(data))]
+        inputs, targets = zip(*((x, y) for x, y in items))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what}: items of a data set must be pairs (input, target), at least one."
+        ) from error
+    x = [_array(one) for one in inputs]
+    if any(one.shape != x[0].shape or one.dtype == object for one in x):
+        raise ValueError(
+            f"{what}: inputs must be tensors or arrays of one shape; add a transform that makes "
+            "them so, for example torchvision's Resize and ToTensor."
+        )
+    if not np.array_equal(x[0], _array(data[0][0])):
+        raise ValueError(
+            f"{what}: reading an item twice gives two inputs, so the data set draws at random; "
+            "take augmentation out."
+        )
+    return _checked(np.stack(x), np.array([_array(y) for y in targets]), what)
+
+
+def _checked(x: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
+        raise ValueError(
+            f"{what}: inputs of shape {x.shape} and targets of shape {y.shape} do not fit; they "
+            "need (example, feature...) and (example,)."
+        )
+    if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
+        raise ValueError(f"{what}: inputs must be finite numbers; clean or encode them first.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{what}: targets hold NaN or infinity; fill or drop these examples.")
+    if y.dtype == object:
+        y = y.astype(str)
+    return x, y

@@ -1,0 +1,1 @@
+"""One folder a notebook: its parameters, computations, claims, plots and words."""

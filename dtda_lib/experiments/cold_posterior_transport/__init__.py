@@ -1,0 +1,1 @@
+"""Notebook 07_cold_posterior_transport."""

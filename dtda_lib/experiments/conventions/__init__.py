@@ -1,0 +1,1 @@
+"""Notebook 00_conventions."""

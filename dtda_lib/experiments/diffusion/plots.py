@@ -1,0 +1,220 @@
+"""Drawing of the diffusion ensemble: each function returns the figure and exactly what it shows."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dtda_lib.study.figures import TEXT_WIDTH
+from dtda_lib.study.previews import show_image
+
+from .claims import MARGIN
+from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM, Experiment, Samples, Scored
+from .lists import KINDS, influences
+from .quality import Confidence
+from .retrained import DIGIT
+
+Drawn = tuple[Figure, pd.DataFrame]
+
+LISTS = {
+    "mean": "mean shift, size",
+    "w2": "W2",
+    "variance": "variance shift, size",
+    "own": "fixed seed, size",
+    "helps": "mean shift, signed",
+}
+"""How figures call a list, from top to bottom."""
+_LOOKS = {
+    BY_MEAN: ("by mean", "#0072B2", "o"),
+    BY_VARIANCE: ("by variance", "#D55E00", "s"),
+    BY_PIXELS: ("nearest in pixels", "#009E73", "^"),
+    DIGIT: ("random, same digit", "#CC79A7", "D"),
+    RANDOM: ("random", "#555555", "x"),
+}
+_GAPS = {
+    "plain": ("plain gap", "#000000", "o", -0.13),
+    "strict": ("strict gap", "#8C8C8C", "s", 0.13),
+}
+
+
+def _shown(axis: Axes, image: Tensor) -> None:
+    show_image(axis, image.clamp(0, 1))
+
+
+def samples(experiment: Experiment, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
+    """Generated images with their numbers, each above its nearest training image; weak ones orange.
+
+    The data are the distances in pixels to the nearest image of either digit, and the classifier's
+    margin with the bound below which it is weak.
+    """
+    n, away = len(found.codes), experiment.pixel_distances(found.codes)
+    lines = -(-n // columns)
+    fig, axes = plt.subplots(2 * lines, columns, figsize=(TEXT_WIDTH, 1.02 * lines), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for sample, image in enumerate(experiment.code.decode(found.codes)):
+        line, column = 2 * (sample // columns), sample % columns
+        _shown(axes[line, column], image)
+        weak = sample in sure.weak
+        look = {"color": "#D55E00", "fontweight": "bold"} if weak else {"color": "black"}
+        axes[line, column].set_title(str(sample + 1), fontsize=6, pad=1, **look)
+        _shown(axes[line + 1, column], experiment.images[int(away[:, sample].argmin())])
+    for line in range(2 * lines):
+        title = "training" if line % 2 else "generated"
+        place = {"transform": axes[line, 0].transAxes, "rotation": 90, "fontsize": 7}
+        axes[line, 0].text(-0.15, 0.5, title, ha="right", va="center", **place)
+    labels = experiment.digits.train_y.numpy()
+    rows = {"sample": np.arange(n), "run": found.run}
+    rows |= {f"distance_{digit}": away[labels == digit].min(axis=0) for digit in np.unique(labels)}
+    return fig, pd.DataFrame(rows | {"margin": sure.margin, "bound": sure.bound})
+
+
+def lists(
+    experiment: Experiment, found: Samples, scored: Scored, chosen: list[int], shown: int = 8
+) -> Drawn:
+    """The first images of each list for some samples.
+
+    The data are the influences of *all* images, by position: they say which come first as well,
+    and do not jump where rounding on another machine swaps two of nearly equal influence.
+    """
+    away = experiment.pixel_distances(found.codes)
+    every = influences(scored, np.arange(len(scored.base)), 0)
+    lines = [*LISTS, "nearest"]
+    fig, axes = plt.subplots(
+        len(lines),
+        len(chosen) * (shown + 1) + len(chosen) - 1,
+        figsize=(TEXT_WIDTH, 0.32 * len(lines)),
+        gridspec_kw={"wspace": 0.08},
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    decoded, rows = experiment.code.decode(found.codes), []
+    for place, sample in enumerate(chosen):
+        start = place * (shown + 2)
+        _shown(axes[0, start], decoded[sample])
+        axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
+        values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
+        values["nearest"] = -away[:, sample]
+        for line, name in enumerate(lines):
+            order = np.argsort(-values[name], kind="stable")[:shown]
+            for column, image in enumerate(order, start=start + 1):
+                _shown(axes[line, column], experiment.images[int(image)])
+        part = pd.DataFrame({"sample": sample, "image": np.arange(len(away))} | values)
+        rows.append(part)
+    names = [*LISTS.values(), _LOOKS[BY_PIXELS][0]]
+    for line, name in enumerate(names):
+        place = {"transform": axes[line, -1].transAxes, "fontsize": 6.5}
+        axes[line, -1].text(1.25, 0.5, name, ha="left", va="center", **place)
+    return fig, pd.concat(rows, ignore_index=True)
+
+
+def overlaps(table: pd.DataFrame) -> Drawn:
+    """Overlaps between halves and between Δ's on the left, their gaps with intervals right."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7), sharey=True)
+    at = np.arange(len(table))
+    left.plot(table["first"], at - 0.15, "o", color="#0072B2", label="halves, first list")
+    left.plot(table["second"], at, "s", color="#56B4E9", label="halves, second list")
+    left.plot(table["between"], at + 0.15, "D", color="#D55E00", label="between the two lists")
+    left.axvline(table["chance"].iloc[0], color="0.6", lw=0.8, ls=":", label="at random")
+    left.set(xlabel="overlap of top lists", xlim=(0, 1.03))
+    for name, (label, colour, marker, shift) in _GAPS.items():
+        middle = table[name]
+        reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
+        right.errorbar(
+            middle, at + shift, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
+        )
+    right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
+    right.set(xlabel="overlap of halves less of questions")
+    names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
+    pairs = zip(table["first_list"], table["second_list"])
+    left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
+    left.invert_yaxis()
+    for axis, anchor in ((left, "upper left"), (right, "upper right")):
+        handles = axis.get_legend_handles_labels()
+        fig.legend(*handles, loc=f"outside {anchor}", ncols=2 if axis is left else 1)
+    columns = ["first_list", "second_list", "first", "second", "between", "chance"]
+    columns += [f"{name}{end}" for name in _GAPS for end in ("", "_low", "_high")]
+    return fig, table[columns]
+
+
+def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
+    """Rises of the loss after one removal over another, with samples; and widenings."""
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(TEXT_WIDTH, 2.7), gridspec_kw={"width_ratios": [1.5, 1]}
+    )
+    rises = table[(table["measured"] == "rise") & (table["second"] != NONE)]
+    order = {name: place for place, name in enumerate([RANDOM, DIGIT, BY_PIXELS])}
+    lines = sorted(
+        ((row["first"], row["second"]) for _, row in rises.iterrows()),
+        key=lambda pair: (order[pair[1]], list(_LOOKS).index(pair[0])),
+    )
+    for at, (first, second) in enumerate(lines):
+        _, colour, marker = _LOOKS[first]
+        row = rises[(rises["first"] == first) & (rises["second"] == second)].iloc[0]
+        if second == RANDOM:
+            part = each[each["list"] == first]["rise"]
+            left.plot(part, np.full(len(part), at + 0.22), "|", color=colour, ms=5, alpha=0.7)
+        _interval(left, row, at - 0.1, colour, marker)
+    names = [
+        _LOOKS[first][0] + ("" if second == RANDOM else f"\nless {_LOOKS[second][0]}")
+        for first, second in lines
+    ]
+    left.set_yticks(range(len(lines)), names)
+    left.set(xlabel="rise of the loss over random\nremoval, or as named (%)")
+    widenings = table[table["measured"] == "widening"]
+    for at, (_, row) in enumerate(widenings.iterrows()):
+        _, colour, marker = _LOOKS[row["first"]]
+        _interval(right, row, at, colour, marker)
+    short = {BY_MEAN: "mean", BY_VARIANCE: "variance", RANDOM: "random"}
+    names = [f"{short[a]} to\n{short[b]}" for a, b in zip(widenings["first"], widenings["second"])]
+    right.set_yticks(range(len(widenings)), names)
+    right.set(xlabel="log ratio of variances")
+    for axis in (left, right):
+        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+        axis.invert_yaxis()
+        axis.margins(y=0.15)
+    shown = pd.concat([rises, widenings])[
+        ["measured", "first", "second", "estimate", "low", "high"]
+    ]
+    dots = each.rename(columns={"list": "first", "rise": "estimate"})
+    dots = dots.assign(measured="rise of one sample", second=RANDOM)
+    return fig, pd.concat([shown, dots], ignore_index=True)
+
+
+def _interval(axis: Axes, row: pd.Series, at: float, colour: str, marker: str) -> None:
+    middle = row["estimate"]
+    reach = [[middle - row["low"]], [row["high"] - middle]]
+    axis.errorbar(middle, at, xerr=reach, color=colour, marker=marker, ls="", lw=1.2)
+
+
+def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Drawn:
+    """Predicted and observed mean shift of the loss: a group's own sample dark, others pale."""
+    came = shifts["came"].mean("seed").values
+    rows = []
+    for place, name in enumerate(names):
+        kind, _, number = name.partition("/")
+        kind = DIGIT if kind.startswith(DIGIT) else kind
+        for column, sample in enumerate(judged):
+            own = kind not in (DIGIT, RANDOM) and int(number) == sample
+            predicted = float(shifts["predicted"][place, column])
+            rows.append((name, kind, int(sample), own, predicted, came[place, column]))
+    columns = ["group", "kind", "sample", "own", "predicted", "came"]
+    drawn = pd.DataFrame(rows, columns=columns)
+    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.8))
+    for kind, (label, colour, marker) in _LOOKS.items():
+        part = drawn[drawn["kind"] == kind]
+        for own, alpha in ((False, 0.25), (True, 1.0)):
+            here = part[part["own"] == own]
+            if here.empty:
+                continue
+            told = {"label": label} if own or kind in (DIGIT, RANDOM) else {}
+            told |= {"color": colour, "alpha": alpha, "ms": 3.5}
+            axis.plot(here["predicted"], here["came"], marker, **told)
+    ends = [drawn["predicted"].min(), drawn["predicted"].max()]
+    axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0, label="came as predicted")
+    axis.set(xlabel="predicted shift of the loss upon removal", ylabel="shift that came")
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig, drawn

@@ -1,0 +1,154 @@
+"""LDS and distributional LDS of every method: do laws order and separate methods otherwise? (C9)"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.statistics.distributions import shifted_samples
+from dtda_lib.statistics.lds import INFLUENCES, Scores, score, w2_sampling_share
+
+from .setting import METHODS, SOURCE, UNROLLING, law_before, laws_after
+
+WITH_UNIT = (
+    *(name for name, (_, _, has_unit) in METHODS.items() if has_unit),
+    SOURCE,
+    UNROLLING,
+)
+LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
+
+
+def group_scores(
+    bank: RunBank,
+    groups: Sequence[Sequence[int]],
+    base: xr.DataArray,
+    predicted: Mapping[str, xr.DataArray],
+    generator: np.random.Generator,
+) -> Scores:
+    """LDS of all methods on these subsets.
+
+    Args:
+        bank: Retrained without each group (`evaluation.group_bank`).
+        groups: Positions that each subset leaves out.
+        base: Losses of the attributed models `(seed, query)`, of seeds other than the bank's.
+        predicted: Shifts `(seed, train, query)` on those models, of all points; a group's is the
+            sum of its members'.
+        generator: For halves and permutations.
+    """
+    after = laws_after(bank, groups)
+    laws = {
+        name: (base, shifted_samples(base, shifts, groups).reset_coords(drop=True))
+        for name, shifts in predicted.items()
+    }
+    return score((law_before(bank), after), laws, generator=generator)
+
+
+def lds_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
+    """Every score, by (setting, size of the subsets).
+
+    Columns `setting, size, metric, method, lds, low, high, error, ceiling, truth_ceiling, null`:
+    95 % jackknife intervals over seeds and subsets; `ceiling` for this method's and
+    `truth_ceiling` for noise-free predictions; `null`: 97.5 % point with permuted subsets.
+    """
+    rows = []
+    for (setting, size), found in scores.items():
+        values = found.interval(lambda table: table)
+        for i, metric in enumerate(found.metrics):
+            for j, method in enumerate(found.methods):
+                estimate, error, low, high = (float(v[i, j]) for v in values)
+                row = {"setting": setting, "size": size, "metric": metric, "method": method}
+                row |= {"lds": estimate, "low": low, "high": high, "error": error}
+                row |= {"ceiling": float(found.ceiling[i, j])}
+                row |= {"truth_ceiling": float(np.sqrt(found.truth_reliability[i]))}
+                rows.append(row | {"null": float(found.null_high[i, j])})
+    return pd.DataFrame(rows)
+
+
+def only(scores: Scores, methods: Sequence[str]) -> Scores:
+    """The scores of these methods (those of them that were taken)."""
+    at = [i for i, name in enumerate(scores.methods) if name in methods]
+    return replace(
+        scores,
+        methods=tuple(scores.methods[i] for i in at),
+        estimate=scores.estimate[:, at],
+        left_out={source: values[..., at] for source, values in scores.left_out.items()},
+        reliability=scores.reliability[:, at],
+        null_high=scores.null_high[:, at],
+    )
+
+
+def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
+    """How far apart each metric holds the methods, and whether it orders them as the mean does.
+
+    Columns `setting, size, metric`;
+
+    * `spread`: standard deviation of LDS over methods without its noise (half the mean squared
+      error of a difference of two methods), over the truth's ceiling;
+    * `more, low, high`: spread less that of the mean, with its 95 % jackknife interval;
+    * `gap`: median over pairs of methods of |difference| / its standard error;
+    * `tau`: Kendall's rank correlation of the methods' order with that by the mean;
+    * `reversed`: pairs of methods that mean and metric order oppositely, both beyond error
+      (Bonferroni over pairs and both metrics), of `pairs`;
+    * `subsets`: how many there are.
+    """
+    rows = []
+    for (setting, size), found in scores.items():
+        pairs = list(combinations(range(len(found.methods)), 2))
+        gaps, errors, *_ = found.interval(
+            lambda table, pairs=pairs: np.stack(
+                [table[..., i] - table[..., j] for i, j in pairs], -1
+            )
+        )  # (metric, pair)
+        noise = (errors**2).mean(axis=1) / 2  # (metric,)
+        scale = np.sqrt(found.truth_reliability)
+
+        def spread(
+            table: np.ndarray, noise: np.ndarray = noise, scale: np.ndarray = scale
+        ) -> np.ndarray:
+            signal = table.var(axis=-1, ddof=1) - noise
+            return np.sqrt(np.maximum(signal, 1e-6)) / scale
+
+        mean = found.metrics.index("mean")
+        more = found.interval(
+            lambda table, spread=spread, mean=mean: spread(table) - spread(table)[..., [mean]]
+        )
+        df = min(map(len, found.left_out.values())) - 1
+        sure = np.abs(gaps) > errors * stats.t.isf(0.05 / (4 * len(pairs)), df)
+        for i, metric in enumerate(found.metrics):
+            opposite = sure[i] & sure[mean] & (gaps[i] * gaps[mean] < 0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gap = float(np.nanmedian(np.abs(gaps[i]) / errors[i]))
+            tau = stats.kendalltau(found.estimate[i], found.estimate[mean]).statistic
+            row = {"setting": setting, "size": size, "metric": metric}
+            row |= {"spread": float(spread(found.estimate)[i]), "more": float(more[0][i])}
+            row |= {"low": float(more[2][i]), "high": float(more[3][i]), "gap": gap}
+            row |= {"tau": float(tau), "reversed": int(opposite.sum()), "pairs": len(pairs)}
+            row |= {"subsets": len(found.left_out["subsets"])}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def floor_table(banks: Mapping[str, RunBank], groups: Mapping[str, dict]) -> pd.DataFrame:
+    """What part of the retrained W2^2 sampling makes up, by setting and size of the subsets.
+
+    Columns `setting, size, w2` (root of the mean of the plug-in, loss units), `sampling_share` (of
+    the mean square), `unpaired_share` (what independent samples of one law would have, 3 sigma^2 /
+    seeds, over the same), `n_seeds`.
+    """
+    rows = []
+    for setting, bank in banks.items():
+        before = law_before(bank).values
+        for size, chosen in groups[setting].items():
+            after = laws_after(bank, chosen).values
+            square = INFLUENCES["w2"](before[:, None], after).mean()
+            share = w2_sampling_share(before[:, None], after).mean() / square
+            alone = 3 * before.var(axis=0, ddof=1).mean() / len(before) / square
+            row = {"setting": setting, "size": size, "w2": float(np.sqrt(square))}
+            row |= {"sampling_share": float(share), "unpaired_share": float(alone)}
+            rows.append(row | {"n_seeds": len(before)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,236 @@
+"""Drawing of evaluation under noise: each function returns the figure and exactly what it shows."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dtda_lib.experiments.conventions.plots import ESTIMATORS
+from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+
+from .noise import PROTOCOLS
+
+Drawn = tuple[Figure, pd.DataFrame]
+
+# Paul Tol's muted colours: neither methods' nor statistics'.
+_PROTOCOLS = {
+    "unpaired": Style("unpaired seeds", "#661100", "o"),
+    "paired, other seeds": Style("paired, models of other seeds", "#AA4499", "s"),
+    "paired, same seeds": Style("paired, models of the same seeds", "#6699CC", "D"),
+}
+_TARGETS = {
+    "own run": Style("its own run", "#6699CC", "D"),
+    "other run": Style("another run", "#AA4499", "s"),
+    "law": Style("the law (mean of other runs)", "#661100", "o"),
+}
+_INTERVENTIONS = {
+    "masked": Style("point masked, same batches", "#6699CC", "D"),
+    "re-shuffled": Style("point masked, new batches", "#661100", "o"),
+    "smaller data": Style("point deleted", "#CC6677", "^"),
+    "batches alone": Style("no removal, new batches", "#8C8C8C", "x"),
+}
+METRICS = {
+    "mean": "mean shift (LDS)",
+    "log_variance_ratio": "log variance ratio",
+    "w2_debiased": "W2, debiased",
+}
+_GREY = METHODS["null"].colour
+_RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"].marker)
+
+
+# In the order of rows: gradients, steps, influence functions, unrolling, truth.
+_ORDER = (
+    "grad_dot grad_cos ats_sgd ats_adam trak bif if_lissa if_ggn if_damped rif if_ekfac if_hessian "
+    "source unrolling"
+)
+STYLES = {
+    name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
+} | {"retrained": _RETRAINED}
+
+
+def _bars(rows: pd.DataFrame, of: str = "estimate") -> np.ndarray:
+    """Lengths of error bars to both sides, `(2, row)`."""
+    low, high = rows[of] - rows["low"], rows["high"] - rows[of]
+    return np.stack([low.clip(lower=0), high.clip(lower=0)])
+
+
+def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
+    """Correlation against the number of runs: observed (markers) and the law (lines, bands).
+
+    One row of panels a setting, one column a method. Dotted: correlation without noise.
+    """
+    settings, methods = (list(dict.fromkeys(table[name])) for name in ("setting", "method"))
+    fig, axes = plt.subplots(
+        len(settings), len(methods), sharex=True, sharey=True, squeeze=False,
+        figsize=(TEXT_WIDTH, 0.6 + 1.75 * len(settings)),
+    )  # fmt: skip
+    for row, setting in zip(axes, settings, strict=True):
+        for axis, method in zip(row, methods, strict=True):
+            for protocol in PROTOCOLS:
+                chosen = (table["setting"] == setting) & (table["method"] == method)
+                part = table[chosen & (table["protocol"] == protocol)]
+                style = _PROTOCOLS[protocol]
+                axis.plot(part["runs"], part["law"], color=style.colour, lw=1)
+                axis.fill_between(
+                    part["runs"], part["law_low"], part["law_high"], color=style.colour, alpha=0.15,
+                    lw=0,
+                )  # fmt: skip
+                axis.errorbar(
+                    part["runs"], part["observed"], _bars(part, "observed"), fmt=style.marker,
+                    color=style.colour, lw=1, label=style.label,
+                )  # fmt: skip
+            limit = plateaus.set_index(["setting", "method"]).loc[(setting, method), "estimate"]
+            axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
+            axis.set(xscale="log", ylim=(0, 1.08))
+            axis.set_title(f"{setting}: {STYLES[method].label}")
+    ticks = [4**i for i in range(6) if 4**i <= table["runs"].max()]
+    axes[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
+    axes[0, 0].minorticks_off()
+    fig.supxlabel("runs averaged, R", fontsize=9)
+    fig.supylabel("correlation over points", fontsize=9)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles.insert(1, plt.Line2D([], [], color="0.3", lw=1, label="attenuation law"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=2)
+    drawn = table.merge(
+        plateaus[["setting", "method", "estimate"]].rename(columns={"estimate": "without_noise"})
+    )
+    return fig, drawn
+
+
+def estimand_dots(table: pd.DataFrame) -> Drawn:
+    """What one model's scores correlate with, by method; one panel a setting.
+
+    Filled: scores of one model. Hollow: mean scores of many models, against the law.
+    """
+    settings = list(dict.fromkeys(table["setting"]))
+    methods = [name for name in STYLES if name in set(table["method"])]
+    rows = table[table["target"].isin(_TARGETS)]
+    rows = rows[(rows["scored"] == "one model") | (rows["target"] == "law")]
+    fig, axes = plt.subplots(
+        1, len(settings), sharex=True, sharey=True, squeeze=False,
+        figsize=(TEXT_WIDTH, 0.8 + 0.27 * len(methods)),
+    )  # fmt: skip
+    for axis, setting in zip(axes[0], settings, strict=True):
+        for level, method in enumerate(methods):
+            here = rows[(rows["setting"] == setting) & (rows["method"] == method)]
+            if len(here) == 0:
+                axis.text(0.03, level, "as damped IF", va="center", fontsize=6.5, color=_GREY)
+            for offset, (target, style) in zip((-0.24, -0.08, 0.08), _TARGETS.items()):
+                one = here[(here["target"] == target) & (here["scored"] == "one model")]
+                _dot(axis, one, level + offset, style)
+            average = here[here["scored"] == "average"]
+            _dot(axis, average, level + 0.24, _TARGETS["law"], hollow=True)
+        axis.set_title(setting)
+        axis.set_xlim(0, 1.05)
+        for level in range(len(methods) - 1):
+            axis.axhline(level + 0.5, color="0.92", lw=0.6, zorder=0)
+    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
+    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    fig.supxlabel("correlation over points with the retrained shift", fontsize=9)
+    handles = [_handle(style) for style in _TARGETS.values()]
+    handles.append(_handle(Style("mean of many models, the law", "#661100", "o"), hollow=True))
+    fig.legend(handles=handles, loc="outside upper center", ncols=2, title="scored against")
+    return fig, rows
+
+
+def _dot(axis: Axes, rows: pd.DataFrame, level: float, style: Style, hollow: bool = False) -> None:
+    axis.errorbar(
+        rows["estimate"], [level] * len(rows), xerr=_bars(rows), fmt=style.marker, ms=3,
+        color=style.colour, mfc="white" if hollow else style.colour, lw=0.8, capsize=1,
+    )  # fmt: skip
+
+
+def _handle(style: Style, hollow: bool = False) -> plt.Line2D:
+    face = "white" if hollow else style.colour
+    return plt.Line2D(
+        [], [], marker=style.marker, ls="", color=style.colour, mfc=face, label=style.label
+    )
+
+
+def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
+    """LDS of each method by metric (columns) and size of the subsets (rows).
+
+    Grey bar: where permuted subsets lie (97.5 % on either side). Tick: the method's ceiling.
+    """
+    rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
+    sizes = list(dict.fromkeys(rows["size"]))
+    methods = [name for name in STYLES if name in set(rows["method"])]
+    fig, axes = plt.subplots(
+        len(sizes), len(METRICS), sharex=True, sharey=True, squeeze=False,
+        figsize=(TEXT_WIDTH, 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))),
+    )  # fmt: skip
+    for across, size in zip(axes, sizes, strict=True):
+        for axis, metric in zip(across, METRICS, strict=True):
+            part = rows[(rows["size"] == size) & (rows["metric"] == metric)]
+            part = part.rename(columns={"lds": "estimate"}).set_index("method").loc[methods]
+            for level, method in enumerate(methods):
+                one, style = part.loc[[method]], STYLES[method]
+                null = one["null"].iloc[0]
+                axis.plot([-null, null], [level] * 2, color="0.85", lw=4, solid_capstyle="butt")
+                axis.plot(one["ceiling"], [level], "|", color="k", ms=6, mew=1)
+                _dot(axis, one, level, style)
+            axis.axvline(0, color="0.7", lw=0.6, zorder=0)
+            if size == sizes[0]:
+                axis.set_title(METRICS[metric])
+        across[0].set_ylabel(f"leave out {size}")
+    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
+    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
+    fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)
+    handles = [
+        plt.Line2D([], [], marker="o", ls="", color="0.3", label="LDS, 95 % interval"),
+        plt.Line2D([], [], marker="|", ls="", ms=7, mew=1, color="k", label="ceiling"),
+        plt.Line2D([], [], color="0.85", lw=4, label="permuted subsets, 95 %"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    return fig, rows
+
+
+def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
+    """How far a run moves without one point, against the learning rate; and who predicts it.
+
+    Left, middle: distance to itself over the distance between two seeds, predictions and
+    parameters. Right: correlation of one model's damped influence with each target. Marks of one
+    rate stand side by side.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 3.1))
+    for axis, space in zip(axes, ("predictions", "parameters")):
+        for beside, (name, style) in zip((0.9, 1.0, 1.1, 1.0), _INTERVENTIONS.items()):
+            part = table[(table["space"] == space) & (table["intervention"] == name)]
+            axis.errorbar(
+                beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
+                color=style.colour, lw=1, label=style.label,
+            )  # fmt: skip
+        axis.axhline(1, color="k", ls=":", lw=1)
+        axis.set(xscale="log", yscale="log", ylim=(1e-4, 2))
+        axis.set_title(space)
+    axes[0].text(table["rate"].min(), 1.08, "another seed", fontsize=6.5, va="bottom")
+    axes[0].set_ylabel("distance / that of two seeds")
+    rows = targets[(targets["scored"] == "one model") & targets["target"].isin(_TARGETS)]
+    for beside, (name, style) in zip((0.93, 1.0, 1.07), _TARGETS.items()):
+        part = rows[(rows["target"] == name) & (rows["method"] == "if_damped")]
+        axes[2].errorbar(
+            beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
+            color=style.colour, lw=1, label=style.label,
+        )  # fmt: skip
+    axes[2].set(xscale="log", ylim=(0, 1), ylabel="correlation")
+    axes[2].set_title("damped IF against")
+    rates = sorted(table["rate"].unique())
+    _rate_axes(axes, rates)
+    for axis, where, title in (
+        (axes[0], "left", "left and middle: intervention"),
+        (axes[2], "right", "right: scored against"),
+    ):
+        handles, labels = axis.get_legend_handles_labels()
+        fig.legend(handles, labels, loc=f"outside upper {where}", title=title)
+    return fig, pd.concat([table, rows], ignore_index=True)
+
+
+def _rate_axes(axes: Sequence[Axes], rates: Sequence[float]) -> None:
+    for axis in axes:
+        axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axis.minorticks_off()
+        axis.set_xlabel("learning rate")

@@ -1,0 +1,294 @@
+"""Evaluating estimators under noise: what is trained and measured, and scores with common axes.
+
+Two settings, both our choice: UCI Concrete with a small smooth network, and digits 0, 1, 2 at 7 x 7
+pixels with another. Scores are predicted or retrained shifts of a query's loss upon removal,
+`(seed, train, query)`, positive where the point helps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch.nn.functional as F
+import xarray as xr
+
+from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.named import get_task
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, get_model
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import Runs, SeedPair, paired, seed_pairs, unpaired
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import Design, leave_k_out, leave_one_out, nothing
+from dtda_lib.runs.shifts import shift_upon_removal
+
+DAMPING = 0.01  # beside l2 = 0.001; our choice, not tuned on any retraining
+# Of the posterior: about 1 / N, and the estimator's own pull; our choice, made without retraining.
+# Much colder, chains still travel towards the minimum while they are drawn from, and their drift is
+# all that a covariance sees.
+POSTERIOR = {"temperature": 0.01, "localisation": 0.1, "chains": 16, "draws": 100}
+HALF, SMALL = "half", "a tenth"
+
+# Variable of the bank, label of the estimator, and whether it predicts a shift with its unit.
+METHODS: dict[str, tuple[str, str, bool]] = {
+    "grad_dot": ("gradient_similarity", "grad_dot", False),
+    "grad_cos": ("gradient_similarity", "grad_cos", False),
+    "ats_adam": ("additional_step", "ats_adam", False),
+    "ats_sgd": ("additional_step", "ats_sgd", False),
+    "if_lissa": ("influence_lissa", "if_lissa", True),
+    "if_ggn": ("influence_ggn", "if_ggn", True),
+    "if_damped": ("influence_damped", "if_ggn", True),
+    "if_ekfac": ("influence_ekfac", "if_ekfac", True),
+    "if_hessian": ("influence_hessian", "if_hessian", True),
+    "rif": ("influence_leverage", "rif", True),
+    "bif": ("posterior_covariance", "bif", True),
+    "trak": ("trak", "trak", True),  # in a regression it is `if_damped`, so of digits alone
+}
+UNROLLING, SOURCE = "unrolling", "source"  # from banks of their own, both with a unit
+SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained: a task, a model, a recipe, and the points left out one at a time."""
+
+    name: str
+    task: Task
+    model: Model
+    recipe: Recipe
+    points: tuple[int, ...]
+
+
+def concrete_setting(n_points: int, n_query: int) -> Setting:
+    """80 mixes of UCI Concrete, MLP 8-16-16-1 (tanh), SGD for 300 steps; our choice.
+
+    Raises:
+        ValueError: more points than there are.
+    """
+    task = get_task("concrete", n_train=80, n_query=n_query)
+    model = get_model("mlp", widths=(8, 16, 16, 1), activation="tanh")
+    recipe = Recipe("sgd", lr=0.05, weight_decay=1e-3, batch_size=20, epochs=75)
+    return Setting("Concrete", task, model, recipe, _spread(task, n_points))
+
+
+def digits_setting(n_points: int, queries_per_class: int) -> Setting:
+    """Ten images each of digits 0, 1, 2 at 7 x 7 pixels, MLP 49-16-10 (tanh), SGD for 180 steps.
+
+    Raises:
+        ValueError: more points than there are.
+    """
+    task = pooled(get_task("mnist3", per_class=10, queries_per_class=queries_per_class), 4)
+    model = get_model("mlp", widths=(49, 16, 10), activation="tanh")
+    recipe = Recipe("sgd", lr=0.2, weight_decay=1e-3, batch_size=10, epochs=60)
+    return Setting("digits", task, model, recipe, _spread(task, n_points))
+
+
+def _spread(task: Task, n: int) -> tuple[int, ...]:
+    """n training positions, evenly spread, so that every class has its share."""
+    if not 2 <= n <= task.n_train:
+        raise ValueError(f"{n} points left out one at a time: there are 2 to {task.n_train}.")
+    return tuple(int(p) for p in np.linspace(0, task.n_train - 1, n).round())
+
+
+def pooled(task: Task, size: int) -> Task:
+    """The task with images averaged over blocks of `size` x `size` pixels."""
+    small = {name: F.avg_pool2d(getattr(task, name), size) for name in ("train_x", "query_x")}
+    return replace(task, name=f"{task.name}, pooled {size} x {size}", **small)
+
+
+# ---------------------------------------------------------------- what is trained
+
+
+def seeds(n: int, what: str) -> list[SeedPair]:
+    """Seeds of one part: "models" (attributed), "truth" (LDS) or "unpaired"; streams are disjoint.
+
+    Raises:
+        ValueError: another part, or no seeds.
+    """
+    streams = {"models": "first", "truth": "lds truth", "unpaired": "unpaired loo"}
+    if what not in streams:
+        raise ValueError(f"seeds of {what!r}: parts are {', '.join(streams)}.")
+    return seed_pairs(n, streams[what])
+
+
+def removal_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+    """Runs on all points and without each, same seeds."""
+    design = leave_one_out(setting.task.n_train, setting.points)
+    title = f"{setting.name}, leave-one-out, paired"
+    return _bank(setting, paired(design, seeds(n_seeds, "models")), title, machine)
+
+
+def unpaired_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+    """Runs without each point, every run with seeds of its own."""
+    design = leave_one_out(setting.task.n_train, setting.points)
+    title = f"{setting.name}, leave-one-out, unpaired"
+    return _bank(setting, unpaired(design, seeds(n_seeds, "unpaired")), title, machine)
+
+
+def group_designs(
+    n_train: int, n_subsets: int, generator: np.random.Generator
+) -> tuple[Design, dict[str, list[list[int]]]]:
+    """One design: nothing, then subsets of half of the points, then of a tenth.
+
+    Returns:
+        The design, and for `HALF` and `SMALL` the positions that each subset leaves out.
+    """
+    sizes = {HALF: n_train // 2, SMALL: max(1, n_train // 10)}
+    parts = {name: leave_k_out(n_train, k, n_subsets, generator) for name, k in sizes.items()}
+    groups = {
+        name: [(row == 0).nonzero().flatten().tolist() for row in part.weights[1:]]
+        for name, part in parts.items()
+    }
+    first, second = parts.values()
+    rows = xr.concat(
+        [xr.DataArray(first.weights), xr.DataArray(second.weights[1:])], "dim_0"
+    ).values
+    labels = (*first.labels, *second.labels[1:])
+    design = Design(first.weights.new_tensor(rows), labels, (-1,) * len(labels))
+    return design, groups
+
+
+def group_bank(setting: Setting, design: Design, n_seeds: int, **machine: object) -> RunBank:
+    """Runs on all points and without each group, same seeds, other than the models'."""
+    title = f"{setting.name}, subsets"
+    return _bank(setting, paired(design, seeds(n_seeds, "truth")), title, machine)
+
+
+def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object]) -> RunBank:
+    task, model, recipe = setting.task, setting.model, setting.recipe
+    # Shards of 512 runs, so that two workers share the smaller banks.
+    settings = {"title": title, "chunk": 512, **machine}
+    return RunBank(task, model, recipe, runs, ["query_loss"], **settings)
+
+
+def methods_of(task: Task) -> list[str]:
+    """The methods of `METHODS` that are taken on a task, in order."""
+    return [name for name in METHODS if name != "trak" or task.loss == "cross_entropy"]
+
+
+def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
+    """The measures behind `METHODS`.
+
+    All influence functions are damped alike but `if_ggn`, which is not, and `if_lissa`, which has
+    the damping published with it.
+    """
+    damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
+    own = {name: {"damping": DAMPING} for name in damped_too} | {"posterior_covariance": POSTERIOR}
+    found = {}
+    for variable, _, _ in (METHODS[name] for name in methods_of(task)):
+        if variable == "influence_damped":
+            damped = get_estimator("influence_ggn", recipe, damping=DAMPING)
+            found[variable] = replace(damped, name=variable)
+        else:
+            found[variable] = get_estimator(variable, recipe, **own.get(variable, {}))
+    return list(found.values())
+
+
+def estimator_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+    """The attributed models: their query losses and what each estimator says of every point."""
+    runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
+    measures = ["query_loss", *estimator_measures(setting.task, setting.recipe)]
+    return RunBank(
+        setting.task, setting.model, setting.recipe, runs, measures,
+        title=f"{setting.name}, estimators", **machine,
+    )  # fmt: skip
+
+
+def unrolled_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
+    """The exact metagradient of the same models, in forward mode, for every point."""
+    return UnrolledBank(
+        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
+        title=f"{setting.name}, unrolled", chunk=16, **machine,
+    )  # fmt: skip
+
+
+def source_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
+    """The same in three segments with EK-FAC curvature: SOURCE as published."""
+    return UnrolledBank(
+        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
+        mode="source", title=f"{setting.name}, SOURCE", **machine,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- scores
+
+
+def retrained_shifts(bank: RunBank) -> xr.DataArray:
+    """Shift of each query's loss upon removal of each point, `(seed, train, query)`, float64."""
+    return shifts_of(bank.dataset()["query_loss"])
+
+
+def shifts_of(loss: xr.DataArray) -> xr.DataArray:
+    """The same from losses `(seed, removal, checkpoint, query)`, after the last epoch."""
+    loss = loss.isel(checkpoint=-1, drop=True).astype(np.float64)
+    return axes(shift_upon_removal(loss))
+
+
+def unpaired_shifts(bank: RunBank) -> xr.DataArray:
+    """The same, from the mean of all full-data runs: a constant of each query.
+
+    What is common to all points cancels in a correlation over points.
+    """
+    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
+    base = loss.isel(removal=0, drop=True).mean("seed")
+    return axes(shift_upon_removal(loss, base))
+
+
+def predicted_shifts(
+    bank: RunBank, unrolled: Mapping[str, UnrolledBank] | None = None
+) -> dict[str, xr.DataArray]:
+    """Scores of every method for all points, `(seed, train, query)`, in units of a shift.
+
+    `unrolled`: further banks of the same models, by the name of their method.
+    Methods without a unit get that of `SCALE_OF` by one factor for all their scores (equal root
+    mean square), which uses no retraining. Correlations over points do not see it.
+    """
+    data = bank.dataset().isel(removal=0, checkpoint=-1, drop=True).astype(np.float64)
+    found = {
+        name: axes(data[variable].sel(estimator=label, drop=True))
+        for name, (variable, label, _) in METHODS.items()
+        if variable in data
+    }
+    size = _root_mean_square(found[SCALE_OF])
+    for name in found:
+        if not METHODS[name][2]:
+            found[name] = found[name] * (size / _root_mean_square(found[name]))
+    for name, other in (unrolled or {}).items():
+        loss = other.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
+        found[name] = axes(loss.astype(np.float64))
+    return found
+
+
+def _root_mean_square(scores: xr.DataArray) -> float:
+    return float(np.sqrt((scores**2).mean()))
+
+
+def axes(scores: xr.DataArray) -> xr.DataArray:
+    """Only `(seed, train, query)`, in this order, seeds numbered."""
+    scores = scores.transpose("seed", "train", "query").reset_coords(drop=True)
+    return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))
+
+
+def at_points(scores: Mapping[str, xr.DataArray], points: Sequence[int]) -> dict[str, xr.DataArray]:
+    """Scores of the points that were left out, labelled by position."""
+    return {
+        name: one.isel(train=list(points)).assign_coords(train=list(points))
+        for name, one in scores.items()
+    }
+
+
+def law_before(bank: RunBank) -> xr.DataArray:
+    """Losses of the full-data runs of a bank, `(seed, query)`, float64."""
+    loss = bank.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
+    loss = loss.astype(np.float64).reset_coords(drop=True)
+    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))
+
+
+def laws_after(bank: RunBank, groups: Sequence[Sequence[int]]) -> xr.DataArray:
+    """Losses of the runs without each group, `(seed, removal, query)`, float64."""
+    labels = ["+".join(map(str, group)) for group in groups]
+    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).sel(removal=labels)
+    loss = loss.astype(np.float64).reset_coords(drop=True)
+    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))

@@ -1,0 +1,1 @@
+"""Notebook 02_ground_truth_vs_estimated."""

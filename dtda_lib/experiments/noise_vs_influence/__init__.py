@@ -1,0 +1,1 @@
+"""Notebook 01_noise_vs_influence."""

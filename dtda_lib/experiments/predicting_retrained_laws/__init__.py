@@ -1,0 +1,1 @@
+"""Notebook 05_predicting_retrained_laws."""

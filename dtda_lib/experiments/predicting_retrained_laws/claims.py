@@ -1,0 +1,168 @@
+"""Claim C1, that predicted laws are near retrained ones: the rules that give its statuses.
+
+Thresholds are our choice, made before the numbers; the paper's own numbers are not known to us.
+"""
+
+import numpy as np
+import pandas as pd
+
+from dtda_lib.study.claims import Claim, Interval, below, between, combine, decide, decide_interval
+
+from .tables import ALL
+
+_PAPER = "2506.12965, Fig. 2"
+_RIF = "2506.06656"
+NEAR = 0.1
+"""Of a share of a shift: what counts as near."""
+_LAW = "law over seeds of a query's prediction, before and after a removal"
+ESTIMATORS = ("unrolling", "if_ggn", "rif")
+_WHAT = {"mean": "mean", "w2": "law", "sd": "spread"}
+_DISTANCES = {"mean": "difference of means", "w2": "W2", "sd": "difference of sds"}
+
+
+def _ci(row: pd.Series) -> Interval:
+    return float(row["low"]), float(row["high"])
+
+
+def _draw_ci(row: pd.Series) -> Interval:
+    return float(row["draw_low"]), float(row["draw_high"])
+
+
+def _hull(row: pd.Series) -> Interval:
+    """From the lowest to the highest end of both intervals of a share; NaN if one end is NaN."""
+    ends = np.array([_ci(row), _draw_ci(row)])
+    return float(ends[:, 0].min()), float(ends[:, 1].max())
+
+
+def share_status(table: pd.DataFrame) -> str:
+    """Status of "nearer than no change in most cases" from the rows of one estimator and kind.
+
+    Both intervals of `ALL` (over seeds, over removals and queries) above 1/2, and no set's wholly
+    below: confirmed; some set's below: partly. Both below 1/2: refuted.
+    """
+    whole = table[table["set"] == ALL].iloc[0]
+    ends = _ci(whole), _draw_ci(whole)
+    holds = all(low > 0.5 for low, _ in ends)
+    against = any(row["high"] < 0.5 for _, row in table.iterrows() if row["set"] != ALL)
+    return decide(
+        confirmed=holds and not against,
+        refuted=all(high <= 0.5 for _, high in ends),
+        partly=holds,
+    )
+
+
+def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim]:
+    """C1 for each estimator and distance, from `share_table`.
+
+    `shares` holds random removals only; other sets would count as sizes. The interval of a claim is
+    the hull of both, over seeds and over removals and queries, as its rule asks for both.
+    """
+    claims = []
+    for estimator in ESTIMATORS:
+        for kind, words in _DISTANCES.items():
+            rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
+            whole = rows[rows["set"] == ALL].iloc[0]
+            told = "; ".join(
+                f"{row['set']} {row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                for _, row in rows.iterrows()
+                if row["set"] != ALL
+            )
+            claims.append(
+                Claim(
+                    id=f"C1-{estimator}-{kind}",
+                    claim=f"the predicted {_WHAT[kind]} of retrained models' predictions is nearer "
+                    f"to the truth than no change is, for most queries ({estimator})",
+                    source=_PAPER if estimator != "rif" and kind != "sd" else "this study",
+                    status=share_status(rows),
+                    statistic=f"share of (removal, query) by {words}, mean over sizes ({told}); "
+                    "interval: hull of that over seeds "
+                    f"[{whole['low']:.2f}, {whole['high']:.2f}] and that over removals and queries "
+                    f"[{whole['draw_low']:.2f}, {whole['draw_high']:.2f}]",
+                    estimate=float(whole["share"]),
+                    ci=_hull(whole),
+                    n=n_cases,
+                    setting=setting,
+                    estimand=_LAW,
+                    rule="confirmed if the mean over sizes is above 1/2 by its interval over seeds "
+                    "and by that over removals and queries, and no size lies below 1/2 by its "
+                    "interval over seeds (else partly); refuted if both intervals of the mean lie "
+                    "at or below 1/2; else inconclusive",
+                )
+            )
+    return claims
+
+
+def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Claim]:
+    """T-rif on a network: of single points influence keeps 1 - h, and the correction mends that.
+
+    `kept` is `kept_table`. "Mends" means to within `NEAR` of all of the shift of the mean.
+    """
+    rows = kept.set_index(["what", "estimator"])
+    less, whole = rows.loc[("less", "if_ggn")], rows.loc[("kept", "rif")]
+    exact = between(1 - NEAR, 1 + NEAR)
+    return [
+        Claim(
+            id="T-if_ggn-network",
+            claim="on a network, too, 1 − leverage of a point's shift is predicted (if_ggn)",
+            source=_RIF,
+            status=_under_shoot(rows, "if_ggn"),
+            statistic=_under_shoot_words(rows, "if_ggn"),
+            estimate=float(less["estimate"]),
+            ci=_ci(less),
+            n=n_points,
+            setting=setting,
+            estimand=_LAW,
+            rule=_UNDER_SHOOT_RULE,
+        ),
+        Claim(
+            id="T-unrolling-network",
+            claim="on a network, too, 1 − leverage of a point's shift is predicted (unrolling)",
+            source="this study, suggested by first results",
+            status=_under_shoot(rows, "unrolling"),
+            statistic=_under_shoot_words(rows, "unrolling"),
+            estimate=float(rows.loc[("less", "unrolling"), "estimate"]),
+            ci=_ci(rows.loc[("less", "unrolling")]),
+            n=n_points,
+            setting=setting,
+            estimand=_LAW,
+            rule=_UNDER_SHOOT_RULE,
+        ),
+        Claim(
+            id="T-rif-network",
+            claim="on a network, too, a leverage correction mends what is missed of a point (rif)",
+            source=_RIF,
+            status=decide_interval(_ci(whole), confirmed_if=exact),
+            statistic="share of the shift of the mean that is predicted, over points and queries",
+            estimate=float(whole["estimate"]),
+            ci=_ci(whole),
+            n=n_points,
+            setting=setting,
+            estimand=_LAW,
+            rule=f"confirmed if the whole jackknife interval over seeds lies within 1 ± {NEAR:g}, "
+            "refuted if it lies outside, else inconclusive",
+        ),
+    ]
+
+
+_UNDER_SHOOT_RULE = (
+    f"share below 1, and its difference from 1 − h within ±{NEAR:g}, each by the whole jackknife "
+    "interval over seeds: both, else partly, inconclusive or refuted"
+)
+
+
+def _under_shoot(rows: pd.DataFrame, estimator: str) -> str:
+    return combine(
+        [
+            decide_interval(_ci(rows.loc[("kept", estimator)]), confirmed_if=below(1)),
+            decide_interval(_ci(rows.loc[("less", estimator)]), confirmed_if=between(-NEAR, NEAR)),
+        ]
+    )
+
+
+def _under_shoot_words(rows: pd.DataFrame, estimator: str) -> str:
+    kept = rows.loc[("kept", estimator)]
+    expected = float(rows.loc[("1 - h", estimator), "estimate"])
+    return (
+        f"share of the shift of the mean less the mean of 1 − h, {expected:.2f}; the share itself "
+        f"is {kept['estimate']:.2f} [{kept['low']:.2f}, {kept['high']:.2f}]"
+    )

@@ -1,0 +1,236 @@
+"""Predicted shifts of predictions, from trained parameters: influence functions and their kin.
+
+For squared errors and one output, on networks so small that Jacobians and curvatures are written
+out, in float64. Shifts are upon removal, in the unit of the targets, 1/N included. With J the
+Jacobian of the N training outputs, e the residuals, C = J^T J / N + ridge (ridge = weight decay +
+damping) and H = J C^-1 J^T / N:
+
+* "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `attribution.influence_ggn` of the prediction, with the
+  damping of `training_time_damping`; "if_ggn_raw" is without damping;
+* "if_hessian": the exact Hessian instead of J^T J / N;
+* "rif": "if_ggn" / (1 - H_kk), `attribution.influence_leverage` of the prediction;
+* "joint": a whole group at once, (1 - H_S)^-1 e_S with the joint leverage H_S of the group. One
+  Gauss-Newton step on the objective *without* the group; for linear least squares at the minimum it
+  is exact for any group (ours, after Allen's PRESS and arXiv 2506.06656).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.func import grad, vmap
+
+from dtda_lib.attribution.curvature import dense_hessian
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.attribution.unrolling import unrolled_shifts
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import get_measure
+from dtda_lib.runs.protocols import seed_pairs
+from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.training import train
+
+from .laws import Laws, Removals, of_other_groups, predicted_laws
+
+
+def training_time_damping(recipe: Recipe, n_train: int) -> float:
+    """1 / (sum of learning rates): curvatures below it have not been followed to their minimum.
+
+    Gradient descent of that length filters directions about as a ridge of that strength does; our
+    choice, made before anything was compared. Unit: curvature.
+    """
+    total = recipe.steps(n_train)
+    rates = [recipe.lr * SCHEDULES[recipe.schedule](step / total) for step in range(total)]
+    return 1 / sum(rates)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """A model to first order: Jacobians of outputs, and residuals of the training points.
+
+    Shapes: `train` `(train, parameter)`, `query` `(query, parameter)`, `residual` `(train,)`.
+    """
+
+    train: Tensor
+    query: Tensor
+    residual: Tensor
+
+    @classmethod
+    def of(cls, network: Network, theta: Tensor, task: Task) -> "Linearised":
+        """The model of these parameters `(parameter,)`.
+
+        Raises:
+            ValueError: another loss than the squared error, or several outputs.
+        """
+        if task.loss != "squared_error" or task.n_outputs != 1:
+            raise ValueError(f"task {task.name!r}: squared errors and one output are needed.")
+
+        def output(theta: Tensor, x: Tensor) -> Tensor:
+            return network(theta, x[None])[0, 0]
+
+        rows = vmap(grad(output), in_dims=(None, 0))
+        with torch.no_grad():
+            residual = network(theta, task.train_x)[:, 0] - task.train_y
+        return cls(rows(theta, task.train_x), rows(theta, task.query_x), residual)
+
+    def gauss_newton(self) -> Tensor:
+        """J^T J / N, `(parameter, parameter)`."""
+        return self.train.T @ self.train / len(self.train)
+
+    def solve(self, curvature: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+        """H `(train, train)`, and the like with queries in front, `(query, train)`."""
+        matrix = curvature.clone()
+        matrix.diagonal().add_(ridge)
+        solved = torch.linalg.solve(matrix, self.train.T) / len(self.train)
+        return self.train @ solved, self.query @ solved
+
+
+def joint_shifts(
+    linear: Linearised, hat: Tensor, reach: Tensor, groups: Sequence[Sequence[int]]
+) -> Tensor:
+    """ "joint" shifts of each query's prediction `(removal, query)`; hat and reach of `solve`."""
+    shifts = []
+    for group in map(list, groups):
+        left = torch.eye(len(group), dtype=hat.dtype) - hat[group][:, group]
+        shifts.append(reach[:, group] @ torch.linalg.solve(left, linear.residual[group]))
+    return torch.stack(shifts)
+
+
+def estimated_shifts(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    parameters: xr.DataArray,
+    groups: Sequence[Sequence[int]],
+) -> tuple[dict[str, xr.DataArray], xr.Dataset]:
+    """Shifts by estimator, and what they rest on, of every run; float64.
+
+    Args:
+        task, model, recipe: What was trained, and how.
+        parameters: Of the runs on all points, `(seed, parameter)`.
+        groups: For "joint".
+
+    Returns:
+        Shifts `(seed, train, query)`, "joint" `(seed, removal, query)`; and a dataset with
+        `leverage` H_kk `(seed, train)` and `smallest`, the smallest eigenvalue of the damped exact
+        Hessian `(seed,)`: where it is negative, "if_hessian" is the answer of a saddle.
+    """
+    network, task = Network.of(model), task.to(dtype=torch.float64)
+    l2 = recipe.weight_decay
+    ridge = l2 + training_time_damping(recipe, task.n_train)
+    found: dict[str, list[np.ndarray]] = {}
+    for values in parameters.transpose("seed", "parameter").values:
+        theta = torch.from_numpy(values).double()
+        linear = Linearised.of(network, theta, task)
+        curvature, hessian = linear.gauss_newton(), dense_hessian(network, theta, task)
+        hat, reach = linear.solve(curvature, ridge)
+        own = hat.diagonal()
+        pulled = linear.residual[:, None]
+        shifts = {
+            "if_ggn": reach.T * pulled,
+            "if_ggn_raw": linear.solve(curvature, l2)[1].T * pulled,
+            "if_hessian": linear.solve(hessian, ridge)[1].T * pulled,
+            "rif": reach.T * pulled / (1 - own)[:, None],
+            "joint": joint_shifts(linear, hat, reach, groups),
+            "leverage": own,
+            "smallest": torch.linalg.eigvalsh(hessian)[0] + ridge,
+        }
+        for name, value in shifts.items():
+            found.setdefault(name, []).append(value.numpy())
+    dims = {"joint": ("removal", "query"), "leverage": ("train",), "smallest": ()}
+    seeds = {"seed": parameters["seed"].values}
+    arrays = {
+        name: xr.DataArray(np.stack(values), seeds, ("seed", *dims.get(name, ("train", "query"))))
+        for name, values in found.items()
+    }
+    about = xr.Dataset({name: arrays.pop(name) for name in ("leverage", "smallest")})
+    return arrays, about
+
+
+# ---------------------------------------------------------------- laws out of banks
+
+
+def collect(
+    full: RunBank, retrained: RunBank, unrolled: UnrolledBank, removals: Removals
+) -> tuple[Laws, xr.Dataset]:
+    """All laws of predictions at the last checkpoint, and what estimates rest on.
+
+    Beside the estimators above: "unrolling"; "ud_corrected", the same divided by 1 - H_kk; and
+    "other_group", the control `of_other_groups` of unrolling. The second result is that of
+    `estimated_shifts`.
+
+    Args:
+        full: Runs on all points, with "parameters".
+        retrained: Nothing and each removal, with "query_prediction"; the same seeds.
+        unrolled: Of "query_prediction", all points; the same seeds.
+        removals: The groups.
+    """
+    predictions = _plain(retrained.dataset()["query_prediction"])
+    base = predictions.isel(removal=0)
+    after = predictions.isel(removal=slice(1, None))
+    after = after.assign_coords(removal=np.arange(after.sizes["removal"]))
+    theta = full.dataset()["parameters"].isel(removal=0, checkpoint=-1)
+    shifts, about = estimated_shifts(full.task, full.model, full.recipe, theta, removals.groups)
+    own = _plain(unrolled.dataset()["query_prediction"]).isel(removal=0)
+    shifts = {"unrolling": own, "ud_corrected": own / (1 - about["leverage"])} | shifts
+    predicted = predicted_laws(base, shifts, removals)
+    other = of_other_groups(predicted.sel(estimator=["unrolling"]), removals)
+    other = other.assign_coords(estimator=["other_group"])
+    return Laws(base, after, xr.concat([predicted, other], "estimator", join="exact")), about
+
+
+def _plain(values: xr.DataArray) -> xr.DataArray:
+    """Last checkpoint, only output, no coordinate but the seed; float64."""
+    values = values.isel(checkpoint=-1, output=0).astype(np.float64)
+    return values.reset_coords(drop=True).drop_vars(set(values.coords) - {"seed"}, errors="ignore")
+
+
+# ---------------------------------------------------------------- what unrolling costs
+
+
+def unrolling_cost(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    *,
+    n_runs: int = 8,
+    n_stacked: int = 256,
+    epochs: int = 5,
+) -> dict[str, float]:
+    """Seconds a run, on one thread: training alone, training in a stack, unrolling all points.
+
+    Of a training of `epochs` epochs, as all grow in proportion. "alone" trains one run, as a plain
+    script does, "stacked" `n_stacked` runs at once, "unrolled" unrolls `n_runs` at once.
+    """
+    measured = get_measure("query_prediction")
+    short, threads = replace(recipe, epochs=epochs, keep_last=1), torch.get_num_threads()
+
+    def trained(first: int, runs: int) -> None:
+        seeds = [seed for seed, _ in seed_pairs(first + runs)[first:]]
+        weights = torch.ones(runs, task.n_train)
+        train(task, model, short, seeds, seeds, weights, [measured])
+
+    def unroll(recipe: Recipe) -> None:
+        unrolled_shifts(task, model, recipe, seed_pairs(n_runs), measured)
+
+    def timed(work: Callable[[], None], runs: int) -> float:
+        start = time.perf_counter()
+        work()
+        return (time.perf_counter() - start) / runs
+
+    torch.set_num_threads(1)
+    try:
+        trained(0, 1)  # whatever is made on the first call
+        unroll(replace(short, epochs=1))
+        return {
+            "alone": timed(lambda: trained(0, 1), 1),
+            "stacked": timed(lambda: trained(0, n_stacked), n_stacked),
+            "unrolled": timed(lambda: unroll(short), n_runs),
+        }
+    finally:
+        torch.set_num_threads(threads)

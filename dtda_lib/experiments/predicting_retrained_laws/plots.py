@@ -1,0 +1,159 @@
+"""Drawing of predicted against retrained laws: each function returns the figure and what it shows.
+
+Numbers come from `predicted_laws` and its tables; nothing is computed here that a text quotes.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+
+from .laws import LEVERAGE, Laws, Removals
+
+Drawn = tuple[Figure, pd.DataFrame]
+
+ESTIMATORS: dict[str, Style] = {
+    "unrolling": METHODS["unrolling"],
+    "ud_corrected": Style("unrolling / (1 − h)", "#88CCEE", "<", (0, (3, 1))),
+    "if_ggn": METHODS["if_ggn"],
+    "rif": Style("RIF", "#004488", "d", "--"),  # as in notebook 00
+    "joint": Style("RIF, joint", "#DDAA33", "^", "-."),
+    "other_group": Style("unrolling, other group", METHODS["null"].colour, "*", ":"),
+}
+"""What is drawn, in this order; the tables hold more."""
+FULL = Style("all points", METHODS["null"].colour, "", (0, (4, 2)))
+RETRAINED = Style("retrained", METHODS["loo"].colour, "", "-")
+UNIT = "sd of strength"
+
+
+def shown_queries(squares: xr.Dataset, removal: int) -> dict[str, int]:
+    """Queries at the median, the 90 % quantile and the maximum of W2 from no change, by name."""
+    order = squares["no_change"].isel(removal=removal).values.argsort(kind="stable")
+    last = len(order) - 1
+    places = {"median": last // 2, "90 % quantile": round(0.9 * last), "largest": last}
+    return {name: int(order[place]) for name, place in places.items()}
+
+
+def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequence[str]) -> Drawn:
+    """Distribution functions over seeds: all points, retrained, predicted; a panel per query."""
+    fig, axes = plt.subplots(1, len(queries), figsize=(TEXT_WIDTH, 2.3), sharey=True)
+    rows = []
+    for axis, (title, query) in zip(np.atleast_1d(axes), queries.items()):
+        drawn = {
+            FULL: laws.base.isel(query=query),
+            RETRAINED: laws.retrained.isel(query=query, removal=removal),
+        }
+        for name in names:
+            guess = laws.predicted.sel(estimator=name).isel(query=query, removal=removal)
+            drawn[ESTIMATORS[name]] = guess
+        for style, sample in drawn.items():
+            values = np.sort(sample.values)
+            share = np.arange(1, len(values) + 1) / len(values)
+            line = {"label": style.label, "color": style.colour, "ls": style.linestyle}
+            axis.step(values, share, where="post", lw=1.2, **line)
+            rows += [(title, query, style.label, *at) for at in zip(values, share)]
+        axis.set_title(f"{title} (query {query})")
+    np.atleast_1d(axes)[0].set_ylabel("share of runs below")
+    fig.supxlabel(f"prediction ({UNIT})", fontsize=9)
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=4)
+    return fig, pd.DataFrame(rows, columns=["panel", "query", "law", "prediction", "share"])
+
+
+def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Drawn:
+    """W2 from the predicted to the retrained law against W2 from no change, a dot per query."""
+    fig, axes = plt.subplots(
+        1, len(names), figsize=(TEXT_WIDTH, 2.4), sharex=True, sharey=True, squeeze=False
+    )
+    x = np.sqrt(squares["no_change"].isel(removal=removal).values)
+    floor = np.sqrt(squares["perfect"].isel(removal=removal).values)
+    rows = []
+    low, high = 0.8 * floor.min(), 1.15 * x.max()
+    for axis, name in zip(axes[0], names):
+        style = ESTIMATORS[name]
+        y = np.sqrt(squares["predicted"].sel(estimator=name).isel(removal=removal).values)
+        axis.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
+        axis.plot(x, floor, "_", color="0.5", ms=4, label="best possible: retrained to itself")
+        axis.plot(x, y, style.marker, color=style.colour, alpha=0.8, label=style.label)
+        axis.set(xscale="log", yscale="log", title=style.label)
+        rows += [(name, q, *at) for q, at in enumerate(zip(x, y, floor))]
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if low <= t <= high]
+    for axis in axes[0]:
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        axis.minorticks_off()
+    axes[0, 0].set_ylabel(f"W2, predicted to\nretrained ({UNIT})")
+    fig.supxlabel(f"W2, all points to retrained ({UNIT})", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles[:1], labels[:1], loc="outside upper center")
+    return fig, pd.DataFrame(
+        rows, columns=["estimator", "query", "no_change", "predicted", "perfect"]
+    )
+
+
+def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
+    """Relative error against the size of random groups: of means and of standard deviations."""
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9), sharey=True)
+    sets = removals.random_sets
+    shown = errors[errors["set"].isin(sets) & errors["estimator"].isin(list(ESTIMATORS))]
+    shown = shown[shown["kind"].isin(["mean", "sd"])]
+    top = 2.0
+    for axis, (kind, title) in zip(axes, (("mean", "means"), ("sd", "standard deviations"))):
+        for number, (name, style) in enumerate(ESTIMATORS.items()):
+            part = shown[(shown["kind"] == kind) & (shown["estimator"] == name)]
+            part = part.set_index("set").loc[sets]
+            at = np.arange(len(sets)) + 0.12 * (number - (len(ESTIMATORS) - 1) / 2)
+            reach = [
+                (part["error"] - part["low"]).clip(lower=0),
+                (part["high"] - part["error"]).clip(lower=0),
+            ]
+            axis.errorbar(at, part["error"], yerr=reach, **style.line, lw=1, elinewidth=0.8)
+        axis.axhline(1, color="0.6", lw=0.8, zorder=0)
+        axis.set_xticks(range(len(sets)), [name.removesuffix(" %") for name in sets])
+        axis.set(title=title, ylim=(0, top))
+    axes[0].set_ylabel("error / no change")
+    fig.supxlabel("points removed together (% of the training set)", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1)
+    return fig, shown
+
+
+def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
+    """Share of each single point's mean shift that is predicted, against its leverage."""
+    fig, axes = plt.subplots(1, len(names), figsize=(TEXT_WIDTH, 2.4), sharey=True, sharex=True)
+    shown = single[single["estimator"].isin(names)]
+    line = np.array([0, 1.05 * shown["leverage"].max()])
+    for axis, name in zip(axes, names):
+        style, part = ESTIMATORS[name], shown[shown["estimator"] == name]
+        axis.plot(line, 1 - line, color="0.6", lw=0.8, zorder=0, label="1 − leverage")
+        axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+        for chosen, face in (("high", style.colour), ("random", "white")):
+            dots = part[(part["set"] == LEVERAGE) == (chosen == "high")]
+            reach = [dots["kept"] - dots["low"], dots["high"] - dots["kept"]]
+            axis.errorbar(
+                dots["leverage"],
+                dots["kept"],
+                yerr=reach,
+                fmt=style.marker,
+                color=style.colour,
+                mfc=face,
+                lw=0.8,
+            )
+        axis.set(title=style.label)
+    low = min(0.0, float(shown["kept"].min()) - 0.1)
+    axes[0].set(ylim=(low, max(1.5, float(shown["kept"].max()) + 0.1)), xlim=(0, line[1]))
+    axes[0].set_ylabel("share of shift predicted")
+    fig.supxlabel("leverage of the point", fontsize=9)
+    shape = {"marker": "o", "ls": "", "color": "0.3"}
+    handles = [
+        plt.Line2D([], [], label="highest leverage in the inputs", **shape),
+        plt.Line2D([], [], mfc="white", label="drawn at random", **shape),
+        plt.Line2D([], [], color="0.6", lw=0.8, label="1 − leverage"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    return fig, shown

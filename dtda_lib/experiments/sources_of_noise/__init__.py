@@ -1,0 +1,1 @@
+"""Notebook 03_sources_of_noise."""

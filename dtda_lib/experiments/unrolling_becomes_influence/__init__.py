@@ -1,0 +1,1 @@
+"""Notebook 06_unrolling_becomes_influence."""

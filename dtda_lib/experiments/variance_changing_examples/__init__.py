@@ -1,0 +1,1 @@
+"""Notebook 04_variance_changing_examples."""

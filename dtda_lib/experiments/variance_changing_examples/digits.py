@@ -1,0 +1,194 @@
+"""Removals that change the variance of a digit's margin while its mean stays: found, replicated.
+
+Laws are as in `variance_changing`: `(seed, removal, query)` with "none" first, runs of one seed
+paired. A *pair* is a removal (a point or a small group) and a query. Margins are log-odds of the
+true class, in logits.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch.nn.functional as F
+import xarray as xr
+from scipy import special, stats
+
+from dtda_lib.data.named import get_task
+from dtda_lib.data.task import Task
+from dtda_lib.statistics.distances import DISTANCES, jackknife_interval
+from dtda_lib.statistics.over_seeds import require_seeds
+from dtda_lib.statistics.significance import benjamini_hochberg
+
+from .line import LEVEL
+
+FDR = 0.05
+"""False discovery rate over all pairs of a set of removals."""
+ALPHA = 0.05
+"""Level at which a discovery's variance must change again, with the same sign, on fresh seeds."""
+NEGLIGIBLE = 0.1
+"""Mean shifts below this share of the margin's standard deviation are called negligible (ours)."""
+
+
+def pooled_digits(per_class: int, queries_per_class: int, pool: int = 4) -> Task:
+    """`mnist3` with each `pool` x `pool` block of pixels averaged, so that training is cheap."""
+    task = get_task("mnist3", per_class=per_class, queries_per_class=queries_per_class)
+    small = {part: F.avg_pool2d(getattr(task, part), pool) for part in ("train_x", "query_x")}
+    return replace(task, name=f"{task.name}-pooled{pool}", **small)
+
+
+# ---------------------------------------------------------------- tests, pair by pair
+
+
+def variance_test(
+    before: np.ndarray, after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log variance ratio of paired samples `(seed, ...)`, over its jackknife error, and p.
+
+    Two-sided p of Student's t with n - 1 degrees of freedom.
+    """
+    ratio = DISTANCES["log_variance_ratio"]
+    df = len(before) - 1
+    low, high = jackknife_interval(before, after, ratio, paired=True, level=LEVEL)
+    error = (high - low) / (2 * stats.t.ppf((1 + LEVEL) / 2, df))
+    estimate = ratio(before, after)
+    z = estimate / error
+    return estimate, z, 2 * special.stdtr(df, -np.abs(z))
+
+
+def law_tests(law: xr.DataArray) -> xr.Dataset:
+    """Change of mean and variance of every pair `(removal, query)`, with paired tests.
+
+    Variables: `mean` (logits), `mean_low`, `mean_high`, `mean_z`; `log_ratio` of the variances
+    after and before, `log_ratio_z` and `p` (`variance_test`); `sd` before; `relative`, the mean
+    shift over `sd`, and `relative_low`, `relative_high`, which take `sd` as known. Intervals are
+    95 % t intervals over seeds.
+    """
+    before, after = _split(require_seeds(law, at_least=3))
+    n = len(before)
+    shift = after - before
+    mean, error = shift.mean(axis=0), shift.std(axis=0, ddof=1) / np.sqrt(n)
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
+    sd = np.broadcast_to(before.std(axis=0, ddof=1), mean.shape)
+    ratio, ratio_z, p = variance_test(np.broadcast_to(before, after.shape), after)
+    found = {"mean": mean, "mean_low": mean - half, "mean_high": mean + half}
+    found |= {"relative": mean / sd, "mean_z": mean / error, "sd": sd}
+    found |= {f"relative_{end}": found[f"mean_{end}"] / sd for end in ("low", "high")}
+    found |= {"log_ratio": ratio, "log_ratio_z": ratio_z, "p": p}
+    coords = {"removal": law["removal"].values[1:], "query": np.arange(law.sizes["query"])}
+    dims = ("removal", "query")
+    return xr.Dataset({name: (dims, values) for name, values in found.items()}, coords)
+
+
+def _split(law: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Before `(seed, 1, query)` and after `(seed, removal, query)`."""
+    values = law.transpose("seed", "removal", "query").values
+    return values[:, :1], values[:, 1:]
+
+
+def quiet(tests: xr.Dataset) -> xr.DataArray:
+    """Pairs whose mean stays: the 95 % interval of its shift covers 0."""
+    return (tests["mean_low"] <= 0) & (tests["mean_high"] >= 0)
+
+
+def negligible(tests: xr.Dataset) -> xr.DataArray:
+    """Pairs whose mean shift's interval lies within `NEGLIGIBLE` standard deviations of 0."""
+    return (tests["relative_low"] > -NEGLIGIBLE) & (tests["relative_high"] < NEGLIGIBLE)
+
+
+def null_share(law: xr.DataArray, n_swaps: int, generator: np.random.Generator) -> float:
+    """Share of pairs with p <= `ALPHA` when runs are `swapped`: `ALPHA` if the test is honest."""
+    before, after = _split(law)
+    swaps = (swapped(before, after, generator) for _ in range(n_swaps))
+    return float(np.mean([(variance_test(*pair)[2] <= ALPHA).mean() for pair in swaps]))
+
+
+def swapped(
+    before: np.ndarray, after: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples with no change of variance to find: before and after, `(seed, removal, query)` each.
+
+    In every seed and removal the two runs are exchanged or not, at random and for all queries
+    alike, which keeps the dependence between queries.
+    """
+    turn = generator.random((*after.shape[:2], 1)) < 0.5
+    return np.where(turn, after, before), np.where(turn, before, after)
+
+
+# ---------------------------------------------------------------- replication
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """Discoveries and what became of them on fresh seeds.
+
+    `table`: one row, see `replicate`; `changed`, `found` and `survives` `(removal, query)`; `first`
+    and `fresh`: `law_tests` of both sets.
+    """
+
+    table: pd.DataFrame
+    changed: xr.DataArray
+    found: xr.DataArray
+    survives: xr.DataArray
+    first: xr.Dataset
+    fresh: xr.Dataset
+
+
+def replicate(
+    first: xr.DataArray, fresh: xr.DataArray, n_swaps: int, generator: np.random.Generator
+) -> Replicated:
+    """Do variance changes at a mean that stays, found on the first seeds, hold on fresh ones?
+
+    Columns of the table: `pairs`; `changed`, variance changes (Benjamini-Hochberg at `FDR` over all
+    pairs); `found`, those of them whose mean stays (`quiet`); `replicated`, of these with p <=
+    `ALPHA` and the same sign on fresh seeds; their `share` with a 95 % jackknife interval over the
+    fresh seeds (pairs depend on each other, so no binomial one); `chance` and `chance_high`, mean
+    and 97.5 % point of the share when runs are `swapped`; `survive`: adjusted p <= `FDR` over the
+    discoveries alone, same sign, and the mean stays on fresh seeds, too; `negligible`: of these,
+    where the fresh mean shift is `negligible`. Shares are NaN without a discovery.
+    """
+    one, other = law_tests(first), law_tests(fresh)
+    changed = benjamini_hochberg(one["p"], FDR)["discovery"]
+    found = changed & quiet(one)
+    row = {"pairs": found.size, "changed": int(changed.sum()), "found": int(found.sum())}
+    if not row["found"]:
+        row |= dict.fromkeys(("replicated", "survive", "negligible"), 0)
+        row |= dict.fromkeys(("share", "low", "high", "chance", "chance_high"), np.nan)
+        return Replicated(pd.DataFrame([row]), changed, found, found, one, other)
+    sign = np.sign(one["log_ratio"])
+    adjusted = np.ones(found.shape)
+    adjusted[found.values] = stats.false_discovery_control(other["p"].values[found.values])
+    again = found & (sign == np.sign(other["log_ratio"]))
+    survives = again & found.copy(data=adjusted <= FDR) & quiet(other)
+    row["replicated"] = int((again & (other["p"] <= ALPHA)).sum())
+    row |= {"survive": int(survives.sum()), "negligible": int((survives & negligible(other)).sum())}
+    row |= _shares(*_split(fresh), found.values, sign.values, n_swaps, generator)
+    return Replicated(pd.DataFrame([row]), changed, found, survives, one, other)
+
+
+def _shares(
+    before: np.ndarray,
+    after: np.ndarray,
+    found: np.ndarray,
+    sign: np.ndarray,
+    n_swaps: int,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """Share of the pairs `found` that replicate, its jackknife interval, and the same by chance."""
+
+    def share(before: np.ndarray, after: np.ndarray) -> float:
+        before = np.broadcast_to(before, after.shape)
+        estimate, _, p = variance_test(before[:, found], after[:, found])
+        return float(((p <= ALPHA) & (np.sign(estimate) == sign[found])).mean())
+
+    n = len(after)
+    estimate = share(before, after)
+    without = [share(np.delete(before, s, 0), np.delete(after, s, 0)) for s in range(n)]
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt((n - 1) * np.var(without))
+    chance = [share(*swapped(before, after, generator)) for _ in range(n_swaps)]
+    return {
+        "share": estimate,
+        "low": max(0.0, estimate - half),
+        "high": min(1.0, estimate + half),
+        "chance": float(np.mean(chance)),
+        "chance_high": float(np.quantile(chance, 0.975)),
+    }

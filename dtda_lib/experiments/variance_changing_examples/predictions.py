@@ -1,0 +1,175 @@
+"""Laws after a removal, predicted from runs on all data: influence functions and unrolling.
+
+Four methods: "if_ggn" (Gauss-Newton curvature and the recipe's weight decay), "if_damped" (the same
+with `early_stopping_damping`), "rif" (corrected for leverage) and "unrolling" (the derivative of
+each training itself). Measurements are a scalar prediction or a margin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from dtda_lib.attribution.leverage import leverage
+from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import Measure, query_outputs
+from dtda_lib.runs.protocols import SeedPair, paired
+from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
+from dtda_lib.runs.training import replaced_unchecked
+from dtda_lib.statistics.distributions import shifted_samples
+
+from .line import plain
+
+MEASUREMENTS = ("query_prediction", "query_margin")
+METHODS = {
+    "if_ggn": ("influence_ggn", "if_ggn"),
+    "if_damped": ("influence_damped", "if_ggn"),
+    "rif": ("influence_leverage", "rif"),
+}
+"""Method -> the measure and its entry, of a bank from `estimator_bank`."""
+
+# ---------------------------------------------------------------- banks
+
+
+def removal_bank(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    seeds: Sequence[SeedPair],
+    measurement: str,
+    groups: Sequence[Sequence[int]] | None = None,
+    **settings: object,
+) -> RunBank:
+    """Runs with and without every training point or each of `groups`: paired_scratch."""
+    n = task.n_train
+    design = leave_one_out(n) if groups is None else leave_groups_out(n, groups)
+    return RunBank(task, model, recipe, paired(design, seeds), [measurement], **settings)
+
+
+def estimator_bank(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    seeds: Sequence[SeedPair],
+    measurement: str,
+    **settings: object,
+) -> RunBank:
+    """Full-data runs with the measurement, three influence functions and the leverage of points.
+
+    `ValueError`: a measurement that is none of `MEASUREMENTS`.
+    """
+    if measurement not in MEASUREMENTS:
+        raise ValueError(f"measurement {measurement!r} is none of {MEASUREMENTS}.")
+    damping = early_stopping_damping(recipe, task.n_train)
+    damped = get_estimator("influence_ggn", recipe, damping=damping)
+    estimators = [
+        get_estimator("influence_ggn", recipe),
+        replace(damped, name="influence_damped"),
+        get_estimator("influence_leverage", recipe),
+    ]
+    if measurement == "query_prediction":
+        estimators = [on_prediction(each) for each in estimators]
+    measures = [measurement, *estimators, leverage(recipe)]
+    return RunBank(task, model, recipe, paired(nothing(task.n_train), seeds), measures, **settings)
+
+
+def predicted_laws(estimates: RunBank, unrolled: UnrolledBank) -> dict[str, xr.DataArray]:
+    """Method -> predicted law `(seed, removal, query)` of each point's removal, "none" first.
+
+    `unrolled` holds the first seeds of `estimates`, and measures the same.
+    """
+    base = base_law(estimates)
+    laws = {
+        method: predicted_law(base, shift) for method, shift in influence_shifts(estimates).items()
+    }
+    shift = unrolled_shift(unrolled)
+    few = base.isel(seed=slice(0, shift.sizes["seed"]))
+    return {**laws, "unrolling": predicted_law(few, shift)}
+
+
+def base_law(bank: RunBank) -> xr.DataArray:
+    """The measurement of full-data runs, `(seed, query)`."""
+    return _last(bank, bank.measures[0].name)
+
+
+def influence_shifts(estimates: RunBank) -> dict[str, xr.DataArray]:
+    """Method -> predicted shift `(seed, train, query)` of the bank's measurement."""
+    base = base_law(estimates)
+    shifts = {
+        method: _last(estimates, measure).sel(estimator=entry, drop=True)
+        for method, (measure, entry) in METHODS.items()
+    }
+    if estimates.measures[0].name == "query_prediction":
+        return shifts
+    return {method: on_margin(shift, base) for method, shift in shifts.items()}
+
+
+def unrolled_shift(unrolled: UnrolledBank) -> xr.DataArray:
+    """Predicted shift `(seed, train, query)` of the measurement."""
+    return _last(unrolled, unrolled.measures[0].name)
+
+
+def leverages(estimates: RunBank) -> np.ndarray:
+    """Mean leverage over runs of each training point, `(train,)`."""
+    return _last(estimates, "leverage").mean("seed").values
+
+
+def _last(bank: RunBank, name: str) -> xr.DataArray:
+    found = bank.dataset()[name].isel(removal=0, checkpoint=-1, drop=True).astype(np.float64)
+    return plain(found.isel(output=0, drop=True) if "output" in found.dims else found)
+
+
+# ---------------------------------------------------------------- laws and measurements
+
+
+def predicted_law(
+    base: xr.DataArray, shift: xr.DataArray, groups: Sequence[Sequence[int]] | None = None
+) -> xr.DataArray:
+    """The law that predicted shifts give (Algorithm 1 of 2506.12965), with "none" in front.
+
+    `base (seed, query)` are runs on all data, `shift (seed, train, query)` of the same seeds.
+    """
+    after = shifted_samples(base, shift, groups).drop_vars("point")
+    before = base.expand_dims(removal=["none"], axis=1)
+    return xr.concat([before, after], "removal", join="exact")
+
+
+def on_prediction(estimator: Measure) -> Measure:
+    """The same estimator for the prediction in place of the query's loss; one output only.
+
+    The gradient of half a squared error is the residual times that of the prediction, so queries
+    whose targets lie one unit below the prediction make both the same.
+    """
+
+    def shifted_targets(network: Network, theta: Tensor, task: Task) -> Tensor:
+        targets = query_outputs(network, theta, task)[:, 0].detach() - 1
+        return estimator(network, theta, replaced_unchecked(task, {"query_y": targets}))
+
+    return replace(estimator, unit="target units", function=shifted_targets)
+
+
+def on_margin(loss_shift: xr.DataArray, margin: xr.DataArray) -> xr.DataArray:
+    """First-order shift of the margin, from that of the query's loss `(seed, train, query)`.
+
+    The loss is log(1 + exp(-margin)), whose slope is -1 / (1 + exp(margin)).
+    """
+    return -loss_shift * (1 + np.exp(margin))
+
+
+def early_stopping_damping(recipe: Recipe, n_train: int) -> float:
+    """1 / (sum of step sizes): the ridge that stands for training that stops early.
+
+    Momentum multiplies steps by 1 / (1 - momentum) in the long run. Directions of less curvature
+    than this have hardly been trained, and an influence function without damping takes them as
+    converged. A rule of thumb (Ali, Kolter and Tibshirani 2019, for least squares), not fitted.
+    """
+    steps = recipe.steps(n_train)
+    factors = sum(SCHEDULES[recipe.schedule](step / steps) for step in range(steps))
+    return (1 - recipe.momentum) / (recipe.lr * factors)

@@ -1,0 +1,1 @@
+"""Notebook 11_your_own_model."""

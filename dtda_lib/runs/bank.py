@@ -1,0 +1,315 @@
+"""`RunBank`: many runs, declared first, trained shard by shard, handed back as one dataset.
+
+Interrupt it anywhere, start again, and only the missing shards are trained; on one machine the
+result is bit-identical to an uninterrupted run. Several processes may fill the same bank.
+"""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import xarray as xr
+
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network
+
+from .executors import available_cores, in_flight, worker_pool
+from .fingerprint import canonical, measure_identity, model_identity, sha256, training_code
+from .measures import Measure, get_measure
+from .progress import Progress
+from .protocols import Runs
+from .recipes import Recipe
+from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
+from .shifts import plan, plan_alike, shift_upon_removal
+from .store import Arrays, CacheError, DamagedShard, Store, cache_folder
+from .training import best_chunk
+
+__all__ = ["RunBank", "plan", "plan_alike", "shift_upon_removal"]
+
+CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
+
+
+class RunBank:
+    """Many trainings of one model on one task, cached and resumable.
+
+    Args:
+        task, model, recipe: What is trained, and how.
+        runs: Seeds and removals, `(seed, removal)`.
+        measures: Names in `MEASURES` or `Measure` objects, taken at each kept checkpoint.
+        title: How progress lines call this bank.
+        device: "cpu", "cuda", ...; GPUs train in this process.
+        workers: Worker processes on a CPU; None takes all cores.
+        executor: Your own `concurrent.futures.Executor`; it is given `workers` + 1 shards at once.
+        chunk: Runs per vectorised pass; None takes the measured best.
+
+    Raises:
+        ValueError: the design does not fit the task, or unknown measures.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        recipe: Recipe,
+        runs: Runs,
+        measures: Sequence[str | Measure] = ("query_loss",),
+        *,
+        title: str | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        executor: Executor | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        if runs.design.n_train != task.n_train:
+            raise ValueError(
+                f"bank: the removal design is for {runs.design.n_train} training points but task "
+                f"{task.name!r} has {task.n_train}."
+            )
+        self.task, self.model, self.recipe, self.runs = task, model, recipe, runs
+        self.measures = tuple(get_measure(m) for m in measures)
+        if not self.measures:
+            raise ValueError("bank: no measure was given; ask for at least one.")
+        self.title = title or task.name
+        self.device, self.executor, self.chunk = str(device), executor, chunk
+        on_cpu = torch.device(device).type == "cpu"
+        cores = available_cores() if workers is None else workers
+        self.workers = cores if on_cpu or executor else 1
+        folder = cache_folder()
+        self.store = Store(folder) if folder else None
+        self.network = Network.of(model)
+        self.shards = self._declare()
+        self.results: dict[str, Arrays] = {}
+        self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
+        self.stats["shards"] = [shard.key for shard in self.shards]
+
+    def _declare(self) -> list[Shard]:
+        """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
+        bank with more seeds begins with the shards of one with fewer."""
+        size = CONVOLUTION_SHARD_RUNS if self.network.convolutional else self._lanes()
+        if self.network.convolutional and any("train" in m.dims for m in self.measures):
+            size = 1  # estimators take longer than training, and banks of them have few runs
+        return self._cut(size)
+
+    def _cut(self, size: int, **also: object) -> list[Shard]:
+        """Shards of `size` runs; `also` is what their content depends on besides."""
+        common = also | {
+            "format": 1,
+            "task": self.task.digest,
+            "dtype": str(self.task.train_x.dtype),
+            "model": model_identity(self.model),
+            "recipe": asdict(self.recipe),
+            "measures": [measure_identity(m) for m in self.measures],
+            "code": training_code(self.task.per_example_loss),
+            "torch": torch.__version__,
+            "device": torch.device(self.device).type,
+        }
+        shards = []
+        for start in range(0, len(self.runs), size):
+            job = self._job(start, min(start + size, len(self.runs)))
+            spec = common | {
+                "init_seeds": job.init_seeds,
+                "order_seeds": job.order_seeds,
+                "weights": sha256(job.weights.numpy().tobytes()),
+            }
+            text = canonical(spec)
+            shards.append(Shard(start, start + len(job.init_seeds), sha256(text), text))
+        return shards
+
+    def _lanes(self) -> int:
+        return self.chunk or best_chunk(self.network, torch.device("cpu"))
+
+    def _job(self, start: int, stop: int) -> Job:
+        flat = np.arange(start, stop)
+        seed, removal = np.unravel_index(flat, self.runs.init_seeds.shape)
+        return Job(
+            task=self.task,
+            model=self.model,
+            recipe=self.recipe,
+            init_seeds=self.runs.init_seeds[seed, removal].tolist(),
+            order_seeds=self.runs.order_seeds[seed, removal].tolist(),
+            weights=self.runs.design.weights[removal],
+            measures=self.measures,
+            device=self.device,
+            chunk=self.chunk,
+        )
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that stand for the whole bank."""
+        return sha256("".join(shard.key for shard in self.shards))[:16]
+
+    def missing(self) -> list[Shard]:
+        """Shards that are neither in memory nor in the cache (cached files are not read yet)."""
+        absent = [s for s in self.shards if s.key not in self.results]
+        return [s for s in absent if not (self.store and self.store.has(s.key))]
+
+    def estimate(self) -> Estimate:
+        """Cost of filling the bank, from a timed probe on all workers at once."""
+        missing = self.missing()
+        if not missing:
+            return Estimate(len(self.runs), 0, 0.0, self.workers)
+        # A CNN trains alone, so one run is a fair sample; a stack must be probed at its size.
+        stop = 1 if self.network.convolutional else missing[0].runs
+        probe = self._job(missing[0].start, missing[0].start + stop)
+        with self._pool() as pool:
+            futures = [pool.submit(probe_job, probe) for _ in range(self.workers)]
+            each = seconds_per_run(probe, [future.result() for future in futures])
+        runs = sum(shard.runs for shard in missing)
+        slots = min(self.workers, len(missing))
+        return Estimate(len(self.runs), runs, each * runs / slots, self.workers)
+
+    def _pool(self) -> AbstractContextManager[Executor]:
+        return nullcontext(self.executor) if self.executor else worker_pool(self.workers)
+
+    def fill(self) -> "RunBank":
+        """Train what is missing.
+
+        Raises:
+            CacheError: the cache cannot be written; known before anything is trained.
+            FloatingPointError: a run diverged; finished shards are kept.
+            RuntimeError: a worker process died; finished shards are kept.
+        """
+        todo = [shard for shard in self.shards if not self._load(shard)]
+        if not todo:
+            return self
+        if self.store:
+            self.store.check_writable()
+        start = time.perf_counter()
+        done = len(self.runs) - sum(shard.runs for shard in todo)
+        with self._pool() as pool, Progress(self.title, len(self.runs), done) as progress:
+            try:
+                while todo:
+                    todo = self._fill_once(todo, pool, progress)
+                    if todo:  # another process is training these
+                        time.sleep(0.5)
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    f"bank {self.title}: a worker process died (out of memory?); finished shards "
+                    f"are kept. Run again, with fewer workers than {self.workers} if it recurs."
+                ) from error
+        self.stats["seconds"] += time.perf_counter() - start
+        return self
+
+    def _fill_once(self, todo: list[Shard], pool: Executor, progress: Progress) -> list[Shard]:
+        """One pass over `todo`; returns what other processes hold at the moment."""
+        held: list[Shard] = []
+        claims: dict[int, ExitStack] = {}
+
+        def claimed() -> Iterator[tuple[Shard, Job]]:
+            for shard in todo:
+                claim = ExitStack()
+                if not self._claim(shard, claim):
+                    held.append(shard)
+                    continue
+                if self._load(shard):  # another process finished it meanwhile
+                    claim.close()
+                    progress.add(shard.runs)
+                    continue
+                claims[shard.start] = claim
+                yield shard, self._job(shard.start, shard.stop)
+
+        try:
+            for (shard, _), (arrays, seconds) in in_flight(
+                pool, train_shard, claimed(), most=self.workers + 1
+            ):
+                self._keep(shard, arrays, seconds)
+                claims.pop(shard.start).close()
+                progress.add(shard.runs)
+        finally:
+            for claim in claims.values():
+                claim.close()
+        return held
+
+    def _claim(self, shard: Shard, claim: ExitStack) -> bool:
+        try:
+            return not self.store or claim.enter_context(self.store.claim(shard.key))
+        except CacheError as error:
+            self._leave_cache(error)
+            return True
+
+    def _load(self, shard: Shard) -> bool:
+        """Take a shard from memory or cache; a damaged one is named, removed and missing."""
+        if shard.key in self.results:
+            return True
+        if not self.store:
+            return False
+        try:
+            found = self.store.read(shard.key)
+        except DamagedShard as damage:
+            warnings.warn(
+                f"bank {self.title}: shard {shard.key[:12]} is damaged: {damage}; its "
+                f"{shard.runs} runs are trained again.",
+                stacklevel=3,
+            )
+            self.store.discard(shard.key)
+            return False
+        if found is None:
+            return False
+        self.results[shard.key] = found[0]
+        self.stats["runs_cached"] += shard.runs
+        return True
+
+    def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
+        self.results[shard.key] = arrays
+        self.stats["runs_trained"] += shard.runs
+        if not self.store:
+            return
+        try:
+            self.store.write(shard.key, arrays, seconds, shard.spec)
+        except CacheError as error:
+            self._leave_cache(error)
+
+    def _leave_cache(self, error: CacheError) -> None:
+        # Hours may have been spent already: go on in memory rather than lose them.
+        warnings.warn(f"bank {self.title}: {error} Results stay in memory.", stacklevel=3)
+        self.store = None
+
+    def dataset(self) -> xr.Dataset:
+        """All measurements, axes `(seed, removal, checkpoint, ...)`; trains what is missing.
+
+        Coordinates: `removal` (labels), `point` (the single point left out, or -1), `checkpoint`
+        (0-based epoch), `init_seed` and `order_seed` `(seed, removal)`, ids of train and query.
+        """
+        self.fill()
+        shape = self.runs.init_seeds.shape
+        variables = {}
+        for m in self.measures:
+            runs = np.concatenate([self.results[shard.key][m.name] for shard in self.shards])
+            values = runs.reshape(*shape, *runs.shape[1:])  # (run, ...) -> (seed, removal, ...)
+            dims = ("seed", "removal", "checkpoint", *self._axes(m))
+            labels = {dim: list(names) for dim, names in m.labels.items()}
+            variables[m.name] = xr.DataArray(values, labels, dims, attrs={"unit": m.unit})
+        data = xr.Dataset(variables)
+        data = data.assign_coords(
+            seed=np.arange(shape[0]),
+            removal=list(self.runs.design.labels),
+            point=("removal", np.array(self.runs.design.points)),
+            checkpoint=list(self.recipe.checkpoints),
+            init_seed=(("seed", "removal"), self.runs.init_seeds),
+            order_seed=(("seed", "removal"), self.runs.order_seeds),
+        )
+        for dim, ids in (("train", self.task.train_id), ("query", self.task.query_id)):
+            if dim in data.dims:
+                at = self._positions(dim, len(ids))
+                coords = {dim: at, f"{dim}_id": (dim, [ids[position] for position in at])}
+                data = data.assign_coords(coords)
+        data.attrs = {"title": self.title, "task": self.task.name, "bank": self.key}
+        return data.assign_attrs(recipe=canonical(asdict(self.recipe)))
+
+    def _axes(self, m: Measure) -> tuple[str, ...]:
+        """Axes of what is kept of a measure at one checkpoint."""
+        return m.dims
+
+    def _positions(self, dim: str, n: int) -> np.ndarray:
+        """Positions in the task along the axis `train` or `query`."""
+        return np.arange(n)
+
+    def __repr__(self) -> str:
+        kind, shards = type(self).__name__, len(self.shards)
+        return f"{kind}({self.title!r}, {len(self.runs)} runs in {shards} shards)"

@@ -1,0 +1,112 @@
+"""What is measured on a trained model: pure functions of `(network, theta, task)`.
+
+A measure maps one parameter vector to a tensor with named axes; estimators of influence are
+measures too, with the axes `(train, query)`. Nothing is averaged here. A measure of your own is a
+function decorated with `measure`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Network
+from dtda_lib.names import unknown
+
+# Larger pieces fall out of the cache and take longer (benchmark eval_chunk).
+QUERY_CHUNK = 100
+
+
+class MeasureFunction(Protocol):
+    """`(network, theta (parameter,), task) -> Tensor` with the measure's axes."""
+
+    def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measurement with its axes and unit.
+
+    Args:
+        name: Name of the variable in the dataset.
+        dims: Names of the axes: "query", "train", "output" or names of your own.
+        unit: Unit of the values, or "none".
+        function: See `MeasureFunction`.
+        labels: Names along an axis, where it has them.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    unit: str
+    function: MeasureFunction
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor:
+        return self.function(network, theta, task)
+
+
+def measure(
+    dims: tuple[str, ...], unit: str, labels: dict[str, tuple[str, ...]] | None = None
+) -> Callable[[MeasureFunction], Measure]:
+    """Decorator: makes a function a `Measure` named like the function."""
+
+    def wrap(function: MeasureFunction) -> Measure:
+        return Measure(function.__name__, dims, unit, function, labels or {})
+
+    return wrap
+
+
+def query_outputs(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """Outputs `(query, output)`, in pieces that stay in the processor's cache."""
+    pieces = [network(theta, piece) for piece in task.query_x.split(QUERY_CHUNK)]
+    return torch.cat(pieces)
+
+
+@measure(dims=("query",), unit="nats (cross-entropy) or half squared target units")
+def query_loss(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """Loss of each query point `(query,)`: the measurement of 2305.19765."""
+    return task.per_example_loss(query_outputs(network, theta, task), task.query_y)
+
+
+@measure(dims=("query",), unit="logits")
+def query_margin(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """Log-odds of the true class against all others `(query,)`; classification only."""
+    outputs = query_outputs(network, theta, task)
+    true = task.query_y[:, None]
+    others = outputs.scatter(1, true, -torch.inf).logsumexp(dim=1)
+    return outputs.gather(1, true)[:, 0] - others
+
+
+@measure(dims=("query",), unit="probability")
+def query_probability(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """Probability of the true class `(query,)`; classification only."""
+    return torch.sigmoid(query_margin(network, theta, task))
+
+
+@measure(dims=("query", "output"), unit="output units")
+def query_prediction(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """The model's raw outputs `(query, output)`."""
+    return query_outputs(network, theta, task)
+
+
+@measure(dims=("parameter",), unit="parameter units")
+def parameters(network: Network, theta: Tensor, task: Task) -> Tensor:
+    """theta itself `(parameter,)`: asks the bank to store models (flat, see `models.Layout`)."""
+    return theta
+
+
+MEASURES: dict[str, Measure] = {
+    m.name: m for m in (query_loss, query_margin, query_probability, query_prediction, parameters)
+}
+
+
+def get_measure(name_or_measure: str | Measure) -> Measure:
+    """The measure of that name (or the measure itself); unknown names are refused."""
+    if isinstance(name_or_measure, Measure):
+        return name_or_measure
+    if name_or_measure not in MEASURES:
+        raise ValueError(unknown("measure", name_or_measure, MEASURES))
+    return MEASURES[name_or_measure]

@@ -1,0 +1,130 @@
+"""How one model is trained: the recipe, and the update rules it names."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtda_lib.names import unknown
+
+OPTIMISERS = ("adam", "sgd")
+SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done -> factor on lr
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "inverse": lambda done: 1.0 / (1 + 99 * done),  # Robbins-Monro steps 1 / (t0 + t), cut off
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained.
+
+    Args:
+        optimiser: "adam" (coupled L2, as in the published code) or "sgd".
+        lr: Learning rate.
+        weight_decay: Coupled L2: `weight_decay * theta` is added to the gradient.
+        momentum: SGD only; PyTorch's form (no dampening, no Nesterov).
+        betas, eps: Adam only.
+        schedule: "constant", "linear" or "cosine" (to 0), or "inverse" (1 / t, to 1/100) factor on
+            lr over all steps.
+        batch_size: Examples per step; the last, partial batch of an epoch is kept.
+        epochs: Passes over the data; an epoch has ceil(N / batch_size) steps.
+        replacement: Draw each epoch's N examples with replacement instead of shuffling.
+        keep_last: Measure after each of the last `keep_last` epochs.
+        warm_epochs: First train this many epochs on *all* points, then restart optimiser and
+            order stream: the `continued` protocol of the published code (run_cnn_loo.py).
+
+    Raises:
+        ValueError: unknown names or impossible values, in one sentence.
+    """
+
+    optimiser: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    schedule: str = "constant"
+    batch_size: int = 32
+    epochs: int = 15
+    replacement: bool = False
+    keep_last: int = 1
+    warm_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(unknown("optimiser", self.optimiser, OPTIMISERS))
+        if self.schedule not in SCHEDULES:
+            raise ValueError(unknown("schedule", self.schedule, SCHEDULES))
+        wrong = {
+            "lr": not (math.isfinite(self.lr) and self.lr > 0),
+            "weight_decay": not (math.isfinite(self.weight_decay) and self.weight_decay >= 0),
+            "momentum": not 0 <= self.momentum < 1,
+            "betas": not all(0 <= beta < 1 for beta in self.betas),
+            "batch_size": self.batch_size < 1,
+            "epochs": self.epochs < 1,
+            "keep_last": not 1 <= self.keep_last <= self.epochs,
+            "warm_epochs": self.warm_epochs < 0,
+        }
+        for name, is_wrong in wrong.items():
+            if is_wrong:
+                raise ValueError(f"recipe: {name} = {getattr(self, name)!r} is impossible.")
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Epochs (0-based, as in the published code) after which models are measured."""
+        return tuple(range(self.epochs - self.keep_last, self.epochs))
+
+    def steps(self, n_train: int) -> int:
+        """Optimiser steps of one run, warm epochs included."""
+        return (self.epochs + self.warm_epochs) * math.ceil(n_train / self.batch_size)
+
+
+RECIPES: dict[str, Recipe] = {
+    # 2305.19765, published code (run_cnn_training.py:12-33); checkpoints 10..14 for MNIST3.
+    "published_adam": Recipe(
+        "adam", lr=1e-3, weight_decay=5e-3, batch_size=32, epochs=15, keep_last=5
+    ),
+    "sgd": Recipe("sgd", lr=1e-2, batch_size=32, epochs=100),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name; unknown names are refused with the nearest known one."""
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]
+
+
+class Optimiser:
+    """Adam with coupled L2, or SGD with momentum, on theta `(runs, parameter)`, in place.
+
+    Matches `torch.optim.Adam(weight_decay=...)` and `torch.optim.SGD(momentum=...)`.
+    """
+
+    def __init__(self, recipe: Recipe, theta: Tensor) -> None:
+        self.recipe = recipe
+        self.steps = 0
+        self.first = torch.zeros_like(theta)
+        self.second = torch.zeros_like(theta) if recipe.optimiser == "adam" else None
+
+    def __call__(self, theta: Tensor, gradient: Tensor, done: float) -> None:
+        recipe = self.recipe
+        lr = recipe.lr * SCHEDULES[recipe.schedule](done)
+        self.steps += 1
+        if recipe.weight_decay:
+            gradient = gradient.add(theta, alpha=recipe.weight_decay)
+        if self.second is None:
+            if recipe.momentum:
+                gradient = self.first.mul_(recipe.momentum).add_(gradient)
+            theta.sub_(gradient, alpha=lr)
+            return
+        beta1, beta2 = recipe.betas
+        self.first.lerp_(gradient, 1 - beta1)
+        self.second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        correction1, correction2 = 1 - beta1**self.steps, 1 - beta2**self.steps
+        root = (self.second.sqrt() / math.sqrt(correction2)).add_(recipe.eps)
+        theta.addcdiv_(self.first, root, value=-lr / correction1)

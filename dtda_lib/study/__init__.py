@@ -1,0 +1,1 @@
+"""The frame around every notebook: settings, methods, checks, claims, figures, pages, batch run."""

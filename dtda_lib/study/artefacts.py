@@ -1,0 +1,62 @@
+"""Where results go and how they are written: one tree, whole files, the same bytes each time."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+"""What holds this package: the checkout, or `site-packages`."""
+
+
+def study_root() -> Path:
+    """The folder that holds `notebooks/`, `tests/` and `figures/`.
+
+    It is this package's parent in a checkout, and the working folder where the package was
+    installed as a wheel: nothing is ever written into `site-packages`.
+    """
+    return ROOT if (ROOT / "notebooks").is_dir() else Path.cwd()
+
+
+def checking() -> bool:
+    """Whether committed results are only compared (`DTDA_CHECK=1`), so that nothing is written."""
+    return os.environ.get("DTDA_CHECK") == "1"
+
+
+def blessing() -> bool:
+    """Whether references are to be rewritten from this run (`DTDA_BLESS=1`)."""
+    return os.environ.get("DTDA_BLESS") == "1"
+
+
+def to_json(content: object) -> str:
+    """Canonical JSON text: sorted keys, two spaces, a final newline; refuses NaN and infinity."""
+    text = json.dumps(
+        content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False, default=_plain
+    )
+    return text + "\n"
+
+
+def digest(content: object) -> str:
+    """Hexadecimal sha256 of plain data, the same for the same content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a whole file or leave the old one: an interrupted run never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two writers apart; an ordinary open() keeps the usual permissions.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays, tensors, and paths, for `json`."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

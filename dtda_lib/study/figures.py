@@ -1,0 +1,319 @@
+"""One look for all figures, and their export as PDF, PNG, data and description.
+
+`python -m dtda_lib.figures` rewrites `figures/README.md` and the results in `README.md` out of the
+exported files.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from cycler import cycler
+from IPython import get_ipython
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from dtda_lib.study.pages.gallery import render_gallery, render_readme, write_gallery
+
+from .artefacts import checking, study_root, to_json, write_atomic
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "METHODS",
+    "STATISTICS",
+    "TEXT_WIDTH",
+    "Exporter",
+    "FigureMismatch",
+    "Style",
+    "render_gallery",
+    "render_readme",
+    "use_style",
+    "write_gallery",
+]
+
+TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
+
+# Okabe & Ito's colours, which readers with any common colour blindness can tell apart. Their yellow
+# is left out: it vanishes on white.
+_BLACK, _GREY = "#000000", "#8C8C8C"
+_ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
+_OLIVE = "#999933"  # Tol's muted set; not used by STATISTICS
+_BLUE, _VERMILLION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+_VIOLET = "#6A3D9A"
+_BROWN, _DARK_GREEN = "#7A4B1E", "#117733"  # darker than all others that are not black
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one method looks in every figure."""
+
+    label: str
+    colour: str
+    marker: str
+    linestyle: str | tuple[int, tuple[float, ...]] = "-"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords for `Axes.plot` and `Axes.errorbar`."""
+        return {
+            "label": self.label,
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": self.linestyle,
+        }
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Keywords for `Axes.scatter`."""
+        return {"label": self.label, "color": self.colour, "marker": self.marker}
+
+
+METHODS: dict[str, Style] = {
+    "loo": Style("leave-one-out", _BLACK, "o", "-"),
+    "grad_dot": Style("grad-dot", _ORANGE, "s", "--"),
+    "grad_cos": Style("grad-cos", _SKY, "D", "-."),
+    "ats_adam": Style("ATS (Adam)", _GREEN, "^", ":"),
+    "ats_sgd": Style("ATS (SGD)", _OLIVE, "p", (0, (1, 2))),
+    "if_lissa": Style("IF (LiSSA)", _VERMILLION, "v", (0, (5, 1))),
+    "if_ggn": Style("IF (GGN)", _PURPLE, "P", (0, (3, 1, 1, 1))),
+    "unrolling": Style("unrolling", _BLUE, "X", (0, (1, 1))),
+    "null": Style("null", _GREY, "*", (0, (4, 2, 1, 2))),
+    "if_ekfac": Style("IF (EK-FAC)", _BROWN, "d", (0, (5, 2, 1, 2, 1, 2))),
+    "trak": Style("TRAK", _DARK_GREEN, "H", (0, (8, 2))),
+    "if_damped": Style("IF (GGN, damped)", _VIOLET, "h", (0, (2, 1))),
+    "bif": Style("BIF (posterior)", "#994455", "8", (0, (6, 1, 1, 1, 1, 1))),
+    "if_hessian": Style("IF (Hessian)", "#BB5566", "<", (0, (4, 1, 4, 2))),
+    "source": Style("SOURCE", "#004488", ">", (0, (7, 1, 2, 1))),
+}
+"""Attribution methods: one colour, marker and line style each, in all notebooks."""
+
+# Paul Tol's muted colours: none is a method's, so that a colour never means two things.
+STATISTICS: dict[str, Style] = {
+    "code": Style("published: 2Φ(−|μ/σ|)", "#882255", "<", "--"),
+    "t": Style("Student's t", "#332288", ">", "-"),
+    "sign_flip": Style("sign-flip permutation", "#44AA99", "1", ":"),
+}
+"""Tests of "is the influence larger than the noise?"."""
+
+
+def use_style() -> None:
+    """Set matplotlib and seaborn for figures at final size, readable in print and on screen."""
+    colours = [style.colour for style in METHODS.values()]
+    rc = {
+        "figure.figsize": (TEXT_WIDTH, 2.4),
+        "figure.constrained_layout.use": True,
+        "savefig.bbox": "standard",  # "tight" would change the final size
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],  # bundled with matplotlib, so the same everywhere
+        "mathtext.fontset": "dejavusans",
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "figure.titlesize": 9,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "legend.frameon": False,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4,
+        "axes.linewidth": 0.8,
+        "errorbar.capsize": 2,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": cycler(color=colours),
+        "image.cmap": "cividis",
+        "pdf.fonttype": 42,  # text stays text: searchable, and accepted by publishers
+        "ps.fonttype": 42,
+        "svg.hashsalt": "dtda",
+    }
+    sns.set_theme(context="paper", style="ticks", rc=rc)
+
+
+class FigureMismatch(AssertionError):
+    """A figure's data are not the committed ones."""
+
+
+class Exporter:
+    """Exports the figures of one notebook; under `DTDA_CHECK=1` compares them instead.
+
+    `cfg` is what `study.configure` returns. Files: `figures/<cfg.name>/<notebook>-<name>.*`.
+    """
+
+    def __init__(self, cfg: Any, root: Path | str | None = None) -> None:
+        self.cfg = cfg
+        self.folder = Path(root or study_root()) / "figures" / cfg.name
+
+    def __call__(
+        self,
+        fig: Figure,
+        name: str,
+        *,
+        data: pd.DataFrame,
+        caption: str,
+        claims: Iterable[str] = (),
+        rtol: float = 1e-3,
+        atol: float = 1e-9,
+        ends_rtol: float | None = None,
+    ) -> Markdown:
+        """Export a figure, show it, close it, and return its caption for display below it.
+
+        `data` is exactly what is drawn. `rtol` and `atol` (in units of the largest value of a
+        column) are the tolerance of the comparison with the committed CSV; `ends_rtol` replaces
+        `rtol` for the ends of intervals (columns `low`, `high`), where these jitter more.
+        """
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise ValueError(f"figure name {name!r}: use lower-case letters, digits and _ only.")
+        if not caption.strip():
+            raise ValueError(f"figure {name}: a caption is missing.")
+        if data.empty:
+            raise ValueError(f"figure {name}: the data frame of what is drawn is empty.")
+        caption = " ".join(caption.split())
+        table = _to_csv(data)
+        target = self.folder / f"{self.cfg.notebook}-{name}"
+        if not checking():
+            description = self._description(name, caption, claims, table)
+            write_atomic(target.with_suffix(".pdf"), _render(fig, "pdf", caption))
+            write_atomic(target.with_suffix(".png"), _render(fig, "png", caption))
+            write_atomic(target.with_suffix(".csv"), table)
+            write_atomic(target.with_suffix(".json"), to_json(description))
+        # After writing this reads the file back, so both modes print the same line and mean it.
+        compare_csv(
+            target.with_suffix(".csv"), data, name, rtol=rtol, atol=atol, ends_rtol=ends_rtol
+        )
+        print(f"figure {name}: data match")
+        if get_ipython() is not None:
+            # Shown here, not by the inline backend, which would put the figure below its caption.
+            width = round(96 * fig.get_figwidth())
+            display(Image(_render(fig, "png", caption, dpi=144), width=width, alt=caption))
+        plt.close(fig)
+        return Markdown(f"**Figure {name}.** {caption}")
+
+    def _description(
+        self, name: str, caption: str, claims: Iterable[str], table: str
+    ) -> dict[str, Any]:
+        cfg = self.cfg
+        return {
+            "figure": name,
+            "caption": caption,
+            "claims": list(claims),
+            "notebook": cfg.notebook,
+            "profile": cfg.profile,
+            "parameters": dict(cfg.parameters),
+            "spec_hash": cfg.hash,
+            "csv_sha256": hashlib.sha256(table.encode()).hexdigest(),
+            "command": command(cfg),
+        }
+
+
+def command(cfg: Any) -> str:
+    """The shell command that remakes the outputs of these settings."""
+    words = ["./run_all.sh", "--profile", cfg.profile, cfg.notebook.split("_")[0], "--force"]
+    for name in cfg.overridden:
+        value = cfg.parameters[name]
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        words += ["-p", f"{name}={text}"]
+    return shlex.join(words)
+
+
+def compare_csv(
+    path: Path,
+    data: pd.DataFrame,
+    name: str,
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-9,
+    ends_rtol: float | None = None,
+) -> None:
+    """Compare data with a committed CSV: floats within tolerance, all else exactly.
+
+    Raises `FigureMismatch` that names the first column and row that differ, and both numbers.
+    """
+    if not path.exists():
+        raise FigureMismatch(f"figure {name}: the committed data {path.name} are missing.")
+    committed = pd.read_csv(path, dtype=str, keep_default_na=False)
+    obtained = pd.read_csv(io.StringIO(_to_csv(data)), dtype=str, keep_default_na=False)
+    for what, old, new in [
+        ("columns", list(committed.columns), list(obtained.columns)),
+        ("rows", len(committed), len(obtained)),
+    ]:
+        if old != new:
+            raise FigureMismatch(f"figure {name}: {what} differ: committed {old}, obtained {new}.")
+    floats = set(_flat(data).select_dtypes("floating").columns)
+    for column in committed.columns:
+        old, new = committed[column].to_numpy(), obtained[column].to_numpy()
+        same = old == new
+        if column in floats:
+            own = rtol if ends_rtol is None or column not in ("low", "high") else ends_rtol
+            same |= _close(pd.to_numeric(old, "coerce"), pd.to_numeric(new, "coerce"), own, atol)
+        if not same.all():
+            row = int(np.argmin(same))
+            raise FigureMismatch(
+                f"figure {name}: column {column!r}, row {row}: "
+                f"committed {old[row]}, obtained {new[row]} ({np.sum(~same)} of {len(same)} rows)."
+            )
+
+
+def _close(old: np.ndarray, new: np.ndarray, rtol: float, atol: float) -> np.ndarray:
+    """Element by element; NaN and infinity are left to the comparison of texts."""
+    finite = np.isfinite(old) & np.isfinite(new)
+    scale = np.abs(old[np.isfinite(old)]).max(initial=0)
+    with np.errstate(invalid="ignore"):
+        return finite & (np.abs(new - old) <= atol * scale + rtol * np.abs(old))
+
+
+def _flat(data: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose labels are all columns: a meaningful index is part of what is drawn."""
+    flat = data if isinstance(data.index, pd.RangeIndex) else data.reset_index()
+    return flat.set_axis([str(column) for column in flat.columns], axis=1)
+
+
+def _to_csv(data: pd.DataFrame) -> str:
+    return _flat(data).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _render(fig: Figure, kind: str, caption: str, dpi: int = 300) -> bytes:
+    """The figure as bytes that depend on nothing but the figure: no date, no version."""
+    if kind == "pdf":
+        metadata = {"CreationDate": None, "Producer": None, "Creator": "dtda", "Subject": caption}
+    else:
+        metadata = {"Software": None, "Description": caption}
+    buffer = io.BytesIO()
+    with _constant_date(), mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "dtda"}):
+        fig.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _constant_date() -> Iterator[None]:
+    """A constant `SOURCE_DATE_EPOCH`, whatever the environment says: no day changes a figure."""
+    before = os.environ.get("SOURCE_DATE_EPOCH")
+    os.environ["SOURCE_DATE_EPOCH"] = "1577836800"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SOURCE_DATE_EPOCH"]
+        else:
+            os.environ["SOURCE_DATE_EPOCH"] = before
+
+
+if __name__ == "__main__":
+    try:
+        write_gallery()
+    except ValueError as missing:
+        sys.exit(str(missing))
+    print("figures/README.md and the results in README.md: written")

@@ -1,0 +1,621 @@
+"""Your own model: what is refused and why, the plan, the answer, screening and the page."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from helpers import digits_like, plain_loop, table_like
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+from dtda_lib.ask import page as own_page
+from dtda_lib.ask import question as own_study
+from dtda_lib.ask.plan import readable_bytes
+from dtda_lib.ask.refusals import check_model, why_refused
+from dtda_lib.data.own import as_task
+from dtda_lib.experiments.your_own_model import claims as rules
+from dtda_lib.experiments.your_own_model import examples as own_examples
+from dtda_lib.experiments.your_own_model import judged as own_question
+from dtda_lib.runs.protocols import seed_pairs
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.statistics.power import detectable_snr, discovery_level, power, seeds_needed
+from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+
+ROOT = Path(__file__).parents[2]
+TABLE = table_like(dtype=torch.float32)
+SHORT = Recipe("sgd", lr=0.05, batch_size=4, epochs=2, keep_last=2)
+ALONE = {"workers": 1}
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+class Counting(nn.Module):
+    """Remembers how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.out, self.calls = nn.Linear(8, 1), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.out(x) * self.calls
+
+
+class Frozen(nn.Module):
+    """Features that do not train: drawn, or fixed."""
+
+    def __init__(self, fixed=False):
+        super().__init__()
+        self.features, self.out = nn.Linear(8, 4).requires_grad_(False), nn.Linear(4, 1)
+        if fixed:
+            nn.init.eye_(self.features.weight)
+            nn.init.zeros_(self.features.bias)
+
+    def forward(self, x):
+        return self.out(self.features(x))
+
+
+class Functional(nn.Module):
+    """Dropout and batch statistics that are no layers."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.out, self.kind = nn.Linear(8, 1), kind
+
+    def forward(self, x):
+        if self.kind == "dropout":
+            x = nn.functional.dropout(x, 0.5)
+        if self.kind == "batch":
+            x = x - x.mean(dim=0)
+        return self.out(x)
+
+
+class Recurrent(nn.Module):
+    """A layer that torch.func cannot stack."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.LSTM(1, 4, batch_first=True), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.out(self.cell(x.unsqueeze(-1))[0][:, -1])
+
+
+class Attention(nn.Module):
+    """A transformer layer; its dropout is 0.1 unless said otherwise."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.embed, self.out = nn.Linear(1, 8), nn.Linear(8, 1)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, **settings)
+
+    def forward(self, x):
+        return self.out(self.layer(self.embed(x.unsqueeze(-1))).mean(1))
+
+
+def around(*layers):
+    return lambda: nn.Sequential(nn.Linear(8, 8), *layers, nn.ReLU(), nn.Linear(8, 1))
+
+
+def conv():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=3),
+        nn.GroupNorm(2, 4),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+# --- which modules can be asked ------------------------------------------------------------------
+
+ACCEPTED = {
+    "LayerNorm": around(nn.LayerNorm(8)),
+    "GroupNorm": around(nn.GroupNorm(2, 8)),
+    "dropout in eval mode": lambda: around(nn.Dropout(0.5))().eval(),
+    "dropout of nothing": around(nn.Dropout(0.0)),
+    "tied weights": Tied,
+    "fixed frozen layer": lambda: Frozen(fixed=True),
+    "half precision": lambda: nn.Linear(8, 1).half(),
+    "attention": lambda: Attention(dropout=0.0),
+}
+
+REFUSED = {
+    "batch norm": (around(nn.BatchNorm1d(8)), "BatchNorm1d .* use nn.GroupNorm or nn.LayerNorm"),
+    "batch norm without statistics": (
+        around(nn.BatchNorm1d(8, track_running_stats=False)),
+        "BatchNorm1d .* other examples of a batch",
+    ),
+    "dropout": (around(nn.Dropout(0.1)), r"layer '1'\): Dropout draws a random mask"),
+    "dropout within": (Attention, r"layer 'layer\.\w+'\): Dropout draws"),
+    "functional dropout": (lambda: Functional("dropout"), "two passes .* random numbers"),
+    "batch mean": (lambda: Functional("batch"), "depends on the others in the batch"),
+    "state": (Counting, "two passes .* keeps a state"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(1)), "LazyLinear has no shape"),
+    "buffer": (
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 1)),
+        "keeps the buffer",
+    ),
+    "drawn frozen layer": (Frozen, "frozen parameter 'features.weight' is drawn anew"),
+    "instance": (nn.Linear(8, 1), "one network; give the class"),
+    "no module": (lambda: 3, "returned int"),
+    "outputs": (lambda: nn.Linear(8, 2), r"output for 8 examples is \(8, 2\), not \(8, 1\)"),
+    "inputs": (lambda: nn.Linear(3, 1), "cannot take inputs of shape"),
+    "complex": (lambda: nn.Linear(8, 1, dtype=torch.complex64), "must be real numbers"),
+    "recurrent": (Recurrent, "pass chunk=1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_modules_that_are_taken(name):
+    assert why_refused(ACCEPTED[name], TABLE, SHORT) == "accepted"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_modules_that_are_refused_in_one_sentence(name):
+    model, told = REFUSED[name]
+    with pytest.raises(ValueError, match=told) as refusal:
+        own_study.retraining_bank(TABLE, model, SHORT, 2, **ALONE)
+    text = str(refusal.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+def test_what_cannot_be_stacked_trains_alone():
+    assert check_model(Recurrent, TABLE, SHORT, chunk=1).layout.n_parameters > 0
+
+
+@pytest.mark.slow
+def test_tied_weights_train_as_in_plain_pytorch():
+    task = table_like()
+    weight = torch.ones(task.n_train)
+    (init, order), *_ = seed_pairs(1)
+    nets = plain_loop(task, Tied, SHORT, init, order, weight)
+    bank = own_study.retraining_bank(task, Tied, SHORT, 1, points=[0], **ALONE)
+    ours = bank.dataset()["query_loss"].isel(seed=0, removal=0)
+    for net, values in zip(nets, ours.values):
+        theirs = task.per_example_loss(net(task.query_x), task.query_y)
+        np.testing.assert_allclose(values, theirs.detach().numpy(), rtol=1e-9)
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def frame(n=40):
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, 3, (n, 2))
+    return pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] - x[:, 1]})
+
+
+def test_a_table_is_standardised_by_its_training_rows_and_keeps_row_numbers():
+    table = frame()
+    task = as_task(table, target="y", n_train=20, n_query=10)
+    assert (task.n_train, task.n_query, task.loss, task.classes) == (
+        *(20, 10, "squared_error"),
+        ("a", "b"),
+    )
+    assert not set(task.train_id) & set(task.query_id)
+    rows = table.loc[list(task.train_id)]
+    expected = (rows - rows.mean()) / rows.std(ddof=0)
+    np.testing.assert_allclose(task.train_x, expected[["a", "b"]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(task.train_y, expected["y"], rtol=1e-5, atol=1e-6)
+    asked = (table.loc[list(task.query_id)] - rows.mean()) / rows.std(ddof=0)
+    np.testing.assert_allclose(task.query_x, asked[["a", "b"]], rtol=1e-5, atol=1e-6)
+
+
+def test_words_become_classes_and_all_kinds_of_data_agree():
+    table = frame().assign(y=["yes", "no"] * 20)
+    task = as_task(table, target="y", n_query=5)
+    assert (task.loss, task.n_outputs, task.classes) == ("cross_entropy", 2, ("no", "yes"))
+    assert task.train_y.tolist() == [1 - row % 2 for row in task.train_id]
+    x, y = table[["a", "b"]].to_numpy(), np.array([1, 0] * 20)
+    pair = as_task((x, y), n_query=5)
+    items = as_task(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), n_query=5)
+    for other in (pair, items):
+        assert torch.equal(other.train_x, task.train_x)
+        assert torch.equal(other.query_y, task.query_y)
+    assert as_task(task) is task
+    split = as_task((x[:30], y[:30]), (x[30:], y[30:]))
+    assert (split.n_train, split.query_id) == (30, tuple(range(10)))
+
+
+class Augmented(Dataset):
+    """Draws at random whenever an item is read."""
+
+    rng = np.random.default_rng(0)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, at):
+        return self.rng.normal(size=2), at % 2
+
+
+WRONG_DATA = {
+    "no target": (lambda: as_task(frame()), "name the column to predict"),
+    "words": (lambda: as_task(frame().assign(a="x"), target="y"), "'a' holds no numbers"),
+    "missing": (lambda: as_task(frame().assign(b=np.nan), target="y"), "'b' has missing values"),
+    "augmented": (lambda: as_task(Augmented()), "draws at random"),
+    "too many": (lambda: as_task(frame(), target="y", n_query=40), "take 1 to 39"),
+    "one class": (lambda: as_task(frame().assign(y=1), target="y"), "two or more labels"),
+    "loss": (lambda: as_task(frame(), target="y", loss="hinge"), "unknown loss"),
+    "kind": (lambda: as_task(3), "no table, data set or pair"),
+    "shape": (lambda: as_task((np.ones((4, 2)), np.ones(3))), "do not fit"),
+    "infinite": (lambda: as_task((np.full((4, 2), np.inf), np.ones(4))), "finite numbers"),
+    "bad target": (lambda: as_task((np.ones((4, 2)), np.full(4, np.nan))), "targets hold NaN"),
+    "columns": (lambda: as_task(frame(), frame()[["b", "a", "y"]], target="y"), "columns differ"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DATA)
+def test_data_that_are_refused_in_one_sentence(name):
+    attempt, told = WRONG_DATA[name]
+    with pytest.raises(ValueError, match=told) as refusal:
+        attempt()
+    assert "\n" not in str(refusal.value)
+
+
+# --- the plan ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 10, 40])
+def test_the_detectable_shift_inverts_power(n):
+    for alpha in (0.05, 1e-4):
+        snr = detectable_snr(n, alpha, 0.8)
+        assert power(snr, n, alpha) == pytest.approx(0.8, abs=1e-9)
+        assert seeds_needed(1.001 * snr, alpha, 0.8) == n
+    with pytest.raises(ValueError, match="target"):
+        detectable_snr(10, 0.05, 0.04)
+
+
+def test_the_level_is_bonferronis_for_one_pair_and_q_if_all_are_real():
+    assert discovery_level(1000, 1, 0.05) == pytest.approx(0.05 / 1000)
+    assert discovery_level(10, 10, 0.05, 0.8) == pytest.approx(0.04)
+    with pytest.raises(ValueError, match="n_real"):
+        discovery_level(10, 11)
+
+
+def simulated(n_seeds, n_pairs, n_real, snr, seed=0):
+    """Gaussian shifts `(seed, train, query)`; the first `n_real` points have mean snr, sd 1."""
+    noise = np.random.default_rng(seed).standard_normal((n_seeds, n_pairs, 1))
+    mean = np.where(np.arange(n_pairs) < n_real, snr, 0.0)[:, None]
+    coords = {"train": np.arange(n_pairs), "query": [0]}
+    return xr.DataArray(noise + mean, coords, dims=("seed", "train", "query"))
+
+
+def test_a_planned_shift_is_found_as_often_as_planned():
+    """Simulation: with a tenth of the pairs real, and with one."""
+    n, pairs, real, target = 8, 20_000, 2_000, 0.8
+    snr = detectable_snr(n, discovery_level(pairs, real), target)
+    found = own_study.reliable(simulated(n, pairs, real, snr))["reliable"].values[:real]
+    error = math.sqrt(target * (1 - target) / real)
+    assert abs(found.mean() - target) < 4 * error
+    one = detectable_snr(n, discovery_level(200, 1), target)
+    alone = simulated(n, 5_000, 5_000, one, seed=1)
+    share = float((t_test(alone) <= 0.05 / 200).mean())
+    assert abs(share - target) < 4 * math.sqrt(target * (1 - target) / 5_000)
+
+
+@pytest.mark.slow
+def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTDA_CACHE", str(tmp_path))
+    bank = own_study.retraining_bank(
+        TABLE, around(nn.LayerNorm(8)), SHORT, 3, points=[0, 4], chunk=2, **ALONE
+    )
+    made = own_study.plan(bank)
+    assert (made.points, made.queries, made.pairs) == (2, 5, 10)
+    assert (made.runs, made.missing, made.shards) == (9, 9, 5)
+    assert made.seconds > 0
+    assert made.sigma is None
+    pilot = own_study.shifts(bank)
+    files = list(tmp_path.rglob("*.safetensors"))
+    assert made.disk_bytes == pytest.approx(sum(f.stat().st_size for f in files), rel=0.03)
+    again = own_study.plan(bank, pilot=pilot, timed=False)
+    assert again.missing == 0
+    assert math.isnan(again.seconds)
+    assert again.sigma == pytest.approx(float(pilot.std("seed", ddof=1).median()))
+    assert "pilot" in str(again)
+    assert again.seeds_for(1.0, only_one=True) >= again.seeds_for(1.0)
+    per_query = own_study.plan(bank, family="query", timed=False)
+    assert per_query.snr_one < again.snr_one
+    with pytest.raises(ValueError, match="share of pairs"):
+        own_study.plan(bank, real=0.0, timed=False)
+
+
+def test_sizes_are_readable():
+    assert [readable_bytes(n) for n in (1, 12_000, 3_400_000, 2e9)] == [
+        *("1 kB", "12 kB", "3.4 MB", "2.0 GB")
+    ]
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+def test_reliable_is_benjamini_hochberg_with_intervals_that_agree():
+    shift = simulated(10, 300, 60, 1.5)
+    found = own_study.reliable(shift)
+    expected = benjamini_hochberg(t_test(shift))["discovery"]
+    assert (found["reliable"] == expected).all()
+    holds_zero = (found["low"] <= 0) & (found["high"] >= 0)
+    assert not (holds_zero & found["reliable"]).any()
+    flipped = own_study.reliable(-shift)
+    np.testing.assert_allclose(flipped["low"], -found["high"])
+    with pytest.raises(ValueError, match="family"):
+        own_study.reliable(shift, family="both")
+
+
+def test_a_family_of_one_query_is_corrected_by_itself():
+    shift = simulated(6, 50, 5, 2.0)
+    wide = xr.concat([shift, shift.assign_coords(query=[1]) * 0.5], "query")
+    alone = own_study.reliable(shift)
+    by_query = own_study.reliable(wide, family="query").sel(query=[0])
+    xr.testing.assert_allclose(by_query["q_value"], alone["q_value"])
+    xr.testing.assert_allclose(by_query["low"], alone["low"])
+
+
+def test_intervals_of_selected_pairs_miss_as_seldom_as_said():
+    """False coverage over repetitions; plain 95 % intervals miss far more often."""
+    snr, missed, plain = 0.9, [], []
+    for seed in range(40):
+        shift = simulated(8, 400, 40, snr, seed)
+        found = own_study.reliable(shift)
+        truth = xr.where(found["train"] < 40, snr, 0.0)
+        chosen = found["reliable"].values
+        outside = ((found["low"] > truth) | (found["high"] < truth)).values
+        half = 2.3646 * (found["sd"] / np.sqrt(8)).values  # t quantile, 7 degrees of freedom
+        narrow = np.abs((found["mean"] - truth).values) > half
+        missed.append(outside[chosen].mean() if chosen.any() else 0.0)
+        plain.append(narrow[chosen].mean() if chosen.any() else 0.0)
+    assert np.mean(missed) < 0.05 + 2 * np.std(missed) / math.sqrt(40)
+    assert np.mean(plain) > 0.1
+
+
+@pytest.mark.slow
+def test_confirmation_on_fresh_seeds_finds_nothing_in_noise_but_the_same_seeds_would():
+    """The selection is made on noise; only its own seeds confirm it."""
+    fresh, same, n = 0, 0, 100
+    for seed in range(n):
+        generator = np.random.default_rng(seed)
+        first, second = (simulated(5, 200, 0, 0.0, 2 * seed + part) for part in (0, 1))
+        picks = own_study.screen(first, 10, 0, generator)
+        fresh += bool(own_study.reliable(second.sel(train=list(picks.points)))["reliable"].any())
+        same += bool(own_study.reliable(first.sel(train=list(picks.points)))["reliable"].any())
+    assert fresh <= 5 + 3 * math.sqrt(n * 0.05 * 0.95)
+    assert same > 30
+
+
+def test_points_of_a_query_come_reliable_first_by_size():
+    found = xr.Dataset(
+        {
+            "mean": (("train", "query"), np.array([[0.1], [-0.5], [0.9], [0.3]])),
+            "reliable": (("train", "query"), np.array([[True], [True], [False], [False]])),
+        }
+        | {n: (("train", "query"), np.zeros((4, 1))) for n in ("low", "high", "q_value")},
+        coords={"train": [3, 5, 7, 9], "query": [2]},
+    )
+    assert own_study.points_of(found, 2)["point"].tolist() == [5, 3, 7, 9]
+    assert own_study.points_of(found, 2, 1)["mean"].tolist() == [-0.5]
+
+
+# --- screening -----------------------------------------------------------------------------------
+
+
+def test_screening_lets_queries_take_turns_and_draws_controls_from_the_rest():
+    values = np.zeros((6, 2))
+    values[:, 0] = [100, 90, 80, 1, 2, 3]
+    values[:, 1] = [0.1, 0.2, 0.0, -9.0, 5.0, 0.3]
+    estimates = xr.DataArray(
+        values[None], {"train": np.arange(6) + 10, "query": [0, 1]}, ("seed", "train", "query")
+    )
+    picks = own_study.screen(estimates, 2, 3, np.random.default_rng(0))
+    assert set(picks.top) == {10, 13}
+    assert set(picks.random) < {11, 12, 14, 15}
+    assert picks.points == tuple(sorted(picks.top + picks.random))
+    scaled = own_study.screen(-7 * estimates, 4, 0, np.random.default_rng(0))
+    assert scaled.top == own_study.screen(estimates, 4, 0, np.random.default_rng(0)).top
+    with pytest.raises(ValueError, match="do not fit 6 points"):
+        own_study.screen(estimates, 5, 2, np.random.default_rng(0))
+
+
+def test_hits_count_points_with_a_reliable_pair():
+    reliable = np.zeros((5, 2), bool)
+    reliable[[0, 0, 3], [0, 1, 1]] = True
+    coords = {"train": np.arange(5), "query": [0, 1]}
+    found = xr.Dataset({"reliable": (("train", "query"), reliable)}, coords)
+    table = own_study.hits(found, own_study.Candidates((0, 1), (3, 4), 5)).set_index("set")
+    assert table["matter"].to_dict() == {"top": 1, "random": 1}
+    assert table["pairs"].to_dict() == {"top": 2, "random": 1}
+    gap = own_question.top_against_random(found, own_study.Candidates((0, 1), (3, 4), 5))
+    assert gap["estimate"] == pytest.approx(0.5 - 0.25)
+    assert gap["low"] < gap["estimate"] < gap["high"]
+
+
+# --- judged by other seeds -----------------------------------------------------------------------
+
+
+def test_sets_are_disjoint_and_judged_by_the_rest():
+    shift = simulated(7, 4, 0, 0.0)
+    sets = list(own_question.sets_and_others(shift.assign_coords(seed=range(7)), 3))
+    assert [(one["seed"].values.tolist(), rest["seed"].values.tolist()) for one, rest in sets] == [
+        *[([0, 1, 2], [3, 4, 5, 6]), ([3, 4, 5], [0, 1, 2, 6])]
+    ]
+    with pytest.raises(ValueError, match="no two sets"):
+        list(own_question.sets_and_others(shift, 4))
+
+
+@pytest.mark.slow
+def test_gaussian_seeds_keep_the_plan():
+    shift = simulated(200, 2_000, 1_000, 1.2)
+    table = own_question.power_table(shift, 10, 0.01)
+    big = table[table["from"] >= 1.0].iloc[0]
+    assert big["from"] == 1.0
+    assert big["estimate"] == pytest.approx(power(1.2, 10, 0.01), abs=0.02)
+    assert big["planned"] == pytest.approx(power(big["snr"], 10, 0.01), abs=0.02)
+    limit = detectable_snr(10, 0.01, 0.6)
+    beyond = own_question.found_beyond(shift, 10, 0.01, limit)
+    assert beyond["estimate"] > 0.6
+    holding = own_question.holding_table(shift, 10, 0.05).set_index(["set", "what"])
+    assert holding.loc[("reliable", "wrong sign"), "estimate"] < 0.05
+    assert holding.loc[("reliable", "kept"), "estimate"] < 1
+    wrong = -shift.isel(seed=slice(0, 10))
+    turned = xr.concat([wrong, shift.isel(seed=slice(10, 20))], "seed")
+    bad = own_question.holding_table(turned, 10, 0.05).set_index(["set", "what"])
+    assert bad.loc[("reliable", "wrong sign"), "estimate"] > 0.9
+    claim = rules.sign_claim(bad.reset_index(), 0.05, 2, "simulated")
+    assert claim.status == "refuted"
+
+
+def test_a_perfect_screening_finds_first_what_is_sought():
+    shift = simulated(20, 50, 3, 4.0)
+    ideal = simulated(2, 50, 3, 1e3)
+    curves = own_question.screening_curves(
+        {"if_ggn": ideal, "retraining": shift * 0 + np.arange(50)[:, None]}, shift, 10, 3, 0.05
+    )
+    at = curves.set_index(["method", "k"])["share"]
+    assert at["if_ggn", 3] == pytest.approx(1)
+    assert at["retraining", 47] < 0.5
+    assert at["retraining", 50] == pytest.approx(1)
+
+
+# --- all of it, on modules that are not ours -----------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_table_and_a_module_of_ones_own_go_through_the_notebook():
+    task = own_examples.diabetes(20, 4)
+    recipe = Recipe("sgd", lr=0.05, batch_size=10, epochs=10)
+    ask = {"task": task, "model": own_examples.TableNet, "recipe": recipe, **ALONE}
+    estimates = own_study.scores(own_study.estimator_bank(**ask, n_seeds=2))
+    picks = own_study.screen(estimates, 3, 2, np.random.default_rng(0))
+    bank = own_study.retraining_bank(**ask, n_seeds=6, points=picks.points, stream="confirm")
+    assert own_study.plan(bank).runs == 36
+    found = own_study.reliable(own_study.shifts(bank))
+    assert found.sizes == {"train": 5, "query": 4}
+    assert tuple(found["train"].values) == picks.points
+    assert not set(seed_pairs(6, "confirm")) & set(seed_pairs(6, "screen"))
+    by_hand = bank.dataset()["query_loss"].mean("checkpoint").mean("seed")
+    expected = by_hand.values[1:] - by_hand.values[0]
+    np.testing.assert_allclose(found["mean"], expected, atol=1e-6)
+    assert bank.runs.design.labels == leave_one_out(20, picks.points).labels
+
+
+@pytest.mark.slow
+def test_a_convolution_with_group_norm_and_a_folder_of_images(tmp_path):
+    folder = own_examples.write_digits(tmp_path / "digits", 8)
+    task = own_examples.images(str(folder), 4, 2, size=14)
+    assert task.classes == ("3", "5", "8")
+    assert 0 <= float(task.train_x.min()) <= float(task.train_x.max()) <= 1
+    recipe = Recipe("adam", lr=5e-3, batch_size=6, epochs=2)
+    ask = {"task": task, "model": own_examples.ImageNet, "recipe": recipe, **ALONE}
+    bank = own_study.retraining_bank(**ask, n_seeds=2, points=[0, 11])
+    found = own_study.reliable(own_study.shifts(bank))
+    assert found.sizes == {"train": 2, "query": 6}
+    assert why_refused(conv, digits_like(dtype=torch.float32), recipe) == "accepted"
+    made = own_page.page(found, task, labels=[str(y) for y in task.train_y.tolist()])
+    assert made.text.count("data:image/png;base64,") == 6 * (1 + 2)
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+class Seen(HTMLParser):
+    """Counts tags and complains about what is not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in {"meta", "img", "!doctype"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def answered():
+    task = as_task(frame(), target="y", n_train=6, n_query=2)
+    shift = simulated(8, 6, 2, 5.0)
+    return own_study.reliable(xr.concat([shift, -shift.assign_coords(query=[1])], "query")), task
+
+
+def test_the_page_draws_the_numbers(answered):
+    found, task = answered
+    made = own_page.page(found, task, n=3, title="<Mine & yours>", columns=task.classes)
+    tags = Seen(made.text).tags
+    sections = [given for tag, given in tags if tag == "section"]
+    assert [given["id"] for given in sections] == ["q0", "q1"]
+    assert ["hidden" in given for given in sections] == [False, True]
+    assert "&lt;Mine &amp; yours&gt;" in made.text
+    circles = [given for tag, given in tags if tag == "circle"]
+    table = own_study.points_of(found, 0, 3)
+    ours = [float(given["cx"]) for given in circles[:3]]
+    slope = np.polyfit(table["mean"], ours, 1)
+    np.testing.assert_allclose(np.polyval(slope, table["mean"]), ours, atol=0.2)
+    assert slope[0] > 0
+    filled = [given["fill"] != "white" for given in circles[:3]]
+    assert filled == table["reliable"].tolist()
+    assert {given["stroke"] for given in circles[:2]} == {own_page.HELPS}
+    assert {given["stroke"] for given in circles[3:5]} == {own_page.HURTS}
+
+
+def test_the_page_is_shown_to_people_only_and_can_be_saved(answered, tmp_path, monkeypatch):
+    made = own_page.page(*answered)
+    assert "JupyterLab" in own_page.show(made).data
+    monkeypatch.setenv("DTDA_BATCH", "0")
+    assert own_page.show(made) is made
+    (frame_tag,) = [given for tag, given in Seen(made._repr_html_()).tags if tag == "iframe"]
+    assert frame_tag["srcdoc"] == made.text
+    made.save(tmp_path / "answer.html")
+    assert (tmp_path / "answer.html").read_text() == made.text
+
+
+# --- the README ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_code_in_the_readme_runs(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Your own model and data")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20 points x 5 queries, 10 seeds" in done.stdout
+    assert "q_value" in done.stdout
+    Seen((tmp_path / "answer.html").read_text())

@@ -1,0 +1,233 @@
+"""Notebook 07: its tables on known answers, its rules on doctored numbers, its figures."""
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from dtda_lib.experiments.cold_posterior_transport import chains as tc
+from dtda_lib.experiments.cold_posterior_transport import claims as rules
+from dtda_lib.experiments.cold_posterior_transport import maps as tr
+from dtda_lib.experiments.cold_posterior_transport import plots as plots
+
+NAMES = ("even", "uneven")
+BETAS = (10, 100, 10_000)
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    return tc.sample_chains(2_000, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def responses(sampled):
+    return tc.response_table(sampled)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    small = pd.concat([tr.curve_table(name, [(1e-3, tr.COLD)]) for name in NAMES])
+    return {
+        "scales": tr.scale_table(NAMES),
+        "cold": tr.cold_table(NAMES, BETAS),
+        "rivals": tr.rival_table("uneven"),
+        "small": small,
+        "floors": tr.floor_table((30, tr.COLD)),
+        "masses": tr.mass_table(0.1, (10, 100)),
+    }
+
+
+# --- one parameter -------------------------------------------------------------------------------
+
+
+def test_wells_are_as_described():
+    wells = tr.wells_table().set_index(["case", "minimum"]).round(6)
+    assert wells.loc[("even", 1), "r"] == 0.5
+    assert wells.loc["uneven"]["curvature"].tolist() == [2, 4]
+    assert wells.loc["uneven"]["loss_k"].tolist() == [0.5, 0.5]
+    assert wells.loc["apart"]["loss_k"].tolist() == [1.125, 0.125]
+
+
+def test_laws_keep_their_mass_and_basins():
+    table = tr.law_table("apart", 0.05, 20)
+    for law, part in table.groupby("law"):
+        assert np.trapezoid(part["density"], part["theta"]) == pytest.approx(1, abs=2e-3), law
+    masses = tr.mass_table(0.1, (10, 100)).set_index(["case", "beta"])
+    assert masses.loc[("apart", 100), "after"] > 0.999
+    assert masses.loc[("apart", 100), "moved"] == pytest.approx(0.5, abs=1e-6)
+    assert masses.loc[("even", 10), "w2_moved"] < 0.5 * masses.loc[("even", 10), "w2_nothing"]
+    uneven = masses.loc[("uneven", 100)]
+    assert uneven["f_moved"] < 0.1 * uneven["f_nothing"]
+    assert uneven["w2_moved"] > uneven["w2_nothing"], "less KL, more W2"
+
+
+def test_scales_meet_their_closed_form(tables):
+    even = tables["scales"][tables["scales"]["case"] == "even"]
+    expected = [tr.exact_even_scale(eps) for eps in even["eps"]]
+    np.testing.assert_allclose(even["best"], expected, atol=1e-10)
+    assert tr.log_slope([1, 10, 100], [-3, -0.3, -0.03]) == pytest.approx(-1)
+
+
+def test_rivals_tend_to_their_limits(tables):
+    last = tables["rivals"][tables["rivals"]["eps"] == min(tr.EPSILONS)]
+    np.testing.assert_allclose(last["f"], last["limit"], rtol=2e-3)
+    reach = tr.reach_table("even", (0.9, 0.98, 1.1)).set_index("c")["a"]
+    assert 0 < reach[0.98] < reach[0.9] < reach[1.1] == 1
+
+
+def test_the_best_end_counts_where_there_is_no_minimum():
+    case = tr.CASES["apart"]
+    away = tr.Case(case.loss, -1 * case.point, "")
+    assert tr._best(away, 0.01, 30) == pytest.approx(tr._best(case, 0.01, 30), abs=0.1)
+
+    class Backwards(tr.Case):
+        @property
+        def influence(self):
+            return super().influence.times(-1)
+
+    assert tr._best(Backwards(case.loss, case.point, ""), 0.01, 30) == 0
+
+
+def test_exact_field_is_exponentially_large_at_the_barrier():
+    fields = tr.field_table("apart", (5, 20))
+    top = fields[fields["theta"].abs() < 1e-9].set_index("beta")["r"]
+    assert top[20] < 50 * top[5] < 0
+    assert abs(top[tr.COLD]) < 1
+
+
+# --- chains --------------------------------------------------------------------------------------
+
+
+def test_chains_follow_their_closed_forms(sampled):
+    table = tc.agreement_table(sampled)
+    assert rules.sampling_claim(table, 2_000).status == "confirmed"
+    small = table[table["chain"] == "langevin"]
+    np.testing.assert_allclose(small["exact_sd"], small["boltzmann_sd"], rtol=0.02)
+    doctored = {
+        kind: {law: (1.2 * theta, r) for law, (theta, r) in laws.items()}
+        for kind, laws in sampled.items()
+    }
+    wrong = tc.agreement_table(doctored)
+    assert rules.sampling_claim(wrong, 2_000).status == "refuted"
+
+
+def test_influence_at_each_sample_doubles_the_change_of_variance(responses):
+    table = responses.set_index(["estimator", "chain"])
+    assert table.loc[("if_sample", "langevin"), "variance"] == pytest.approx(2, abs=0.1)
+    assert (table.loc["if_minimum"]["variance"] == 0).all()
+    np.testing.assert_allclose(table.loc["if_sample"]["mean"], 1, rtol=1e-6)
+    unrolled = table.loc["unrolling"]
+    np.testing.assert_allclose(unrolled["mean"], 1, atol=0.1)
+    np.testing.assert_allclose(unrolled["variance"], 1, atol=0.3)
+    assert (unrolled["variance_low"] < unrolled["variance"]).all()
+    points = tc.points_table().set_index("chain")
+    assert points.loc["langevin", "right sign"] == 1
+    assert points.loc["sgd", "right sign"] < 0.7
+
+
+def test_true_slopes_are_those_of_moving_by_half_the_influence():
+    made, point = tc.chains()
+    chain = made["langevin"]
+    m = chain.response_covariance(point)
+    unrolled = 2 * tc.QUERY @ m @ tc.QUERY
+    assert unrolled == pytest.approx(tc.true_slopes(chain, point)[1], rel=1e-5)
+
+
+def test_pushed_laws_keep_only_the_leverage_when_cold():
+    table = tc.push_table((10, 1e9)).set_index(["field", "beta"])["left"]
+    made, point = tc.chains()
+    chain, x = made["langevin"], made["langevin"].train_x[point]
+    leverage = x @ np.linalg.solve(chain.curvature(), x) / chain.n_train
+    for name in ("if_minimum", "half", "if_sample"):
+        assert table[name, 1e9] == pytest.approx(leverage**2, rel=1e-3)
+    assert table["half", 10] < 0.2 * min(table["if_minimum", 10], table["if_sample", 10])
+
+
+def test_unrolling_crosses_when_warm():
+    table = tc.crossing_table(4_000, np.random.default_rng(0)).set_index("beta")
+    warm, frozen = table.loc[tc.WARM], table.loc[tc.FROZEN]
+    assert abs(warm["unrolled"]) > 0.5 * abs(warm["exact"])
+    assert abs(frozen["unrolled"]) < 0.1 * abs(frozen["exact"])
+    assert warm["influence"] == pytest.approx(-0.25, abs=1e-6)
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def test_claims_follow_the_numbers(tables, responses):
+    pushed, cost = tc.push_table((10, 1e6)), tc.transport_cost()
+    found = [
+        rules.scale_claim(tables["scales"]),
+        rules.cold_claim(tables["cold"]),
+        rules.rival_claim(tables["rivals"]),
+        *rules.parabola_claims(tables["small"], tables["scales"]),
+        *rules.floor_claims(tables["floors"], tables["masses"]),
+        *rules.push_claims(pushed, cost),
+        *rules.variance_claims(responses, 2_000)[:2],
+    ]
+    assert {claim.id: claim.status for claim in found} == {
+        "C5": "confirmed",
+        "C5-cold": "confirmed",
+        "C5-best": "confirmed",
+        "T10": "confirmed",
+        "T10-zero": "partly",
+        "T11": "confirmed",
+        "T11-basins": "refuted",
+        "T12-push": "confirmed",
+        "T-monge": "refuted",
+        "T12-spread-if_minimum": "refuted",
+        "T12-spread-if_sample": "refuted",
+    }
+
+
+def test_claims_turn_with_doctored_numbers(tables, responses):
+    scales, floors, masses = tables["scales"], tables["floors"], tables["masses"]
+    assert rules.scale_claim(scales.assign(offset=0.2)).status == "refuted"
+    assert rules.scale_claim(scales.assign(offset=0.005)).status == "inconclusive"  # no order
+    assert rules.cold_claim(tables["cold"].assign(limit=1.5)).status == "refuted"
+    swapped = tables["rivals"].replace({"field": {"influence": "0.9 r", "0.9 r": "influence"}})
+    assert rules.rival_claim(swapped).status == "refuted"
+    off = tables["small"].assign(leading=lambda t: t["leading"] + 0.1)
+    assert rules.parabola_claims(off, scales)[0].status == "refuted"
+    even = tables["small"][tables["small"]["case"] == "even"]
+    assert rules.parabola_claims(even, scales)[1].status == "confirmed"
+    assert rules.floor_claims(floors.assign(best=0.5 * floors["best"]), masses)[0].status == (
+        "refuted"
+    )
+    moved = masses.assign(moved=masses["after"])
+    assert rules.floor_claims(floors, moved)[1].status == "confirmed"
+    pushed = tc.push_table((10, 1e6))
+    turned = rules.push_claims(pushed.assign(left=0.9), (1.0, 1.0))
+    assert [claim.status for claim in turned] == ["refuted", "confirmed"]
+    near = responses.assign(variance=1.0, variance_low=0.95, variance_high=1.05)
+    assert [c.status for c in rules.variance_claims(near, 9)] == ["confirmed"] * 3
+    wide = near.assign(variance_high=1.5)
+    assert rules.variance_claims(wide, 9)[2].status == "inconclusive"
+    far = near.assign(variance_low=1.3, variance_high=1.5)
+    assert rules.variance_claims(far, 9)[2].status == "refuted"
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_figures_draw_what_they_return(tables, sampled, responses):
+    by_eps = tr.curve_table("even", [(0.3, tr.COLD), (0.1, tr.COLD)])
+    by_beta = tr.curve_table("even", [(0.1, 10), (0.1, tr.COLD)])
+    drawn = [
+        plots.laws({"even": (tr.law_table("even", 0.3, 20), 0.3, 20)}),
+        plots.curves(by_eps, by_beta),
+        plots.best_scales(tables["scales"], tables["cold"]),
+        plots.rivals(tables["rivals"]),
+        plots.floor(tables["floors"], tr.field_table("apart", (5, 10))),
+        plots.sampled_laws(sampled, responses),
+    ]
+    for figure, data in drawn:
+        figure.canvas.draw()
+        assert len(data) > 0
+        assert figure.get_figwidth() == 5.5
+        plt.close(figure)

@@ -1,0 +1,321 @@
+"""Shards on disk: what was written comes back or is known to be damaged; a bank survives both."""
+
+import errno
+import tempfile
+import warnings
+
+import numpy as np
+import pytest
+from helpers import table_like
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors import safe_open
+
+from dtda_lib.models.networks import get_model
+from dtda_lib.runs import store as module
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.protocols import paired, seed_pairs
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.runs.store import CacheError, DamagedShard, Store, cache_folder
+
+KEY, OTHER = "ab" * 32, "cd" * 32
+ARRAYS = {
+    "query_loss": np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4),
+    "theta": np.arange(10.0).reshape(2, 5)[:, ::2],  # not contiguous
+}
+READ_ONLY, FULL = OSError(errno.EROFS, "Read-only"), OSError(errno.ENOSPC, "No space left")
+
+
+def written(folder):
+    store = Store(folder)
+    store.write(KEY, ARRAYS, 1.5, '{"format":1}')
+    return store
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(
+        found[name].dtype == expected[name].dtype and np.array_equal(found[name], expected[name])
+        for name in expected
+    )
+
+
+# -------------------------------------------------------------- one file
+
+
+def test_what_was_written_comes_back(tmp_path):
+    store = written(tmp_path)
+    arrays, seconds = store.read(KEY)
+    assert same(arrays, ARRAYS)
+    assert seconds == 1.5
+    assert store.has(KEY)
+    assert files(tmp_path) == [f"{KEY}.safetensors"]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    array=hnp.arrays(
+        st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),
+        hnp.array_shapes(min_dims=0, min_side=0, max_side=4),
+    ),
+    seconds=st.floats(0, 1e6),
+)
+def test_any_array_comes_back(tmp_path, array, seconds):
+    store = Store(tmp_path)
+    store.write(KEY, {"x": array}, seconds, "{}")
+    found, took = store.read(KEY)
+    assert found["x"].dtype == array.dtype
+    assert found["x"].shape == array.shape
+    np.testing.assert_array_equal(found["x"], array)
+    assert took == pytest.approx(seconds, abs=1e-3)
+
+
+def test_what_was_never_written_is_missing(tmp_path):
+    store = written(tmp_path)
+    assert store.read(OTHER) is None
+    assert not store.has(OTHER)
+    store.discard(OTHER)
+    store.discard(KEY)
+    assert store.read(KEY) is None
+
+
+def test_a_truncated_file_is_damaged(tmp_path):
+    store = written(tmp_path)
+    raw = store.path(KEY).read_bytes()
+    for length in (0, 1, 7, 8, 9, 100, len(raw) // 2, len(raw) - 1):
+        store.path(KEY).write_bytes(raw[:length])
+        with pytest.raises(DamagedShard):
+            store.read(KEY)
+    store.path(KEY).write_bytes(raw + b"\0")
+    with pytest.raises(DamagedShard):
+        store.read(KEY)
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_changes_a_result(tmp_path):
+    """Each flip is detected, or it lies where no result depends on it (the manifest)."""
+    store = written(tmp_path)
+    path = store.path(KEY)
+    raw = path.read_bytes()
+    generator, harmless = np.random.default_rng(0), 0
+    for bit in generator.choice(8 * len(raw), size=800, replace=False):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(changed)
+        try:
+            arrays, seconds = store.read(KEY)
+        except DamagedShard:
+            continue
+        harmless += 1
+        assert same(arrays, ARRAYS), f"bit {bit} changed the result"
+        assert seconds == 1.5, f"bit {bit} changed the seconds"
+    assert harmless < 100
+
+
+def test_a_shard_under_another_name_is_damaged(tmp_path):
+    store = written(tmp_path)
+    store.path(OTHER).parent.mkdir(parents=True)
+    store.path(KEY).rename(store.path(OTHER))
+    with pytest.raises(DamagedShard, match="checksum"):
+        store.read(OTHER)
+
+
+def test_files_are_safetensors_with_a_manifest(tmp_path):
+    store = written(tmp_path)
+    with safe_open(store.path(KEY), framework="numpy") as file:
+        assert file.metadata().keys() == {"sha256", "seconds", "spec"}
+        assert file.metadata()["spec"] == '{"format":1}'
+    pickled = Store(tmp_path)
+    np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
+    pickled.path(OTHER).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "x.npy").rename(pickled.path(OTHER))
+    with pytest.raises(DamagedShard):
+        pickled.read(OTHER)
+
+
+def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
+    monkeypatch.setenv("DTDA_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    for off in ("off", "OFF"):
+        monkeypatch.setenv("DTDA_CACHE", off)
+        assert cache_folder() is None
+    monkeypatch.delenv("DTDA_CACHE")
+    assert cache_folder().name == "dtda-study"
+
+
+# -------------------------------------------------------------- folders that cannot be written
+
+
+def fail(error, after=0):
+    """A function that raises `error` from its call number `after` on."""
+    calls = []
+
+    def replacement(original):
+        def call(*args, **kwargs):
+            calls.append(args)
+            if len(calls) > after:
+                raise error
+            return original(*args, **kwargs)
+
+        return call
+
+    return replacement
+
+
+@pytest.mark.parametrize("error", [READ_ONLY, FULL], ids=["read-only", "full"])
+@pytest.mark.parametrize("step", ["os.replace", "os.fsync", "tempfile.NamedTemporaryFile"])
+def test_a_failed_write_is_named_and_leaves_nothing(tmp_path, monkeypatch, error, step):
+    owner = {"os": module.os, "tempfile": tempfile}[step.split(".")[0]]
+    name = step.split(".")[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail(error)(getattr(owner, name)))
+        with pytest.raises(CacheError, match=f"{error.strerror}.*DTDA_CACHE=off") as refusal:
+            written(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+    assert files(tmp_path) == []
+    assert written(tmp_path).read(KEY), "once there is room again, all is well"
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.os, "fsync", fail(KeyboardInterrupt())(module.os.fsync))
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    """Not even root can write below a file."""
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "cache")
+    for attempt in (
+        store.check_writable,
+        lambda: store.write(KEY, ARRAYS, 1.0, "{}"),
+        lambda: store.claim(KEY).__enter__(),
+    ):
+        with pytest.raises(CacheError, match="cannot be written"):
+            attempt()
+    assert not store.has(KEY)
+    assert store.read(KEY) is None
+
+
+def test_a_writable_folder_passes_and_stays_empty(tmp_path):
+    Store(tmp_path / "new").check_writable()
+    assert files(tmp_path) == []
+
+
+def test_a_claim_holds_until_it_is_given_back(tmp_path):
+    store, other = Store(tmp_path), Store(tmp_path)
+    with store.claim(KEY) as mine:
+        assert mine
+        with other.claim(KEY) as theirs:
+            assert not theirs
+        with other.claim(OTHER) as theirs:
+            assert theirs
+    with other.claim(KEY) as theirs:
+        assert theirs
+    assert files(tmp_path) == []
+
+
+# -------------------------------------------------------------- banks on bad disks
+
+
+def bank(**settings):
+    """Six tiny runs in as many shards."""
+    task = table_like(n_train=4, n_query=3)
+    runs = paired(leave_one_out(4, [0, 3]), seed_pairs(2))
+    recipe = Recipe("sgd", lr=0.05, batch_size=2, epochs=2)
+    settings = {"workers": 1, "chunk": 1, "title": "tiny"} | settings
+    return RunBank(task, get_model("mlp", widths=(8, 2, 1)), recipe, runs, **settings)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What `bank` gives without any cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DTDA_CACHE", "off")
+        return bank().dataset()
+
+
+def no_training(*_):
+    raise AssertionError("it trained")
+
+
+@pytest.mark.parametrize("place", ["a file", "full"])
+def test_a_useless_cache_is_known_before_anything_trains(tmp_path, monkeypatch, place):
+    if place == "full":
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", fail(FULL)(None))
+    else:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("DTDA_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("dtda_lib.runs.bank.train_shard", no_training)
+    with pytest.raises(CacheError, match="DTDA_CACHE=off"):
+        bank().fill()
+
+
+@pytest.mark.parametrize("step", ["write", "claim"])
+def test_a_disk_that_fills_up_costs_a_warning_and_nothing_else(monkeypatch, expected, step):
+    """Two shards find room; the rest stay in memory."""
+    if step == "write":
+        monkeypatch.setattr(module.os, "replace", fail(FULL, after=2)(module.os.replace))
+    else:
+        monkeypatch.setattr(module, "FileLock", fail(FULL, after=2)(module.FileLock))
+    filled = bank()
+    with pytest.warns(UserWarning, match="bank tiny: .*No space left.*stay in memory") as told:
+        filled.fill()
+    assert len(told) == 1, "one warning is enough"
+    assert filled.dataset().identical(expected)
+    kept = [name for name in files(cache_folder()) if name.endswith(".safetensors")]
+    assert len(kept) == 2
+    assert not [name for name in files(cache_folder()) if name.endswith((".tmp", ".lock"))]
+
+
+def test_a_full_cache_can_still_be_read(monkeypatch, expected):
+    bank().fill()
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", fail(READ_ONLY)(None))
+    monkeypatch.setattr("dtda_lib.runs.bank.train_shard", no_training)
+    assert bank().dataset().identical(expected)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "mislabelled"])
+def test_a_damaged_shard_is_named_and_only_it_is_trained_again(expected, damage):
+    first = bank().fill()
+    paths = [first.store.path(shard.key) for shard in first.shards]
+    before = [path.read_bytes() for path in paths]
+    raw = before[2]
+    paths[2].write_bytes(
+        {
+            "truncated": raw[:-9],
+            "one bit": raw[:-1] + bytes([raw[-1] ^ 1]),
+            "empty": b"",
+            "mislabelled": before[1],
+        }[damage]
+    )
+    again = bank()
+    key = first.shards[2].key[:12]
+    with pytest.warns(UserWarning, match=f"bank tiny: shard {key} is damaged: .*1 runs") as told:
+        again.fill()
+    assert len(told) == 1
+    assert again.dataset().identical(expected)
+    assert (again.stats["runs_trained"], again.stats["runs_cached"]) == (1, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        third = bank().fill()
+    assert third.stats["runs_trained"] == 0
+    untouched = [path.read_bytes() for path in paths]
+    assert untouched[:2] + untouched[3:] == before[:2] + before[3:]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_claim(tmp_path):
+    store = written(tmp_path)
+    leftover = store.path(KEY).with_name(f"{KEY}.abc.tmp")
+    leftover.write_bytes(b"half")
+    other = store.path(KEY).with_name("f" * 64 + ".abc.tmp")
+    other.write_bytes(b"of another shard, perhaps being written")
+    with store.claim(KEY):
+        assert not leftover.exists()
+        assert other.exists()

@@ -1,0 +1,412 @@
+"""Figures: the same bytes each time, data compared by tolerance, and a gallery that matches."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+
+from dtda_lib.study import batch, figures
+from dtda_lib.study.figures import (
+    METHODS,
+    STATISTICS,
+    TEXT_WIDTH,
+    Exporter,
+    FigureMismatch,
+    compare_csv,
+    render_gallery,
+    render_readme,
+    use_style,
+    write_gallery,
+)
+from dtda_lib.study.pages.gallery import END, SHOWN_PROFILES, START, descriptions
+from dtda_lib.study.settings import configure
+
+ROOT = Path(__file__).parents[2]
+CAPTION = "Influence against noise. Bars are 95 % intervals over seeds, 2Φ(−|μ/σ|)."
+STEM = "01_noise_vs_influence-snr"
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("DTDA_CHECK", "SOURCE_DATE_EPOCH"):
+        monkeypatch.delenv(name, raising=False)
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def config(profile="default", name=None, overridden=()):
+    return SimpleNamespace(
+        notebook="01_noise_vs_influence",
+        profile=profile,
+        name=name or profile,
+        parameters={"sizes": (10, 20), "n_seeds": 10},
+        hash="abc123",
+        overridden=overridden,
+        device="cpu",
+    )
+
+
+def drawn():
+    shift = np.array([0.1, 0.25, -1e-4])
+    return pd.DataFrame(
+        {"method": ["loo", "ats_sgd", "null"], "n": [10, 10, 12000], "shift": shift}
+    )
+
+
+def draw(data):
+    use_style()
+    fig, ax = plt.subplots()
+    for row in data.itertuples():
+        ax.errorbar(row.n, row.shift, yerr=0.1, **METHODS[row.method].line)
+    ax.set(xlabel="runs", ylabel="shift σ")
+    ax.legend()
+    return fig
+
+
+def export(root, data=None, name="snr", caption=CAPTION, profile="default", **options):
+    data = drawn() if data is None else data
+    exporter = Exporter(config(profile), root)
+    return exporter(draw(drawn()), name, data=data, caption=caption, **options)
+
+
+def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
+    shown = export(tmp_path, claims=("B1",))
+    folder = tmp_path / "figures" / "default"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{STEM}.{kind}" for kind in ("csv", "json", "pdf", "png")
+    ]
+    table = (folder / f"{STEM}.csv").read_bytes()
+    assert table == b"method,n,shift\nloo,10,0.1\nats_sgd,10,0.25\nnull,12000,-0.0001\n"
+    assert json.loads((folder / f"{STEM}.json").read_text()) == {
+        "figure": "snr",
+        "caption": CAPTION,
+        "claims": ["B1"],
+        "notebook": "01_noise_vs_influence",
+        "profile": "default",
+        "parameters": {"sizes": [10, 20], "n_seeds": 10},
+        "spec_hash": "abc123",
+        "csv_sha256": hashlib.sha256(table).hexdigest(),
+        "command": "./run_all.sh --profile default 01 --force",
+    }
+    assert shown.data == f"**Figure snr.** {CAPTION}"
+    assert capsys.readouterr().out == "figure snr: data match\n"
+    assert not plt.get_fignums()  # else the inline backend would show it a second time
+
+
+def test_overridden_parameters_are_in_the_command():
+    cfg = config(name="custom-1", overridden=("sizes",))
+    told = "./run_all.sh --profile default 01 --force -p sizes=10,20"
+    assert figures.command(cfg) == told
+
+
+@pytest.mark.parametrize("changed", [{"sizes": (10, 50)}, {"sizes": (50,), "n_seeds": 4}])
+def test_the_command_gives_back_the_settings(changed):
+    cfg = configure("01_noise_vs_influence", profile="smoke", device="cpu", **changed)
+    args = batch.parser().parse_args(shlex.split(figures.command(cfg))[1:])
+    given = dict(text.split("=", 1) for text in args.parameters)
+    again = configure("01_noise_vs_influence", profile=args.profile, device="cpu", **given)
+    assert (again.hash, again.name, args.notebooks) == (cfg.hash, cfg.name, ["01"])
+
+
+def test_the_same_figure_gives_the_same_bytes_on_any_day(tmp_path, monkeypatch):
+    export(tmp_path / "a")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1893456000")
+    export(tmp_path / "b")
+    assert os.environ["SOURCE_DATE_EPOCH"] == "1893456000"
+    for kind in ("pdf", "png", "csv", "json"):
+        first, second = (
+            (tmp_path / side / "figures" / "default" / f"{STEM}.{kind}").read_bytes()
+            for side in "ab"
+        )
+        assert first == second, kind
+    pdf = (tmp_path / "a" / "figures" / "default" / f"{STEM}.pdf").read_bytes()
+    assert b"CreationDate" not in pdf
+    assert mpl.__version__.encode() not in pdf
+    assert b"/Type3" not in pdf  # fonts are embedded as type 42
+
+
+def test_png_is_at_final_size(tmp_path):
+    export(tmp_path)
+    height, width, _ = plt.imread(tmp_path / "figures" / "default" / f"{STEM}.png").shape
+    assert (width, height) == (round(300 * TEXT_WIDTH), 720)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "SNR plot"}, "lower-case"),
+        ({"name": ""}, "lower-case"),
+        ({"caption": "  "}, "caption is missing"),
+        ({"data": drawn().iloc[:0]}, "empty"),
+    ],
+)
+def test_exports_refuse(tmp_path, change, told):
+    with pytest.raises(ValueError, match=told):
+        export(tmp_path, **change)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_named_index_is_part_of_the_data(tmp_path):
+    export(tmp_path, drawn().set_index("method"))
+    text = (tmp_path / "figures" / "default" / f"{STEM}.csv").read_text()
+    assert text.startswith("method,n,shift\nloo,10,0.1\n")
+
+
+class TestChecking:
+    @pytest.fixture(autouse=True)
+    def committed(self, drawn_study, tmp_path, monkeypatch, plain_environment):
+        shutil.copytree(drawn_study, tmp_path, dirs_exist_ok=True)
+        self.root, self.folder = tmp_path, tmp_path / "figures" / "default"
+        self.before = {path: path.read_bytes() for path in self.folder.iterdir()}
+        monkeypatch.setenv("DTDA_CHECK", "1")
+        yield
+        assert {path: path.read_bytes() for path in self.folder.iterdir()} == self.before
+
+    @pytest.mark.parametrize("factor", [1, 1.0005, 0.9995])
+    def test_jitter_is_green(self, factor, capsys):
+        capsys.readouterr()
+        assert export(self.root, drawn().assign(shift=lambda d: d["shift"] * factor)) is not None
+        assert capsys.readouterr().out == "figure snr: data match\n"
+
+    def test_tolerances_can_be_given(self):
+        near = drawn().assign(shift=lambda d: d["shift"] * 1.05)
+        with pytest.raises(FigureMismatch):
+            export(self.root, near)
+        export(self.root, near, rtol=0.1)
+        export(self.root, near, atol=0.1)
+
+    def test_ends_of_intervals_may_have_a_tolerance_of_their_own(self):
+        def told(shift=1.0, low=1.0, high=1.0):
+            with_ends = drawn().assign(low=drawn()["shift"] - 1, high=drawn()["shift"] + 1)
+            return with_ends.assign(
+                shift=with_ends["shift"] * shift,
+                low=with_ends["low"] * low,
+                high=with_ends["high"] * high,
+            )
+
+        compare = partial(compare_csv, self.folder / "ends.csv", name="ends")
+        self.before[self.folder / "ends.csv"] = told().to_csv(index=False).encode()
+        (self.folder / "ends.csv").write_bytes(self.before[self.folder / "ends.csv"])
+        compare(told(low=1.05, high=0.95), ends_rtol=0.1)
+        for data in (told(low=1.2), told(high=1.2), told(shift=1.05)):
+            with pytest.raises(FigureMismatch):
+                compare(data, ends_rtol=0.1)
+        with pytest.raises(FigureMismatch, match="'low'"):
+            compare(told(low=1.05))
+
+    @pytest.mark.parametrize(
+        ("column", "row", "value", "told"),
+        [
+            ("shift", 1, 0.2525, "'shift', row 1: committed 0.25, obtained 0.2525 (1 of 3"),
+            ("shift", 0, np.nan, "'shift', row 0: committed 0.1, obtained  "),
+            ("shift", 2, 1e-4, "'shift', row 2: committed -0.0001, obtained 0.0001"),
+            ("n", 2, 12001, "'n', row 2: committed 12000, obtained 12001"),
+            ("method", 0, "ats_sgd", "'method', row 0: committed loo, obtained ats_sgd"),
+        ],
+    )
+    def test_a_difference_is_named(self, column, row, value, told):
+        data = drawn()
+        data.loc[row, column] = value
+        with pytest.raises(FigureMismatch) as caught:
+            export(self.root, data)
+        assert told in str(caught.value)
+
+    def test_shape_and_columns_are_exact(self):
+        with pytest.raises(FigureMismatch, match="rows differ: committed 3, obtained 2"):
+            export(self.root, drawn().iloc[:2])
+        with pytest.raises(FigureMismatch, match="columns differ"):
+            export(self.root, drawn().rename(columns={"shift": "response"}))
+
+    def test_missing_data_fail(self):
+        with pytest.raises(FigureMismatch, match="missing"):
+            export(self.root, name="other")
+
+
+def test_every_style_is_distinct():
+    for table in (METHODS, STATISTICS, METHODS | STATISTICS):
+        # There are too few clear markers for methods and statistics, which no figure mixes.
+        fields = ("label", "colour") if len(table) > len(METHODS) else ("label", "colour", "marker")
+        for field in fields:
+            assert len({getattr(style, field) for style in table.values()}) == len(table), field
+    assert len({style.linestyle for style in METHODS.values()}) == len(METHODS)
+
+
+# --- gallery -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn_study(tmp_path_factory):
+    """A root with two exported profiles, of which one is shown; not to be changed."""
+    root = tmp_path_factory.mktemp("study")
+    shutil.copy(ROOT / "CITATION.cff", root)
+    with mpl.rc_context():
+        export(root, claims=("B1", "B2"))
+        export(root, profile="smoke")
+    (root / "README.md").write_text(f"# Study\n\n{START}\nold\n{END}\n\n## Next\n")
+    state(root, "default", "01_noise_vs_influence")
+    return root
+
+
+@pytest.fixture
+def study(drawn_study, tmp_path):
+    """A copy of that root."""
+    return shutil.copytree(drawn_study, tmp_path / "study")
+
+
+def state(root, profile, notebook, **changes):
+    """Write down one claim, as the check cell of a notebook does."""
+    claim = {
+        "id": "B1",
+        "claim": "noise exceeds |influence|",
+        "status": "partly",
+        "statistic": "share of pairs",
+        "estimate": 0.123456,
+        "ci": [0.1, 0.2],
+        "n": 30,
+        "setting": "mnist3",
+        "rule": "confirmed if | above one half",
+        "paper_value": None,
+    }
+    path = root / "figures" / profile / f"{notebook}.claims.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"notebook": notebook, "claims": [claim | changes]}))
+
+
+def test_the_gallery_shows_what_there_is(study):
+    text = write_gallery(study).read_text()
+    for told in (
+        f"![Influence against noise.](default/{STEM}.png)",
+        f"**Figure snr.** {CAPTION}",
+        "- B1, partly: noise exceeds |influence|\n- B2, no status recorded",
+        "`./run_all.sh --profile default 01 --force`",
+        "(../notebooks/01_noise_vs_influence.ipynb)",
+        f"[PDF](default/{STEM}.pdf)",
+        "@software{dtda_study,",
+        "author = {Nguyen, Elisa and Seo, Minjoon and Oh, Seong Joon}",
+        "This file is generated",
+    ):
+        assert told in text
+    assert "smoke" not in text
+    assert render_gallery(study) == text
+
+
+def test_paper_comes_before_default(study):
+    export(study, profile="paper")
+    text = render_gallery(study)
+    assert text.index("## Profile `paper`") < text.index("## Profile `default`")
+
+
+def test_the_gallery_of_no_figures_says_so(tmp_path):
+    shutil.copy(ROOT / "CITATION.cff", tmp_path)
+    assert "No figures have been exported yet." in render_gallery(tmp_path)
+
+
+def results(root):
+    text = render_readme(root)
+    assert text.startswith(f"# Study\n\n{START}\n\n")
+    assert text.endswith(f"\n\n{END}\n\n## Next\n")
+    return text.split(START)[1].split(END)[0].strip()
+
+
+ROW = (
+    r"| B1 | noise exceeds \|influence\| | **partly** | share of pairs | 0.1235 [0.1, 0.2] "
+    "| 30 | mnist3 | not available | 1 | [01](../notebooks/01_noise_vs_influence.ipynb) `default` |"
+)
+SHORT = "| B1 | The influence of one point drowns in the noise of training | **partly** | - | [01]"
+
+
+def test_the_readme_has_the_results_in_short_and_the_gallery_in_full(study):
+    write_gallery(study)
+    text = (study / "README.md").read_text()
+    assert text == render_readme(study)  # writing twice changes nothing
+    *table, blank, told = results(study).splitlines()
+    assert table[0] == "| id | claim | status | number | notebooks |"
+    assert table[2].startswith(SHORT)
+    assert table[3].startswith("| B2 | Low-noise pairs are rare but exist | **not tested** |")
+    assert blank == ""
+    assert "`default` by `./run_all.sh --update`" in told
+    assert ROW in (study / "figures" / "README.md").read_text()
+
+
+def test_each_notebook_is_shown_at_its_best_profile(study):
+    state(study, "paper", "01_noise_vs_influence", status="refuted", paper_value=0.5, ci=None)
+    state(study, "default", "02_other", estimate=None, ci=None)
+    state(study, "default", "01_noise_vs_influence", status="confirmed")
+    assert "| **refuted** |" not in results(study).splitlines()[3]
+    told = results(study).splitlines()[2]
+    assert "| **refuted**; " in told or "1 partly, 1 refuted" in told
+    assert "confirmed" not in told
+    assert "[01](notebooks/01_noise_vs_influence.ipynb), [02](notebooks/02_other.ipynb)" in told
+    full = render_gallery(study)
+    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | 1 | [01]" in full
+    assert "`./run_all.sh --profile paper --update`" in results(study)
+
+
+def test_no_results_are_said_to_be_none(study):
+    shutil.rmtree(study / "figures" / "default")
+    assert results(study) == "No results have been exported yet."
+
+
+@pytest.mark.parametrize("text", [None, "", f"{START}\n", f"{END}\n{START}\n"])
+def test_a_readme_without_markers_is_refused(study, text):
+    path = study / "README.md"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ValueError, match=r"README.md needs a line .*: add them\.$"):
+        write_gallery(study)
+    assert "B1" in (study / "figures" / "README.md").read_text()
+    assert (path.read_text() if path.exists() else None) == text
+
+
+# --- what is committed ---------------------------------------------------------------------------
+
+COMMITTED = [
+    path for profile in SHOWN_PROFILES for path in descriptions(ROOT / "figures" / profile)
+]
+
+
+def test_the_committed_gallery_is_current():
+    gallery = ROOT / "figures" / "README.md"
+    if not COMMITTED and not gallery.exists():
+        pytest.skip("no figures yet")
+    assert gallery.read_text(encoding="utf-8") == render_gallery(ROOT)
+
+
+def test_the_committed_results_are_current():
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == render_readme(ROOT)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_committed_figures_are_whole(path):
+    described = json.loads(path.read_text(encoding="utf-8"))
+    table = path.with_suffix(".csv").read_bytes()
+    assert described["csv_sha256"] == hashlib.sha256(table).hexdigest()
+    assert path.with_suffix(".pdf").exists()
+    assert path.with_suffix(".png").exists()
+    assert path.stem == f"{described['notebook']}-{described['figure']}"
+    assert described["profile"] == path.parent.name
+
+
+@pytest.mark.parametrize("profile", SHOWN_PROFILES)
+def test_no_figure_file_is_left_over(profile):
+    folder = ROOT / "figures" / profile
+    stems = {path.stem for path in descriptions(folder)}
+    others = {
+        path.name
+        for path in folder.glob("[!.]*")
+        if path.stem not in stems and not path.name.endswith(".claims.json")
+    }
+    assert not others

@@ -1,0 +1,272 @@
+"""Settings: every refusal names its cause, every conversion is unambiguous, hashes stay put."""
+
+import copy
+import json
+import pickle
+import re
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from dtda_lib.study import provenance as provenance_module
+from dtda_lib.study.settings import (
+    PROFILES,
+    RULES,
+    Config,
+    StudyError,
+    configure,
+    default_parameters,
+    provenance,
+)
+
+NOTEBOOK = "01_noise_vs_influence"
+
+
+def settings(**given):
+    return configure(NOTEBOOK, **{"profile": "default", "device": "cpu", "workers": 2, **given})
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"profile": "defualt"}, ["profile", "'defualt'", NOTEBOOK, "mean 'default'"]),
+        ({"profile": "huge"}, ["profile", "'huge'", "smoke", "default", "paper"]),
+        ({"profile": None}, ["profile", "None", "smoke"]),
+        ({"n_sedes": 3}, ["parameter", "'n_sedes'", NOTEBOOK, "mean 'n_seeds'"]),
+        ({"zzz": 3}, ["parameter", "'zzz'", "n_seeds", "sizes"]),
+        ({"n_seeds": 1}, ["n_seeds=1", NOTEBOOK, "2 to 100000", "standard deviation"]),
+        ({"n_seeds": 100_001}, ["n_seeds=100001", "2 to 100000"]),
+        ({"n_seeds": "1e3"}, ["n_seeds='1e3'", "integer"]),
+        ({"n_seeds": 5.0}, ["n_seeds=5.0", "integer"]),
+        ({"n_seeds": True}, ["n_seeds=True", "integer"]),
+        ({"n_seeds": [5]}, ["n_seeds=[5]", "integer"]),
+        ({"n_replication_seeds": 1}, ["n_replication_seeds=1", "0 or 2 to"]),
+        ({"n_checkpoints": 0}, ["n_checkpoints=0", "1 to 15"]),
+        ({"n_checkpoints": 16}, ["n_checkpoints=16", "1 to 15"]),
+        ({"queries_per_class": 301}, ["queries_per_class=301", "1 to 300"]),
+        ({"n_null": 99}, ["n_null=99", "100 to"]),
+        ({"sizes": ()}, ["sizes=()", "list"]),
+        ({"sizes": "[]"}, ["sizes='[]'", "list"]),
+        ({"sizes": "[10"}, ["sizes='[10'", "list"]),
+        ({"sizes": [0]}, ["sizes=[0]", "1 to 50"]),
+        ({"sizes": [51]}, ["sizes=[51]", "1 to 50"]),
+        ({"sizes": [10, 10]}, ["sizes=[10, 10]", "different"]),
+        ({"sizes": [10, None]}, ["sizes=[10, None]"]),
+        ({"sizes": "ten"}, ["sizes='ten'"]),
+        ({"sizes": "{10: 20}"}, ["sizes='{10: 20}'"]),
+        ({"device": "gpu"}, ["device='gpu'", "auto, cpu, cuda"]),
+        ({"device": 0}, ["device=0", "auto, cpu, cuda"]),
+        ({"device": "cuda:99"}, ["device='cuda:99'", "not present"]),
+        ({"workers": 0}, ["workers=0", "1 to"]),
+        ({"workers": "many"}, ["workers='many'", "integer"]),
+    ],
+)
+def test_refused_by_name_in_one_sentence(given, words):
+    with pytest.raises(StudyError) as refusal:
+        settings(**given)
+    message = str(refusal.value)
+    assert [word for word in words if word not in message] == []
+    assert "\n" not in message
+    assert message[-1] in ".?"
+
+
+def test_unknown_notebook_is_refused():
+    with pytest.raises(StudyError, match=f"unknown notebook .*mean '{NOTEBOOK}'"):
+        configure("01_noise_vs_inflence", profile="default")
+
+
+def test_a_study_error_is_a_value_error():
+    assert issubclass(StudyError, ValueError)
+
+
+# --- conversions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("n_seeds", "12", 12),
+        ("n_seeds", " 12 ", 12),
+        ("n_replication_seeds", "0", 0),
+        ("sizes", "[10, 20]", (10, 20)),
+        ("sizes", "(10, 20)", (10, 20)),
+        ("sizes", "10,20", (10, 20)),
+        ("sizes", "20", (20,)),
+        ("sizes", 20, (20,)),
+        ("sizes", [20, "10"], (20, 10)),
+    ],
+)
+def test_conversion(name, given, value):
+    cfg = settings(**{name: given})
+    assert cfg.parameters[name] == value
+    assert type(cfg.parameters[name]) is type(value)
+    assert getattr(cfg, name) == value
+
+
+@pytest.mark.parametrize("nothing", [None, "none", "None", ""])
+def test_none_leaves_the_profiles_value(nothing):
+    cfg = settings(n_seeds=nothing, sizes=nothing, workers=nothing, device=nothing)
+    assert cfg.parameters == default_parameters(NOTEBOOK, "default")
+    assert cfg.overridden == ()
+    assert cfg.workers >= 1
+
+
+# --- identity ---------------------------------------------------------------------------------
+
+
+def test_hash_is_stable_across_releases():
+    # Figures carry this hash: a change of the recipe of the hash must be on purpose.
+    cfg = Config("a_notebook", "smoke", {"sizes": (10, 20), "n_seeds": 3}, (), "cpu", 1)
+    assert cfg.hash == "939f34e437c0956d"
+
+
+def test_hash_ignores_how_a_value_was_written_and_the_machine():
+    assert settings(n_seeds="12", sizes="10,20").hash == settings(n_seeds=12, sizes=[10, 20]).hash
+    assert settings(workers=1).hash == settings(workers=7).hash
+    assert settings(n_seeds=12).hash != settings().hash
+    assert settings(profile="smoke").hash != settings().hash
+
+
+def test_name_is_the_profile_until_something_differs():
+    assert settings(n_seeds=10).name == "default"
+    changed = settings(n_seeds=12)
+    assert changed.overridden == ("n_seeds",)
+    assert changed.name.startswith("custom-")
+    assert len(changed.name) == len("custom-") + 8
+    assert changed.name != settings(n_seeds=13).name
+
+
+def test_start_time_is_no_part_of_equality():
+    first, second = settings(), settings()
+    assert first.started != second.started
+    assert first == second
+    assert len({first, second}) == 1
+
+
+def test_config_is_frozen_and_travels():
+    cfg = settings(n_seeds=12)
+    with pytest.raises(AttributeError):
+        cfg.profile = "paper"
+    with pytest.raises(AttributeError, match="n_sedes"):
+        _ = cfg.n_sedes
+    assert pickle.loads(pickle.dumps(cfg)) == copy.deepcopy(cfg) == cfg
+
+
+def test_default_parameters_are_a_copy():
+    default_parameters(NOTEBOOK, "smoke")["n_seeds"] = 99
+    assert default_parameters(NOTEBOOK, "smoke")["n_seeds"] == 3
+
+
+# --- the table itself -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notebook", PROFILES)
+def test_every_profile_passes_its_own_validation(notebook):
+    assert list(PROFILES[notebook]) == ["smoke", "default", "paper"]
+    names = {tuple(parameters) for parameters in PROFILES[notebook].values()}
+    assert len(names) == 1
+    for profile, parameters in PROFILES[notebook].items():
+        cfg = configure(notebook, profile=profile, device="cpu", **parameters)
+        assert cfg.name == profile
+
+
+def test_no_parameter_hides_a_field_of_the_config():
+    assert [name for name in RULES if hasattr(Config, name)] == []
+    assert not {"profile", "device", "workers", "notebook", "started"} & set(RULES)
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def test_describe_shows_values_changes_device_and_workers(capsys):
+    cfg = settings(n_seeds=12, sizes=[10, 20])
+    cfg.describe()
+    text, markdown = capsys.readouterr().out, cfg._repr_markdown_()
+    assert "n_seeds              12  (changed)" in text
+    assert "| `sizes` | 10, 20 | changed |" in markdown
+    assert "| `n_null` | 20000 | default |" in markdown
+    for shown in (text, markdown):
+        assert "device cpu, 2 workers" in shown
+
+
+def test_provenance_prints_and_leaves_a_summary(capsys, monkeypatch):
+    shown = []
+    fake = SimpleNamespace(
+        get_ipython=lambda: True,
+        display=SimpleNamespace(display=lambda data, raw: shown.append(data)),
+    )
+    monkeypatch.setitem(provenance_module.sys.modules, "IPython", fake)
+    banks = [
+        SimpleNamespace(
+            title="leave-one-out",
+            stats={"runs_cached": 8, "runs_trained": 2, "seconds": 1.25, "shards": ["ab", "cd"]},
+        ),
+        SimpleNamespace(
+            title="full data",
+            stats={"runs_cached": 0, "runs_trained": 5, "seconds": 3.0, "shards": ["ef"]},
+        ),
+    ]
+    claims = [SimpleNamespace(id="B1", status="confirmed")]
+    cfg = settings(profile="smoke")
+    provenance(cfg, banks, SimpleNamespace(passed=4, total=5, claims=claims))
+
+    printed = capsys.readouterr().out
+    assert "leave-one-out: 8 cached, 2 trained, 2 shards, 1.2 s" in printed
+    for word in ("python 3.", "torch 2.", "dtda_lib 0.", cfg.hash, "device     cpu"):
+        assert word in printed
+    assert str(provenance_module.ROOT) not in printed
+    (bundle,) = shown
+    summary = bundle["application/vnd.dtda.summary+json"]
+    assert json.loads(json.dumps(summary)) == {
+        "notebook": NOTEBOOK,
+        "profile": "smoke",
+        "name": "smoke",
+        "seconds": summary["seconds"],
+        "runs_cached": 8,
+        "runs_trained": 7,
+        "shards": ["ab", "cd", "ef"],
+        "checks_passed": 4,
+        "checks_total": 5,
+        "claims": {"B1": "confirmed"},
+    }
+    assert "4 of 5" in bundle["text/plain"]
+
+
+def test_provenance_works_outside_ipython(capsys, monkeypatch):
+    monkeypatch.delitem(provenance_module.sys.modules, "IPython", raising=False)
+    provenance(settings())
+    assert "checks     0 of 0 passed" in capsys.readouterr().out
+
+
+def test_git_state_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance_module, "ROOT", tmp_path)
+    assert provenance_module._git_state("01_x") == "no git checkout"
+
+
+def test_only_changes_of_the_source_are_uncommitted_changes(tmp_path, monkeypatch):
+    def git(*command):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    def state():
+        return provenance_module._git_state("01_x")
+
+    for name in ("dtda_lib/a.py", "notebooks/01_x.ipynb", "notebooks/02_y.ipynb", "figures/f.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("as it was")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(provenance_module, "ROOT", tmp_path)
+    for name in ("notebooks/02_y.ipynb", "figures/f.csv"):  # results of an execution
+        (tmp_path / name).write_text("new")
+    assert re.fullmatch(r"commit [0-9a-f]{7,}", state())
+    for name in ("dtda_lib/b.py", "notebooks/01_x.ipynb"):
+        (tmp_path / name).write_text("new")
+        assert state().endswith(" with uncommitted changes")
+        git("add", ".")
+        git("commit", "-qm", "more")
