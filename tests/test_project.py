@@ -131,7 +131,7 @@ FLOORS = [
     *("artefacts", "provenance", "profiles", "study", "tolerant", "claims", "checks"),
     *("scoreboard", "gallery", "index", "figures", "previews", "own_page"),
     "analyses",  # of single notebooks, free among themselves
-    *("execution", "batch"),
+    *("environment", "command_line", "execution", "batch"),
 ]
 
 
