@@ -70,10 +70,10 @@ sys.exit(sys.version_info < (3, 11))") >/dev/null 2>&1; then
     return 1
 }
 
-call() { # a file of dtda_lib by its path, which needs no environment and leaves no byte code
+call() { # a file of dtda_lib by its path; -P: the files beside it do not hide Python's own
     local python="$1" file="$ROOT/dtda_lib/$2.py"
     shift 2
-    env -u PYTHONPATH "$python" -B -P "$file" "$@"
+    env -u PYTHONPATH "$python" -P "$file" "$@"
 }
 
 suitable() {

@@ -138,7 +138,8 @@ def test(workers: int | None) -> int:
         _say(command_line.NO_NOTEBOOK)
     rows = []
     for name, command in steps:
-        _say(f"== {name}: {' '.join(command[2:])}")
+        where = " (in a copy of this checkout)" if name == "smoke" else ""
+        _say(f"== {name}: {' '.join(command[2:])}{where}")
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="dtda-") as folder:
             cold = {"DTDA_CACHE": f"{folder}/cache"} if name in ("smoke", "notebooks") else {}

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import nbformat
 import psutil
 import pytest
@@ -379,9 +380,7 @@ def test_a_set_up_that_cannot_write_or_fails_says_so(tmp_path, monkeypatch, caps
 @pytest.mark.slow
 def test_a_suitable_active_environment_is_used_as_it_is():
     python, file = f"{sys.prefix}/bin/python", str(ROOT / "dtda_lib" / "environment.py")
-    if subprocess.run(
-        [python, "-B", "-P", file, "suitable", str(ROOT), "run"], env=BARE
-    ).returncode:
+    if subprocess.run([python, "-P", file, "suitable", str(ROOT), "run"], env=BARE).returncode:
         pytest.skip("the environment of these tests has not installed this checkout")
     answer = bash("--list", VIRTUAL_ENV=sys.prefix)
     assert answer.returncode == 0, answer.stderr
@@ -550,6 +549,12 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     assert folders[:3] + folders[4:] == (ROOT,) * 4
     assert folders[3] == Path(caches[3]).parent / "copy"
     assert not Path(caches[3]).parent.exists()
+
+
+def test_checks_draw_the_same_examples_each_time():
+    assert hypothesis.settings.get_profile("ci").derandomize
+    chosen = bool(os.environ.get("CI") or os.environ.get("DTDA_CHECK"))
+    assert hypothesis.settings().derandomize or not chosen
 
 
 def test_checks_without_notebooks_say_so(monkeypatch, capsys):
