@@ -291,7 +291,7 @@ x = np.random.randn(3)
     ]
 
 
-# --- references and budgets ------------------------------------------------------------------------
+# --- references and budgets -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", ["smoke", "default"])

@@ -480,6 +480,11 @@ def test_options_may_stand_between_notebooks(bare):
     assert (args.profile, args.workers, args.parameters) == ("smoke", 2, {"n_seeds": "a=b"})
 
 
+def test_checks_take_workers_and_conda(bare):
+    args = command_line.read(["--test", "--workers", "2", "--conda"], bare.folder)
+    assert (args.test, args.workers, args.conda) == (True, 2, True)
+
+
 def test_the_grammar_agrees_with_the_study():
     """What it repeats, as it must not import dtda_lib, is the same."""
     for name in ("lits", "xyz"):
