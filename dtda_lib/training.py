@@ -114,7 +114,7 @@ def with_channels_last(task: Task) -> Task:
 
 
 def _replace_unchecked(task: Task, fields: dict[str, Tensor]) -> Task:
-    copy = object.__new__(Task)
+    copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__ | fields)
     return copy
 
