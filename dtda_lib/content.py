@@ -20,11 +20,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import (
     FunctionType,
+    GenericAlias,
     GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
+    UnionType,
 )
 from typing import Any
 
@@ -38,12 +40,16 @@ from .measures import Measure
 from .origin import origin
 from .syntax_form import Import
 
-_PLAIN = (bool, int, float, complex, str, bytes, range, slice, torch.dtype, torch.device)
-_PLAIN += (type(None), type(Ellipsis), type(NotImplemented), torch.Size, torch.memory_format)
+_PLAIN = (bool, int, float, complex, str, bytes, range, slice)
+_PLAIN += (type(None), type(Ellipsis), type(NotImplemented), torch.Size)
+_PLAIN += (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.qscheme)
 # What no number depends on: it counts by its type alone.
 _MUTE = (logging.Logger, logging.Handler, logging.LoggerAdapter, threading.local)
 _MUTE += (type(threading.Lock()), type(threading.RLock()))
+_MUTE += (torch.library.Library, UnionType, GenericAlias)
 _MUTE += (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+# torch puts this around some of its functions, such as `manual_seed`, when it first traces.
+_UNCOMPILED = "_disable_dynamo.<locals>.inner"
 # What Python, and `dataclass`, write into every class; methods of a dataclass follow from fields.
 _WRITTEN = {"__module__", "__doc__", "__qualname__", "__dict__", "__weakref__", "__annotations__"}
 _WRITTEN |= {"__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__slots__"}
@@ -86,6 +92,8 @@ def content_of(value: Any, where: str) -> Content:
     """
     if isinstance(value, Measure):
         value = value.function
+    if isinstance(value, FunctionType) and value.__code__.co_qualname == _UNCOMPILED:
+        value = value.__wrapped__
     plain = _plain(value, where)
     if plain is not None:
         return Content(plain, [])
@@ -135,7 +143,9 @@ def _plain(value: Any, where: str) -> str | None:
         return f"generator {_tensor_digest(value.get_state(), where)}"
     if isinstance(value, torch._ops.OperatorBase | torch._ops.OpOverloadPacket):
         return f"operator {value}"
-    if isinstance(value, _MUTE) or any(value is one for one in (sys.stdout, sys.stderr, sys.stdin)):
+    if isinstance(value, _MUTE) or type(value).__module__ == "typing":
+        return type(value).__name__
+    if any(value is one for one in (sys.stdout, sys.stderr, sys.stdin)):
         return type(value).__name__
     return "environment" if value is os.environ else None
 

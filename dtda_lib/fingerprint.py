@@ -48,7 +48,10 @@ class _Graph:
         Each thing is named by a hash of its label and the names of what it holds, again and again
         until no more things are told apart; then names and what they were made of say it all.
         """
-        roots = [self._place(thing, "") for thing in things]
+        roots = [
+            self._place(thing, getattr(thing, "__qualname__", type(thing).__name__))
+            for thing in things
+        ]
         nodes: list[Content] = []
         held: list[list[int]] = []
         while len(nodes) < len(self.things):

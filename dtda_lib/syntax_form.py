@@ -122,12 +122,12 @@ class SyntaxWriter(FormWriter):
         scope = _scope(body, [one.arg for one in _arguments(arguments)])
         self.scopes.append(scope)
         kind = "async" if isinstance(node, ast.AsyncFunctionDef) else "def"
-        rest = [arguments.vararg, arguments.kwarg]
         self.parts.append(f"{kind} {len(arguments.posonlyargs)} {len(arguments.args)} (")
         for one in _arguments(arguments):
             self.name(one.arg)
-            by_name = one not in arguments.posonlyargs and one not in rest
-            self.parts.append(one.arg if by_name else "*" if one in rest else "")
+            unnamed = {arguments.vararg: "*", arguments.kwarg: "**"}
+            unnamed |= dict.fromkeys(arguments.posonlyargs, "/")
+            self.parts.append(unnamed.get(one, one.arg))
         self.parts.append(")")
         if isinstance(node.body, list):
             self.write(node.body)
