@@ -77,8 +77,7 @@ def _parsed(text: str) -> tuple[set[tuple], dict[tuple[int, str], list[Any]]]:
 def _identity(code: CodeType) -> tuple:
     """What tells code objects of one file apart; code itself compares what it has learnt, too."""
     constants = (
-        _identity(one) if isinstance(one, CodeType) else (type(one).__name__, repr(one))
-        for one in code.co_consts
+        _identity(one) if isinstance(one, CodeType) else constant(one) for one in code.co_consts
     )
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     return (code.co_name, code.co_code, code.co_linetable, *names, *constants)

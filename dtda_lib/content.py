@@ -43,6 +43,7 @@ from .syntax_form import Import
 _PLAIN = (bool, int, float, complex, str, bytes, range, slice)
 _PLAIN += (type(None), type(Ellipsis), type(NotImplemented), torch.Size)
 _PLAIN += (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.qscheme)
+_PLAIN += (torch.finfo, torch.iinfo)
 # What no number depends on: it counts by its type alone.
 _MUTE = (logging.Logger, logging.Handler, logging.LoggerAdapter, threading.local)
 _MUTE += (type(threading.Lock()), type(threading.RLock()))
@@ -123,6 +124,8 @@ def content_of(value: Any, where: str) -> Content:
         return Content("cached_property", [(where, value.func)])
     if isinstance(value, weakref.ref):
         return Content("weakref", [(where, value())])
+    if isinstance(value, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        return _scripted(value, where)
     if isinstance(value, BUILTIN):
         return _builtin(value, where)
     return _object(value, where)
@@ -229,6 +232,14 @@ def _builtin(value: Any, where: str) -> Content:
     return Content(f"built-in {module}.{name} of {content}", held)
 
 
+def _scripted(value: Any, where: str) -> Content:
+    """What torch has compiled: its code and weights."""
+    if isinstance(value, torch.jit.ScriptFunction):
+        return Content(value.code, [])
+    codes = [getattr(part, "code", "") for part in value.modules()]
+    return Content(canonical(["script", codes]), [(where, dict(value.state_dict()))])
+
+
 def _binary(module: str) -> str:
     """Digest of an extension module that is not installed."""
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -237,7 +248,7 @@ def _binary(module: str) -> str:
 
 def _object(value: Any, where: str) -> Content:
     """Any other object: its class, and what it would be pickled as."""
-    if isinstance(value, io.IOBase):
+    if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
         raise _unreadable(value, where)
     if is_dataclass(value):
         # What its author left out of comparisons is no part of what it says.
@@ -246,7 +257,8 @@ def _object(value: Any, where: str) -> Content:
         state |= {n: v for n, v in getattr(value, "__dict__", {}).items() if n not in own}
         return _stateful(value, state, [], where)
     try:
-        reduced = value.__reduce_ex__(4)
+        own = copyreg.dispatch_table.get(type(value))  # of regular expressions, for one
+        reduced = own(value) if own else value.__reduce_ex__(4)
     except Exception as error:  # classes refuse in ways of their own
         state = getattr(value, "__dict__", None)
         if state is None:

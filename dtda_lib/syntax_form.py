@@ -100,6 +100,8 @@ class FormWriter:
 
 def constant(value: object) -> str:
     """A constant with its type: 2 is not 2.0."""
+    if isinstance(value, frozenset):  # in an order that does not change from run to run
+        return f"frozenset {sorted(map(constant, value))}"
     return f"{type(value).__name__} {value!r}"
 
 
