@@ -11,17 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dtda_lib.names import unknown
+from dtda_lib.names import PROFILE_NAMES, short, unknown
 from dtda_lib.runs.executors import available_cores
 
 from . import execution
 from .artefacts import to_json, write_atomic
 from .execution import ROOT, Job, Outcome
-from .settings import StudyError, configure
+from .settings import StudyError, parameters_of, resolve
 
 NOTEBOOKS = ROOT / "notebooks"
 COSTS = ROOT / "tests" / "reference" / "costs.json"
-PROFILE_NAMES = ("smoke", "default", "paper")
 READS_OTHERS = ("00_conventions", "12_scoreboard")
 NO_NOTEBOOK = "there is no notebook yet: put NN_question.ipynb into notebooks/."
 
@@ -200,14 +199,18 @@ def _job(notebook: Path, args: argparse.Namespace) -> Job:
     given: dict[str, Any] = {}
     for parameter in args.parameters:
         name, equals, value = parameter.partition("=")
-        if not equals:
-            raise StudyError(f"-p {parameter!r} has no value: write -p name=value.")
+        if not equals or not value.strip():
+            raise StudyError(f"-p {short(parameter)} has no value: write -p name=value.")
         if name in ("profile", "device", "workers"):
-            raise StudyError(f"-p {parameter!r} is an option of its own: write --{name} {value}.")
+            raise StudyError(
+                f"-p {short(parameter)} is an option of its own: write --{name} {value}."
+            )
         given[name] = value
     name = notebook.stem
     device, workers = args.device or "auto", args.workers
-    config = configure(name, profile=args.profile, device=device, workers=workers, **given)
+    config = resolve(
+        parameters_of(name), profile=args.profile, device=device, workers=workers, **given
+    )
 
     passed = {} if args.profile == "default" else {"profile": args.profile}
     passed |= {"device": config.device} if args.device else {}
