@@ -30,13 +30,17 @@ SUMMARY = {
 }
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
-    *("__init__", "artefacts", "batch", "execution", "executors", "names", "provenance", "store"),
-    "study",
+    *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
+    *("study/artefacts", "study/batch", "study/execution", "study/parameters", "study/provenance"),
+    *("study/settings", "experiments/__init__"),
 )
-PROFILES = """
-PROFILES.clear()
-for _name in ("01_alpha", "02_beta"):
-    PROFILES[_name] = {p: {"n_seeds": n} for p, n in (("smoke", 2), ("default", 3), ("paper", 9))}
+EXPERIMENT = """
+from dataclasses import dataclass
+from dtda_lib.study.parameters import ProfiledParameters, whole_number
+
+@dataclass(frozen=True)
+class Parameters(ProfiledParameters, notebook={!r}):
+    n_seeds: int = whole_number("runs", smoke=2, default=3, paper=9, low=2, high=99)
 """
 PARAMETERS = (
     'profile: str = "default"\ndevice: str = "auto"\nworkers: int = None\nn_seeds: int = None'
@@ -68,15 +72,17 @@ def finished(extra=""):
 @pytest.fixture
 def project(tmp_path):
     """A checkout in small; a stand-in for torch keeps the kernels and the batch light."""
-    for folder in ("dtda_lib", "notebooks"):
-        (tmp_path / folder).mkdir()
-    for module in LIBRARY:
-        shutil.copy(ROOT / "dtda_lib" / f"{module}.py", tmp_path / "dtda_lib")
+    (tmp_path / "notebooks").mkdir()
+    for module in (f"dtda_lib/{name}.py" for name in LIBRARY):
+        (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / module, tmp_path / module)
+    for name in ("01_alpha", "02_beta"):
+        folder = tmp_path / "dtda_lib" / "experiments" / name[3:]
+        folder.mkdir()
+        (folder / "parameters.py").write_text(EXPERIMENT.format(name))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / "dtda_lib" / "study.py").open("a") as file:
-        file.write(PROFILES)
     (tmp_path / "torch.py").write_text("class cuda:\n    is_available = staticmethod(bool)\n")
-    (tmp_path / "dtda_lib" / "figures.py").write_text(
+    (tmp_path / "dtda_lib" / "study" / "figures.py").write_text(
         "from pathlib import Path\n\ndef write_gallery():\n    Path('gallery').write_text('new')\n"
     )
     write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", finished(), "Alpha asks")

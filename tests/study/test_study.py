@@ -272,9 +272,7 @@ def test_describe_shows_values_changes_device_and_workers(capsys):
     text, markdown = capsys.readouterr().out, cfg._repr_markdown_()
     assert "n_seeds              12  (changed)" in text
     assert "| `sizes` | 10, 20 | changed | training points per class" in markdown
-    assert (
-        "| `n_null` | 20000 | default | simulated noise-only pairs | an integer, " in markdown
-    )
+    assert "| `n_null` | 20000 | default | simulated noise-only pairs | an integer, " in markdown
     for shown in (text, markdown):
         assert "device cpu, 2 workers" in shown
 
