@@ -211,13 +211,6 @@ def comment_lines(source):
     return {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
 
 
-def parameters(notebook):
-    """Name and default of each parameter."""
-    cell = next(cell for cell in code_cells(notebook) if "parameters" in tags(cell))
-    statements = [s for s in parsed(cell.source) if isinstance(s, ast.AnnAssign)]
-    return {s.target.id: ast.literal_eval(s.value) for s in statements}
-
-
 # --- the committed notebooks ---------------------------------------------------------------------
 
 
@@ -234,21 +227,6 @@ def test_notebook_keeps_the_contract(path):
     assert problems(read(path)) == []
 
 
-@pytest.mark.parametrize(
-    "path", NOTEBOOKS or [None], ids=lambda path: path.stem if path else "none"
-)
-def test_notebook_parameters_are_the_default_profile(path):
-    if path is None:
-        pytest.skip("no notebooks yet")
-    study = pytest.importorskip("dtda_lib.study.settings")
-    given = parameters(read(path))
-    known = study.default_parameters(path.stem, "default")
-    assert given.pop("profile") == "default"
-    assert given.pop("device", "auto") == "auto"
-    assert given.pop("workers", None) is None
-    assert given == dict.fromkeys(known), "each parameter, and None for the profile's value"
-
-
 # --- each rule fires -----------------------------------------------------------------------------
 
 
@@ -263,7 +241,7 @@ def good():
             'profile: str = "default"  # which sizes\nn_seeds: int = None  # how many runs',
             metadata={"tags": ["parameters"]},
         ),
-        new_code_cell('cfg = study.configure("01", profile=profile)', outputs=stdout),
+        new_code_cell("cfg = study.configure(Parameters, globals())", outputs=stdout),
         new_code_cell("print(mean)", metadata=check, outputs=stdout),
         new_code_cell("checks.report()", metadata={"tags": check["tags"][:1]}, outputs=stdout),
         new_markdown_cell("## Limits\n\nSmall data."),
@@ -278,7 +256,6 @@ def good():
 
 def test_a_good_notebook_has_no_problems():
     assert problems(good()) == []
-    assert parameters(good()) == {"profile": "default", "n_seeds": None}
 
 
 def set_source(number, text):

@@ -20,7 +20,7 @@ from . import command_line, execution
 from .artefacts import to_json, write_atomic
 from .command_line import PROFILE_NAMES, Refusal, print_table
 from .execution import ROOT, Job, Outcome
-from .settings import StudyError, configure
+from .settings import StudyError, parameters_of, resolve
 
 COSTS = ROOT / "tests" / "reference" / "costs.json"
 READS_OTHERS = ("00_conventions", "12_scoreboard")
@@ -182,8 +182,13 @@ def _refuse_foreign_package() -> None:
 
 
 def _job(notebook: Path, args: argparse.Namespace) -> Job:
-    chosen = {"device": args.device or "auto", "workers": args.workers}
-    config = configure(notebook.stem, profile=args.profile, **chosen, **args.parameters)
+    config = resolve(
+        parameters_of(notebook.stem),
+        profile=args.profile,
+        device=args.device or "auto",
+        workers=args.workers,
+        **args.parameters,
+    )
     passed = {} if args.profile == "default" else {"profile": args.profile}
     passed |= {"device": config.device} if args.device else {}
     passed |= {"workers": config.workers} if args.workers else {}

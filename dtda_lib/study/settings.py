@@ -1,33 +1,28 @@
-"""Profiles and validated settings: the frame around every notebook.
+"""Validated settings: the frame around every notebook.
 
 `configure` turns what a reader (or papermill, which hands over strings) wrote in the parameters
 cell into a frozen `Config`, or refuses with one sentence. `provenance` closes the notebook.
 """
 
-import ast
+import importlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtda_lib.names import unknown
+from dtda_lib.names import short, unknown
 
 from .artefacts import digest
-from .profiles import PROFILES
+from .parameters import ProfiledParameters, WholeNumber, read
 from .provenance import provenance
 
-__all__ = [
-    "PROFILES",
-    "RULES",
-    "Config",
-    "Rule",
-    "StudyError",
-    "configure",
-    "default_parameters",
-    "provenance",
-]
+__all__ = ["Config", "StudyError", "configure", "parameters_of", "provenance", "resolve"]
+
+EXPERIMENTS = "dtda_lib.experiments"
+MACHINE = ("profile", "device", "workers")
+"""What every notebook takes besides its own parameters."""
 
 
 class StudyError(ValueError):
@@ -35,151 +30,34 @@ class StudyError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What a parameter may be: an "int", or "ints" (a non-empty tuple), each in `low..high`."""
-
-    kind: str
-    low: int
-    high: int
-    also: tuple[int, ...] = ()  # single values allowed outside the range
-    because: str = ""
-
-    def __str__(self) -> str:
-        noun = "an integer" if self.kind == "int" else "a list of different integers"
-        either = "".join(f"{value} or " for value in self.also)
-        because = f" ({self.because})" if self.because else ""
-        return f"{noun}, {either}{self.low} to {self.high}{because}"
-
-    def read(self, given: Any) -> int | tuple[int, ...]:
-        """Convert `given`, a Python value or papermill's string; raise ValueError if impossible."""
-        if self.kind == "int":
-            return self._one(given)
-        if isinstance(given, str):
-            given = ast.literal_eval(given.strip())
-        values = tuple(map(self._one, given if isinstance(given, list | tuple) else [given]))
-        if not values or len(set(values)) < len(values):
-            raise ValueError
-        return values
-
-    def _one(self, given: Any) -> int:
-        if isinstance(given, str) and re.fullmatch(r"\s*[+-]?\d+\s*", given):
-            given = int(given)
-        # bool is an int to Python, and numpy integers are not; both would mislead a reader.
-        if isinstance(given, bool) or not hasattr(given, "__index__"):
-            raise ValueError
-        value = int(given)
-        if not (self.low <= value <= self.high or value in self.also):
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True)
-class Place:
-    """A parameter that names a folder or .zip, which must be there."""
-
-    def __str__(self) -> str:
-        return "the path of a folder or .zip that is there"
-
-    def read(self, given: Any) -> str:
-        """The path as text; raise ValueError if nothing is there."""
-        path = Path(str(given).strip()).expanduser()
-        if not path.exists():
-            raise ValueError
-        return str(path)
-
-
-_SPREAD = "a standard deviation needs at least two"
-RULES: dict[str, Rule | Place] = {
-    "seed_counts": Rule("ints", 6, 1_000, because="a paired permutation test needs six"),
-    "n_repeats": Rule("int", 10, 100_000),
-    "n_permutations": Rule("int", 19, 100_000, because="no p falls below .05 with fewer"),
-    "sizes": Rule("ints", 1, 50),
-    "replication_sizes": Rule("ints", 1, 50),
-    "n_seeds": Rule("int", 2, 100_000, because=_SPREAD),
-    "n_replication_seeds": Rule("int", 2, 100_000, also=(0,), because=_SPREAD),
-    "n_checkpoints": Rule("int", 1, 15),
-    "queries_per_class": Rule("int", 1, 300),
-    "n_null": Rule("int", 100, 10_000_000),
-    "protocol_points": Rule("int", 1, 50),
-    "protocol_checkpoints": Rule("int", 1, 15),
-    "locality_points": Rule("int", 1, 50),
-    "percents": Rule("ints", 1, 99),
-    "n_boot": Rule("int", 0, 100_000),
-    "nested_sizes": Rule("ints", 4, 200, because="the points left out exist at every size"),
-    "crossed_size": Rule("int", 11, 200, because="33 points are the fewest that need two batches"),
-    "control_size": Rule("int", 4, 10, because="30 points are the most that fit into one batch"),
-    "n_init": Rule("int", 3, 1_000, because="intervals of components need three"),
-    "n_order": Rule("int", 3, 1_000, because="intervals of components need three"),
-    "points_per_class": Rule("int", 1, 4),
-    "n_crops": Rule("int", 2, 1_000, because=_SPREAD),
-    "n_chains": Rule("int", 400, 10_000_000, because="intervals are over 20 groups of chains"),
-    "betas": Rule("ints", 5, 1_000_000, because="the grid of integrals serves no colder laws"),
-    "n_left_out": Rule("int", 4, 60, because="half of them are left out of 30 digits"),
-    "n_unpaired": Rule("int", 8, 100_000, because="two halves of four runs at least"),
-    "n_subsets": Rule("int", 4, 10_000, because="a rank correlation of fewer says nothing"),
-    "n_subset_seeds": Rule("int", 6, 100_000, because="halves need a standard deviation"),
-    "n_rate_seeds": Rule("int", 6, 100_000, because="intervals over runs need six"),
-    "cifar_points": Rule("int", 0, 10, because="there are 10 per class; 0 leaves CIFAR-10 out"),
-    "n_unrolled": Rule("int", 3, 100_000, because="a variance and its error need three"),
-    "n_data_sets": Rule("int", 1, 100),
-    "n_data_set_seeds": Rule("int", 6, 100_000, because="two halves need three each"),
-    "digits_per_class": Rule("int", 2, 200),
-    "n_digit_seeds": Rule("int", 3, 100_000, because="a variance and its error need three"),
-    "group_size": Rule("int", 2, 4, because="all groups of this size are looked at"),
-    "n_groups": Rule("int", 1, 300),
-    "n_train": Rule("int", 20, 800, because="leverages need more points than inputs"),
-    "n_query": Rule("int", 2, 190, because="a correlation over queries needs two"),
-    "n_leverage": Rule("int", 1, 100),
-    "n_splits": Rule("int", 1, 1_000),
-    "lengths": Rule("ints", 1, 100_000, because="they are numbers of epochs"),
-    "n_runs": Rule("int", 4, 10_000, because="intervals over runs need some"),
-    "n_steps": Rule("int", 1_000, 10_000_000),
-    "validation_per_class": Rule("int", 1, 299, because="some queries must be left to judge"),
-    "removed_percent": Rule("int", 1, 50),
-    "n_random": Rule("int", 1, 10_000),
-    "cifar_per_class": Rule("int", 10, 5_000, also=(0,), because="0 leaves CIFAR-10 out"),
-    "n_cifar_seeds": Rule("int", 3, 1_000, because="an interval over seeds needs some"),
-    "cifar_epochs": Rule("int", 1, 1_000),
-    "n_points": Rule("int", 20, 400, because="a rank correlation needs some, the table has 442"),
-    "n_sets": Rule("int", 3, 100, because="an interval over sets needs three"),
-    "n_pilot": Rule("int", 3, 1_000, because="a standard deviation of fewer says nothing"),
-    "n_screen": Rule("int", 2, 1_000, because=_SPREAD),
-    "images_per_class": Rule("int", 4, 10_000),
-    "n_top": Rule("int", 2, 10_000),
-    "n_image_seeds": Rule("int", 3, 100_000, because=_SPREAD),
-    "n_draws": Rule("int", 8, 10_000, because="8 make the curvature"),
-    "n_epochs": Rule("int", 1, 1_000),
-    "n_generators": Rule("int", 1, 1_000),
-    "samples_per_run": Rule("int", 1, 1_000),
-    "list_length": Rule("int", 1, 100),
-    "n_judged": Rule("int", 2, 1_000, because="an interval over samples needs two"),
-    "n_judging_seeds": Rule("int", 3, 100_000, because="a variance and its error need three"),
-    "folder": Place(),
-}
-"""What each parameter may be; a parameter means the same in every notebook that has it."""
-
-
-@dataclass(frozen=True)
 class Config:
     """The resolved settings of a notebook; each parameter is also an attribute (`cfg.n_seeds`)."""
 
-    notebook: str
+    values: ProfiledParameters
     profile: str
-    parameters: Mapping[str, Any]
     overridden: tuple[str, ...]
     device: str
     workers: int
     started: float = field(compare=False, repr=False, default_factory=time.monotonic)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for names that are no field; unpickling asks before `parameters` exists.
-        try:
-            return self.__dict__["parameters"][name]
-        except KeyError:
-            raise AttributeError(f"the settings have no {name!r}") from None
+        # Reached only for names that are no field; unpickling asks before `values` exists.
+        if (values := self.__dict__.get("values")) and name in values.declared():
+            return getattr(values, name)
+        raise AttributeError(f"the settings have no {name!r}")
 
     def __hash__(self) -> int:
         return hash((self.hash, self.device, self.workers))
+
+    @property
+    def notebook(self) -> str:
+        """File name of the notebook without its ending."""
+        return self.values.notebook
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Name -> value of each parameter."""
+        return self.values.values()
 
     @property
     def name(self) -> str:
@@ -203,60 +81,104 @@ class Config:
         print(self._machine())
 
     def _repr_markdown_(self) -> str:
-        rows = []
-        for key, value in self.parameters.items():
+        rows = ["| setting | value | from | meaning | allowed |", "|---|---|---|---|---|"]
+        for key, one in self.values.declared().items():
             source = "changed" if key in self.overridden else self.profile
-            rows.append(f"| `{key}` | {_shown(value)} | {source} |")
-        return "\n".join(
-            ["| setting | value | from |", "|---|---|---|", *rows, "", self._machine()]
-        )
+            cells = (f"`{key}`", _shown(self.parameters[key]), source, one.meaning, one.allowed)
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+        return "\n".join([*rows, "", self._machine()])
 
 
-def default_parameters(notebook: str, profile: str) -> dict[str, Any]:
-    """The parameter values of a notebook at a profile."""
-    profiles = _look_up(PROFILES, notebook, "notebook", "the study")
-    return dict(_look_up(profiles, profile, "profile", f"notebook {notebook}"))
+def configure(parameters: type[ProfiledParameters], namespace: Mapping[str, Any]) -> Config:
+    """The settings that the parameters cell of a notebook has left in `namespace`, its globals.
+
+    `None`, "none" and "" leave the profile's value.
+
+    Args:
+        parameters: What may be set.
+        namespace: `globals()`, called before the notebook makes plain values of its own.
+
+    Raises:
+        StudyError: impossible values; a plain value whose name is no parameter, as which a
+            misspelled `-p` of papermill arrives.
+    """
+    # A cell that is run again finds what later cells have made, which nothing tells from misspelled
+    # parameters. Papermill always starts afresh.
+    if not any(isinstance(value, Config) for value in namespace.values()):
+        _refuse_unknown(parameters, filter(_is_visible, _plain_names(namespace)))
+    names = (*MACHINE, *parameters.declared())
+    return resolve(parameters, **{name: namespace.get(name) for name in names})
 
 
-def configure(
-    notebook: str,
+def resolve(
+    parameters: type[ProfiledParameters],
+    /,
     *,
     profile: str,
-    device: str = "auto",
+    device: str | None = "auto",
     workers: int | str | None = None,
-    **overrides: Any,
+    **given: Any,
 ) -> Config:
-    """Validate the settings of a notebook; None (or "none", "") leaves the profile's value.
+    """Validate the settings of a notebook; None, "none" and "" leave the profile's value.
 
-    Raises `StudyError` for unknown names, wrong types and impossible values.
+    Raises:
+        StudyError: unknown names, wrong types and impossible values.
     """
-    defaults = default_parameters(notebook, profile)
-    parameters = dict(defaults)
-    for name, given in overrides.items():
-        _look_up(defaults, name, "parameter", f"notebook {notebook}")
-        if not _is_none(given):
-            parameters[name] = _read(RULES[name], name, given, f"in notebook {notebook}")
-    return Config(
-        notebook=notebook,
-        profile=profile,
-        parameters=parameters,
-        overridden=tuple(name for name in defaults if parameters[name] != defaults[name]),
-        device=_resolve_device(device),
-        workers=_resolve_workers(workers),
-    )
-
-
-def _look_up(table: Mapping[str, Any], name: Any, what: str, where: str) -> Any:
-    if isinstance(name, str) and name in table:
-        return table[name]
-    raise StudyError(unknown(f"{what} of {where}", name, table))
-
-
-def _read(rule: Rule | Place, name: str, given: Any, where: str) -> Any:
+    _refuse_unknown(parameters, given)
+    changes = {name: value for name, value in given.items() if not _is_none(value)}
     try:
-        return rule.read(given)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise StudyError(f"{name}={given!r} {where} is not possible: give {rule}.") from None
+        defaults = parameters.at(profile)
+        values = parameters(**(defaults.values() | changes))
+        n_workers = _resolve_workers(workers)
+    except ValueError as refusal:
+        raise StudyError(str(refusal)) from None
+    overridden = (name for name in changes if getattr(values, name) != getattr(defaults, name))
+    return Config(values, profile, tuple(overridden), _resolve_device(device), n_workers)
+
+
+def parameters_of(notebook: str) -> type[ProfiledParameters]:
+    """The `Parameters` of the notebook of this file name, without its ending.
+
+    They are looked up by name, as the study must not import the experiments above it.
+
+    Raises:
+        StudyError: no experiment has such a notebook.
+    """
+    topics = _topics()
+    if (topic := notebook[3:]) in topics:
+        found = _parameters_in(topic)
+        if found.notebook == notebook:
+            return found
+    known = (_parameters_in(topic).notebook for topic in topics)
+    raise StudyError(unknown("notebook of the study", notebook, sorted(known)))
+
+
+def _topics() -> list[str]:
+    folders = importlib.import_module(EXPERIMENTS).__path__
+    return [file.parent.name for one in folders for file in Path(one).glob("*/parameters.py")]
+
+
+def _parameters_in(topic: str) -> type[ProfiledParameters]:
+    return importlib.import_module(f"{EXPERIMENTS}.{topic}.parameters").Parameters
+
+
+def _refuse_unknown(parameters: type[ProfiledParameters], names: Iterable[str]) -> None:
+    known = (*parameters.declared(), *MACHINE)
+    for name in names:
+        if name not in known:
+            raise StudyError(unknown(f"parameter of notebook {parameters.notebook}", name, known))
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None))
+
+
+def _plain_names(namespace: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in namespace.items() if isinstance(value, _PLAIN)]
+
+
+def _is_visible(name: str) -> bool:
+    """Whether a name is the notebook's, and not Python's or IPython's."""
+    return not name.startswith("_") and name not in ("In", "Out")
 
 
 def _is_none(given: Any) -> bool:
@@ -268,15 +190,16 @@ def _resolve_workers(workers: Any) -> int:
         from dtda_lib.runs.executors import available_cores  # only now: it imports torch
 
         return available_cores()
-    return _read(Rule("int", 1, 10_000), "workers", workers, "in every notebook")
+    return read(WholeNumber(1, 10_000), "workers", workers, "every notebook")
 
 
 def _resolve_device(device: Any) -> str:
     form = "give auto, cpu, cuda, cuda:N or mps"
+    known = r"\s*(auto|cpu|cuda(:[0-9]{1,4})?|mps)\s*"
     if _is_none(device):
         device = "auto"
-    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device.strip()):
-        raise StudyError(f"device={device!r} is no device: {form}.")
+    if not isinstance(device, str) or not re.fullmatch(known, device):
+        raise StudyError(f"device={short(device)} is no device: {form}.")
     device = device.strip()
     if device == "cpu":
         return device
@@ -290,7 +213,7 @@ def _resolve_device(device: Any) -> str:
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= n_cuda:
         has = f"{n_cuda or 'no'} CUDA device{'' if n_cuda == 1 else 's'}"
         raise StudyError(
-            f"device={device!r} is not present on this machine, which has {has}: {form}."
+            f"device={short(device)} is not present on this machine, which has {has}: {form}."
         )
     return device
 

@@ -32,7 +32,7 @@ from dtda_lib.study.figures import (
     write_gallery,
 )
 from dtda_lib.study.pages.gallery import END, SHOWN_PROFILES, START, descriptions
-from dtda_lib.study.settings import configure
+from dtda_lib.study.settings import parameters_of, resolve
 
 ROOT = Path(__file__).parents[2]
 CAPTION = "Influence against noise. Bars are 95 % intervals over seeds, 2Φ(−|μ/σ|)."
@@ -115,11 +115,12 @@ def test_overridden_parameters_are_in_the_command():
 
 @pytest.mark.parametrize("changed", [{"sizes": (10, 50)}, {"sizes": (50,), "n_seeds": 4}])
 def test_the_command_gives_back_the_settings(changed):
-    cfg = configure("01_noise_vs_influence", profile="smoke", device="cpu", **changed)
+    parameters = parameters_of("01_noise_vs_influence")
+    cfg = resolve(parameters, profile="smoke", device="cpu", **changed)
     args = command_line.read(shlex.split(figures.command(cfg))[1:], ROOT)
     (notebook,) = args.notebooks
-    again = configure(notebook.stem, profile=args.profile, device="cpu", **args.parameters)
-    assert (again.hash, again.name, again.notebook) == (cfg.hash, cfg.name, cfg.notebook)
+    again = resolve(parameters, profile=args.profile, device="cpu", **args.parameters)
+    assert (again.hash, again.name, notebook.stem) == (cfg.hash, cfg.name, cfg.notebook)
 
 
 def test_the_same_figure_gives_the_same_bytes_on_any_day(tmp_path, monkeypatch):

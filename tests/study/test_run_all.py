@@ -36,13 +36,18 @@ SUMMARY = {
 }
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
-    *("__init__", "artefacts", "batch", "command_line", "execution", "executors", "names"),
-    *("profiles", "provenance", "store", "study"),
+    *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
+    *("study/artefacts", "study/batch", "study/command_line", "study/environment"),
+    *("study/execution", "study/parameters", "study/provenance", "study/settings"),
+    "experiments/__init__",
 )
-PROFILES = """
-PROFILES.clear()
-for _name in ("01_alpha", "02_beta"):
-    PROFILES[_name] = {p: {"n_seeds": n} for p, n in (("smoke", 2), ("default", 3), ("paper", 9))}
+EXPERIMENT = """
+from dataclasses import dataclass
+from dtda_lib.study.parameters import ProfiledParameters, whole_number
+
+@dataclass(frozen=True)
+class Parameters(ProfiledParameters, notebook={!r}):
+    n_seeds: int = whole_number("runs", smoke=2, default=3, paper=9, low=2, high=99)
 """
 PARAMETERS = (
     'profile: str = "default"\ndevice: str = "auto"\nworkers: int = None\nn_seeds: int = None'
@@ -74,15 +79,17 @@ def finished(extra=""):
 @pytest.fixture
 def project(tmp_path):
     """A checkout in small; a stand-in for torch keeps the kernels and the batch light."""
-    for folder in ("dtda_lib", "notebooks"):
-        (tmp_path / folder).mkdir()
-    for module in LIBRARY:
-        shutil.copy(ROOT / "dtda_lib" / f"{module}.py", tmp_path / "dtda_lib")
+    (tmp_path / "notebooks").mkdir()
+    for module in (f"dtda_lib/{name}.py" for name in LIBRARY):
+        (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / module, tmp_path / module)
+    for name in ("01_alpha", "02_beta"):
+        folder = tmp_path / "dtda_lib" / "experiments" / name[3:]
+        folder.mkdir()
+        (folder / "parameters.py").write_text(EXPERIMENT.format(name))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / "dtda_lib" / "study.py").open("a") as file:
-        file.write(PROFILES)
     (tmp_path / "torch.py").write_text("class cuda:\n    is_available = staticmethod(bool)\n")
-    (tmp_path / "dtda_lib" / "figures.py").write_text(
+    (tmp_path / "dtda_lib" / "study" / "figures.py").write_text(
         "from pathlib import Path\n\ndef write_gallery():\n    Path('gallery').write_text('new')\n"
     )
     write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", finished(), "Alpha asks")
@@ -166,12 +173,12 @@ def test_help_knows_every_option():
 def bare(tmp_path):
     """A checkout without environment: its files, and what changed in it since."""
     folder = tmp_path / "checkout"
-    (folder / "dtda_lib").mkdir(parents=True)
+    (folder / "dtda_lib" / "study").mkdir(parents=True)
     (folder / "notebooks").mkdir()
     shutil.copy(RUN_ALL, folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     for module in ("command_line", "environment"):
-        shutil.copy(ROOT / "dtda_lib" / f"{module}.py", folder / "dtda_lib")
+        shutil.copy(ROOT / "dtda_lib" / "study" / f"{module}.py", folder / "dtda_lib" / "study")
     write_notebook(folder / "notebooks" / "01_alpha.ipynb", "1", "Does alpha matter?")
     write_notebook(folder / "notebooks" / "02_beta.ipynb", "2", "Is beta, too, σ²?")
     tools = tmp_path / "bin"
@@ -271,8 +278,8 @@ def test_script_refuses_where_no_python_is_new_enough(tmp_path):
 @pytest.fixture
 def checkout(tmp_path):
     """run_all.sh beside a pip and a batch that only write down that they were called."""
-    (tmp_path / "dtda_lib").mkdir()
-    (tmp_path / "dtda_lib" / "batch.py").write_text(
+    (tmp_path / "dtda_lib" / "study").mkdir(parents=True)
+    (tmp_path / "dtda_lib" / "study" / "batch.py").write_text(
         "import os, sys\nfolders = map(os.environ.get, ('DTDA_CACHE', 'DTDA_CIFAR10'))\n"
         "print(sys.prefix, sys.argv[1:], *filter(None, folders))\n"
     )
@@ -282,7 +289,7 @@ def checkout(tmp_path):
     )
     shutil.copy(RUN_ALL, tmp_path)
     for module in ("command_line", "environment"):
-        shutil.copy(ROOT / "dtda_lib" / f"{module}.py", tmp_path / "dtda_lib")
+        shutil.copy(ROOT / "dtda_lib" / "study" / f"{module}.py", tmp_path / "dtda_lib" / "study")
     (tmp_path / "notebooks").mkdir()
     write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", "1")
     (tmp_path / "pyproject.toml").write_text("first")
@@ -380,7 +387,7 @@ def test_a_set_up_that_cannot_write_or_fails_says_so(tmp_path, monkeypatch, caps
 
 @pytest.mark.slow
 def test_a_suitable_active_environment_is_used_as_it_is():
-    python, file = f"{sys.prefix}/bin/python", str(ROOT / "dtda_lib" / "environment.py")
+    python, file = f"{sys.prefix}/bin/python", str(ROOT / "dtda_lib" / "study" / "environment.py")
     if subprocess.run([python, "-P", file, "suitable", str(ROOT), "run"], env=BARE).returncode:
         pytest.skip("the environment of these tests has not installed this checkout")
     answer = bash("--list", VIRTUAL_ENV=sys.prefix)
@@ -426,6 +433,9 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "-p", "n_sedes=3"], ["'n_sedes'", "'n_seeds'"]),
         (["1", "-p", "n_seeds=one"], ["n_seeds='one'", "integer"]),
         (["1", "-p", "n_seeds"], ["n_seeds", "name=value"]),
+        (["1", "-p", "n_seeds="], ["n_seeds", "name=value"]),
+        (["1", "-p", "n_seeds=１２"], ["n_seeds='１２'", "integer"]),
+        (["1", "-p", "_seeds=3"], ["'_seeds'", "'n_seeds'"]),
         (["1", "-p", "profile=smoke"], ["--profile smoke"]),
         (["1", "-p", "n_seeds= "], ["n_seeds", "name=value"]),
         (["1", "-p", "sizes=20"], ["parameter of notebook 01_noise_vs_influence", "'sizes'"]),

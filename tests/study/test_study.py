@@ -5,26 +5,47 @@ import json
 import pickle
 import re
 import subprocess
+from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from dtda_lib.experiments.noise_vs_influence.parameters import Parameters
 from dtda_lib.study import provenance as provenance_module
+from dtda_lib.study.parameters import (
+    ProfiledParameters,
+    place,
+    whole_number,
+    whole_numbers,
+)
+from dtda_lib.study.parameters_cell import parameters_cell
 from dtda_lib.study.settings import (
-    PROFILES,
-    RULES,
     Config,
     StudyError,
     configure,
-    default_parameters,
+    parameters_of,
     provenance,
+    resolve,
 )
 
 NOTEBOOK = "01_noise_vs_influence"
 
 
+@dataclass(frozen=True)
+class Few(ProfiledParameters, notebook="77_toy"):
+    """Parameters of every kind."""
+
+    sizes: tuple[int, ...] = whole_numbers(
+        "how large", smoke=(1,), default=(2, 3), paper=(4,), low=1, high=9
+    )
+    n_seeds: int = whole_number("how many", smoke=3, default=4, paper=5, low=2, high=7)
+    folder: str = place("where")
+
+
 def settings(**given):
-    return configure(NOTEBOOK, **{"profile": "default", "device": "cpu", "workers": 2, **given})
+    return resolve(Parameters, **{"profile": "default", "device": "cpu", "workers": 2, **given})
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -44,6 +65,17 @@ def settings(**given):
         ({"n_seeds": 5.0}, ["n_seeds=5.0", "integer"]),
         ({"n_seeds": True}, ["n_seeds=True", "integer"]),
         ({"n_seeds": [5]}, ["n_seeds=[5]", "integer"]),
+        ({"n_seeds": "１２"}, ["n_seeds='１２'", "integer"]),
+        ({"n_seeds": np.True_}, ["n_seeds=", "integer"]),
+        ({"n_seeds": 10**5000}, ["n_seeds=a huge int", "2 to 100000"]),
+        ({"n_seeds": "9" * 5000}, ["n_seeds='9999", "2 to 100000"]),
+        ({"sizes": list(range(1000))}, ["sizes=[0, 1", "1 to 50"]),
+        ({"sizes": ["１０"]}, ["sizes=['１０']"]),
+        ({"z" * 5000: 3}, ["parameter", "zzzz"]),
+        ({"parameters": 3}, ["parameter", "'parameters'"]),
+        ({"device": "cuda:１"}, ["device='cuda:１'", "auto, cpu, cuda"]),
+        ({"device": "x" * 5000}, ["device='xxx", "auto, cpu, cuda"]),
+        ({"workers": "１"}, ["workers='１'", "integer"]),
         ({"n_replication_seeds": 1}, ["n_replication_seeds=1", "0 or 2 to"]),
         ({"n_checkpoints": 0}, ["n_checkpoints=0", "1 to 15"]),
         ({"n_checkpoints": 16}, ["n_checkpoints=16", "1 to 15"]),
@@ -72,11 +104,19 @@ def test_refused_by_name_in_one_sentence(given, words):
     assert [word for word in words if word not in message] == []
     assert "\n" not in message
     assert message[-1] in ".?"
+    assert len(message) < 300
 
 
 def test_unknown_notebook_is_refused():
     with pytest.raises(StudyError, match=f"unknown notebook .*mean '{NOTEBOOK}'"):
-        configure("01_noise_vs_inflence", profile="default")
+        parameters_of("01_noise_vs_inflence")
+
+
+@pytest.mark.parametrize("name", ["02_noise_vs_influence", "noise_vs_influence", "01_", "01_../x"])
+def test_a_notebook_is_looked_up_by_its_whole_name(name):
+    assert parameters_of(NOTEBOOK) is Parameters
+    with pytest.raises(StudyError, match="unknown notebook"):
+        parameters_of(name)
 
 
 def test_a_study_error_is_a_value_error():
@@ -110,7 +150,7 @@ def test_conversion(name, given, value):
 @pytest.mark.parametrize("nothing", [None, "none", "None", ""])
 def test_none_leaves_the_profiles_value(nothing):
     cfg = settings(n_seeds=nothing, sizes=nothing, workers=nothing, device=nothing)
-    assert cfg.parameters == default_parameters(NOTEBOOK, "default")
+    assert cfg.parameters == Parameters.at("default").values()
     assert cfg.overridden == ()
     assert cfg.workers >= 1
 
@@ -120,7 +160,14 @@ def test_none_leaves_the_profiles_value(nothing):
 
 def test_hash_is_stable_across_releases():
     # Figures carry this hash: a change of the recipe of the hash must be on purpose.
-    cfg = Config("a_notebook", "smoke", {"sizes": (10, 20), "n_seeds": 3}, (), "cpu", 1)
+    @dataclass(frozen=True)
+    class Old(ProfiledParameters, notebook="a_notebook"):
+        sizes: tuple[int, ...] = whole_numbers(
+            "how large", smoke=(10, 20), default=(10,), paper=(10,), low=1, high=50
+        )
+        n_seeds: int = whole_number("how many", smoke=3, default=4, paper=5, low=2, high=7)
+
+    cfg = Config(Old.at("smoke"), "smoke", (), "cpu", 1)
     assert cfg.hash == "939f34e437c0956d"
 
 
@@ -156,27 +203,64 @@ def test_config_is_frozen_and_travels():
     assert pickle.loads(pickle.dumps(cfg)) == copy.deepcopy(cfg) == cfg
 
 
-def test_default_parameters_are_a_copy():
-    default_parameters(NOTEBOOK, "smoke")["n_seeds"] = 99
-    assert default_parameters(NOTEBOOK, "smoke")["n_seeds"] == 3
+# --- the parameters themselves ----------------------------------------------------------------
 
 
-# --- the table itself -------------------------------------------------------------------------
+def test_parameters_hold_what_is_allowed_and_nothing_else(tmp_path):
+    few = Few(sizes="5,6", n_seeds="7", folder=tmp_path)
+    assert few.values() == {"sizes": (5, 6), "n_seeds": 7, "folder": str(tmp_path)}
+    assert Few() == Few.at("default") != Few.at("paper")
+    assert Few.at("smoke").values() == {"sizes": (1,), "n_seeds": 3, "folder": ""}
+    with pytest.raises(FrozenInstanceError):
+        few.n_seeds = 3
+    with pytest.raises(ValueError, match=r"n_seeds=8 in notebook 77_toy .* integer, 2 to 7"):
+        Few(n_seeds=8)
+    with pytest.raises(ValueError, match=r"folder='/absent' in notebook 77_toy .* folder or .zip"):
+        Few(folder="/absent")
+    with pytest.raises(ValueError, match=r"profile of notebook 77_toy 'papr'.*'paper'"):
+        Few.at("papr")
 
 
-@pytest.mark.parametrize("notebook", PROFILES)
-def test_every_profile_passes_its_own_validation(notebook):
-    assert list(PROFILES[notebook]) == ["smoke", "default", "paper"]
-    names = {tuple(parameters) for parameters in PROFILES[notebook].values()}
-    assert len(names) == 1
-    for profile, parameters in PROFILES[notebook].items():
-        cfg = configure(notebook, profile=profile, device="cpu", **parameters)
-        assert cfg.name == profile
+# --- a notebook's namespace -------------------------------------------------------------------
+
+CELL = {"profile": "smoke", "sizes": None, "n_seeds": None, "folder": None, "device": "cpu"}
+IPYTHON = {
+    **{"__name__": "__main__", "_": "", "_i1": "profile = 3", "In": ["", "1"], "Out": {}},
+    **{"get_ipython": print, "exit": object(), "quit": object(), "open": open},
+}
 
 
-def test_no_parameter_hides_a_field_of_the_config():
-    assert [name for name in RULES if hasattr(Config, name)] == []
-    assert not {"profile", "device", "workers", "notebook", "started"} & set(RULES)
+def test_the_cell_is_read_among_what_else_a_namespace_holds():
+    others = {"np": np, "Parameters": Few, "configure": configure, "Path": Path}
+    cfg = configure(Few, {**IPYTHON, **others, **CELL, "workers": 2, "n_seeds": "5", "sizes": ""})
+    assert cfg.parameters == {"sizes": (1,), "n_seeds": 5, "folder": ""}
+    assert (cfg.profile, cfg.device, cfg.workers) == ("smoke", "cpu", 2)
+    assert (cfg.notebook, cfg.overridden) == ("77_toy", ("n_seeds",))
+
+
+@pytest.mark.parametrize("value", [3, 0.5, True, None, "3", [3], (3,), {"a": 3}])
+def test_a_plain_value_that_is_no_parameter_is_refused(value):
+    with pytest.raises(StudyError, match=r"parameter of notebook 77_toy 'n_seed'.*'n_seeds'"):
+        configure(Few, {**IPYTHON, **CELL, "n_seed": value})
+    with pytest.raises(StudyError, match=r"'proflie'.*'profile'"):
+        configure(Few, {**CELL, "proflie": value})
+
+
+def test_the_cell_may_be_run_again_after_later_cells():
+    cfg = configure(Few, CELL)
+    again = configure(Few, {**CELL, "cfg": cfg, "size": 3, "largest": 9, "n_seeds": 6})
+    assert again.n_seeds == 6
+
+
+def test_the_parameters_cell_is_made_from_the_dataclass():
+    assert parameters_cell(Few).splitlines() == [
+        'profile: str = "default"  # smoke, default or paper; None below: its value',
+        "sizes: tuple = None  # how large",
+        "n_seeds: int = None  # how many",
+        "folder: str = None  # where",
+        'device: str = "auto"  # auto, cpu, cuda, cuda:0, mps',
+        "workers: int = None  # worker processes on a CPU; None: one per core",
+    ]
 
 
 # --- what is shown ----------------------------------------------------------------------------
@@ -187,8 +271,8 @@ def test_describe_shows_values_changes_device_and_workers(capsys):
     cfg.describe()
     text, markdown = capsys.readouterr().out, cfg._repr_markdown_()
     assert "n_seeds              12  (changed)" in text
-    assert "| `sizes` | 10, 20 | changed |" in markdown
-    assert "| `n_null` | 20000 | default |" in markdown
+    assert "| `sizes` | 10, 20 | changed | training points per class" in markdown
+    assert "| `n_null` | 20000 | default | simulated noise-only pairs | an integer, " in markdown
     for shown in (text, markdown):
         assert "device cpu, 2 workers" in shown
 
