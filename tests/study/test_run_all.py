@@ -21,7 +21,7 @@ import pytest
 
 from dtda_lib import names
 from dtda_lib.study import batch, command_line, environment, execution
-from dtda_lib.study.settings import StudyError, configure
+from dtda_lib.study.settings import StudyError, parameters_of, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_ALL = ROOT / "run_all.sh"
@@ -504,7 +504,7 @@ def test_the_grammar_agrees_with_the_study():
     for word in ("auto", "cpu", "cuda", "cuda:1", "mps", "gpu", "cuda:", "CPU"):
         said = ""
         try:
-            configure("01_noise_vs_influence", profile="smoke", device=word)
+            resolve(parameters_of("01_noise_vs_influence"), profile="smoke", device=word)
         except StudyError as error:
             said = str(error)
         given = ["--device", word]
@@ -514,8 +514,9 @@ def test_the_grammar_agrees_with_the_study():
         else:
             assert command_line.parser().parse_args(given).device == word
     for number, fine in {"1": True, "10000": True, "0": False, "10001": False}.items():
+        chosen = {"profile": "smoke", "device": "cpu"}
         for read in (
-            lambda n: configure("01_noise_vs_influence", profile="smoke", device="cpu", workers=n),
+            lambda n: resolve(parameters_of("01_noise_vs_influence"), workers=n, **chosen),
             lambda n: command_line.parser().parse_args(["--workers", n]),
         ):
             if fine:
@@ -528,7 +529,7 @@ def test_the_grammar_agrees_with_the_study():
 # --- --test -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", [None, "ruff", "--nbval-lax", "dtda_lib.batch"])
+@pytest.mark.parametrize("broken", [None, "ruff", "--nbval-lax", "dtda_lib.study.batch"])
 @pytest.mark.parametrize("workers", [None, 1])
 def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     calls = []
@@ -548,7 +549,11 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     table = rows(told.out.replace("check  ", "notebook  "))
     assert [name for name in table if name in names] == names
     assert all(seconds == "0" for _, seconds in (table[name] for name in names))
-    failed = {"ruff": ["lint", "format"], "--nbval-lax": ["notebooks"], "dtda_lib.batch": ["smoke"]}
+    failed = {
+        "ruff": ["lint", "format"],
+        "--nbval-lax": ["notebooks"],
+        "dtda_lib.study.batch": ["smoke"],
+    }
     assert [name for name in names if table[name][0] == "FAILED"] == failed.get(broken, [])
     assert ("failed: " in told.err) == (broken is not None)
 
@@ -557,7 +562,7 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     parallel = ["-n", at_once, "--dist"]
     assert commands[2] == ["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]
     limit = ["--workers", "1"] if workers else []
-    assert commands[3] == ["dtda_lib.batch", "--profile", "smoke", *limit]
+    assert commands[3] == ["dtda_lib.study.batch", "--profile", "smoke", *limit]
     assert commands[4][-5:] == ["notebooks", *parallel, "loadscope"]
     assert caches[:3] == (None,) * 3
     assert None not in caches[3:]
