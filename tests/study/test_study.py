@@ -73,7 +73,7 @@ def settings(**given):
         ({"sizes": ["１０"]}, ["sizes=['１０']"]),
         ({"z" * 5000: 3}, ["parameter", "zzzz"]),
         ({"parameters": 3}, ["parameter", "'parameters'"]),
-        ({"device": "cuda:１"}, ["device='cuda:１'", "auto, cpu, cuda"]),
+        ({"device": "cuda:１"}, ["device='cuda:１'", "is no device"]),
         ({"device": "x" * 5000}, ["device='xxx", "auto, cpu, cuda"]),
         ({"workers": "１"}, ["workers='１'", "integer"]),
         ({"n_replication_seeds": 1}, ["n_replication_seeds=1", "0 or 2 to"]),
