@@ -11,10 +11,12 @@
 #   --workers N       processes that train (default: the number of cores)
 #   --device NAME     auto, cpu, cuda, cuda:N or mps (default: auto)
 #   --force           run notebooks that are up to date, too
-#   --list            show the notebooks, their state, cached shards and measured seconds
+#   --list            show the notebooks, their state, cached shards and measured seconds; sets
+#                     nothing up
 #   --update          replace committed notebooks, figures and README results by what is executed
 #   --bless           rewrite the reference values of this profile
-#   --test            lint, tests, and a check of all notebooks from an empty cache
+#   --test            lint, tests, all notebooks at smoke in a copy, and a check of the committed
+#                     ones, each from an empty cache; only --workers goes with it
 #   --conda           use the conda environment dtda-study (made from environment.yml)
 #   -h, --help        show this text
 #
@@ -42,125 +44,47 @@ help() {
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 
-# Options are checked before the set-up, which may take minutes; their values are checked later.
+# What decides the set-up. Everything else is read, and refused, by dtda_lib/study/command_line.py.
 needs="run"
+list=""
 environment="${DTDA_ENV:-}"
-arguments=()
-value_of=""
 for argument in "$@"; do
-    if [ -n "$value_of" ]; then
-        value_of=""
-    else
-        case "$argument" in
-            -h | --help) help; exit 0 ;;
-            --conda) environment="conda"; continue ;;
-            --test) needs="test" ;;
-            -p | --profile | --workers | --device) value_of="$argument" ;;
-            -p?* | --profile=* | --workers=* | --device=*) ;;
-            --force | --list | --update | --bless) ;;
-            -*) refuse "unknown option '$argument': ./run_all.sh --help shows the options." ;;
-        esac
-    fi
-    arguments+=("$argument")
+    case "$argument" in
+        -h | --help) help; exit 0 ;;
+        --conda) environment="conda" ;;
+        --list) list="yes" ;;
+        --test) needs="test" ;;
+    esac
 done
-[ -z "$value_of" ] || refuse "$value_of needs a value: ./run_all.sh --help shows the options."
-case "$environment" in
-    "" | venv | conda) ;;
-    *) refuse "DTDA_ENV=$environment is unknown: leave it unset, or give venv or conda." ;;
-esac
 
-# Does this python have all that pyproject.toml asks for, and this checkout's dtda_lib?
-SUITABLE='
-import sys
-if sys.version_info < (3, 11):
-    sys.exit(1)
-import importlib.metadata, importlib.util, os, tomllib
-root, needs = sys.argv[1:]
-try:
-    from packaging.requirements import Requirement
-    with open(os.path.join(root, "pyproject.toml"), "rb") as file:
-        project = tomllib.load(file)["project"]
-    wanted = list(project["dependencies"])
-    if needs == "test":
-        wanted += project["optional-dependencies"]["test"]
-    for requirement in map(Requirement, wanted):
-        version = importlib.metadata.version(requirement.name)
-        if not requirement.specifier.contains(version, prereleases=True):
-            sys.exit(1)
-    origin = importlib.util.find_spec("dtda_lib").origin
-except (ImportError, AttributeError):
-    sys.exit(1)
-sys.exit(os.path.realpath(os.path.dirname(os.path.dirname(origin))) != root)
-'
-
-suitable() { # from / so that the current folder does not count as installed
-    (cd / && env -u PYTHONPATH "$1" -c "$SUITABLE" "$ROOT" "$needs") >/dev/null 2>&1
+first_python() { # the first Python 3.11 or newer here that has these modules
+    local candidate
+    for candidate in python3.14 python3.13 python3.12 python3.11 python3 python; do
+        # Called, not only looked up: shims of version managers exist without their Python.
+        if (cd / && "$candidate" -c "import sys, $1
+sys.exit(sys.version_info < (3, 11))") >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
 }
 
-# Make or renew .venv. Python, and not bash, because macOS has no flock. The lock is inherited by
-# pip, so it holds until the last writer is gone, however this script ends. A stamp that still says
-# "unfinished" marks an environment of ours whose first installation was cut short.
-INSTALL='
-import fcntl, hashlib, os, shlex, shutil, signal, subprocess, sys
-root, venv = sys.argv[1], os.path.join(sys.argv[1], ".venv")
-python, stamp = os.path.join(venv, "bin", "python"), os.path.join(venv, "dtda-setup")
-options = os.environ.get("DTDA_PIP_ARGS", "")
-with open(os.path.join(root, "pyproject.toml")) as file:
-    wanted = hashlib.sha256("\n".join([root, options, file.read()]).encode()).hexdigest()
+call() { # a file of dtda_lib by its path; -P: the files beside it do not hide Python's own
+    local python="$1" file="$ROOT/dtda_lib/study/$2.py"
+    shift 2
+    env -u PYTHONPATH "$python" -P "$file" "$@"
+}
 
-def say(text):
-    print("run_all.sh: " + text, file=sys.stderr, flush=True)
-
-def installed():
-    try:
-        with open(stamp) as file:
-            return file.read()
-    except OSError:
-        return ""
-
-def write(text):
-    with open(stamp + ".part", "w") as file:
-        file.write(text)
-    os.replace(stamp + ".part", stamp)
-
-def works():
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return os.path.exists(python) and not subprocess.call([python, "-c", "import pip"], **quiet)
-
-def run(*command):
-    code = subprocess.call(command, cwd=root, stdout=sys.stderr, pass_fds=[lock.fileno()])
-    if code:
-        say("the set-up of .venv failed (see above): mend the cause and call again.")
-        sys.exit(1)
-
-signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-os.makedirs(os.path.join(root, ".runs"), exist_ok=True)
-with open(os.path.join(root, ".runs", "setup.lock"), "w") as lock:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        say("another call sets up .venv: waiting for it.")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    if installed() == wanted and works():
-        sys.exit(0)
-    if installed() == "unfinished" or not works():
-        say("making .venv (once; this may take minutes).")
-        shutil.rmtree(venv, ignore_errors=True)
-        os.makedirs(venv)
-        write("unfinished")
-        run(sys.executable, "-m", "venv", venv)
-    else:
-        say("pyproject.toml or DTDA_PIP_ARGS changed: renewing .venv.")
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-    run(*pip, *shlex.split(options), "-e", ".[test]")
-    write(wanted)
-'
+suitable() {
+    command -v "$1" && call "$1" environment suitable "$ROOT" "$needs"
+} >/dev/null 2>&1
 
 active_python() {
     local candidate
     for candidate in "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" \
         "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" python3 python; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && suitable "$candidate"; then
+        if [ -n "$candidate" ] && suitable "$candidate"; then
             command -v "$candidate"
             return
         fi
@@ -169,17 +93,15 @@ active_python() {
 }
 
 venv_python() {
-    local candidate
-    for candidate in python3.14 python3.13 python3.12 python3.11 python3 python; do
-        # Called, not only looked up: shims of version managers exist without their Python.
-        if (cd / && "$candidate" -c 'import sys, ensurepip, venv
-sys.exit(sys.version_info < (3, 11))') >/dev/null 2>&1; then
-            env -u PYTHONPATH "$candidate" -c "$INSTALL" "$ROOT" >&2 || exit $?
-            echo "$ROOT/.venv/bin/python"
-            return
-        fi
-    done
-    refuse "no Python 3.11 or newer with venv was found: install one, or use --conda."
+    local python="$ROOT/.venv/bin/python" base
+    if [ -n "$list" ]; then
+        suitable "$python" || python=""
+    else
+        base="$(first_python ensurepip,venv)" ||
+            refuse "no Python 3.11 or newer with venv was found: install one, or use --conda."
+        call "$base" environment install "$ROOT" >&2 || exit $?
+    fi
+    echo "$python"
 }
 
 conda_python() {
@@ -192,7 +114,9 @@ conda_python() {
     wanted="$(cat "$ROOT/environment.yml" "$ROOT/pyproject.toml" | cksum) $ROOT"
     python="$("$tool" run -n "$name" python -c 'import sys; print(sys.executable)' \
         2>/dev/null || true)"
-    if [ -z "$python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    if [ -n "$list" ]; then
+        suitable "$python" || python=""
+    elif [ -z "$python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "run_all.sh: setting up the conda environment $name." >&2
         if [ "$tool" = micromamba ]; then
             set -- create
@@ -208,12 +132,22 @@ conda_python() {
     echo "$python"
 }
 
-# What was asked for by name comes before whatever is active.
+checker="$(first_python argparse)" || [ "$environment" = conda ] ||
+    refuse "no Python 3.11 or newer was found: install one, or use --conda."
+# Where there is only conda, the batch refuses the same after the set-up.
+[ -z "$checker" ] || call "$checker" command_line check "$ROOT" "$@" || exit $?
+
+# What was asked for by name comes before whatever is active. --list takes only what is there.
 case "$environment" in
     conda) python="$(conda_python)" ;;
     venv) python="$(venv_python)" ;;
     *) python="$(active_python)" || python="$(venv_python)" ;;
 esac
+if [ -z "$python" ]; then
+    [ -n "$checker" ] || refuse "no Python 3.11 or newer was found: install one."
+    call "$checker" command_line list "$ROOT" "$@"
+    exit
+fi
 
 export OMP_WAIT_POLICY=passive MPLBACKEND=agg
 case "${DTDA_CACHE:-}" in # a relative folder means the caller's, not the one of the kernels
@@ -225,5 +159,6 @@ case "${DTDA_CIFAR10:-}" in
     *) export DTDA_CIFAR10="$PWD/$DTDA_CIFAR10" ;;
 esac
 cd "$ROOT"
+[ -z "$list" ] || export PYTHONDONTWRITEBYTECODE=1
 # exec: a Ctrl-C or a kill reaches the batch directly, which ends its kernels in order.
-exec "$python" -m dtda_lib.study.batch ${arguments[@]+"${arguments[@]}"}
+exec "$python" -m dtda_lib.study.batch "$@"

@@ -5,9 +5,15 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 torch.set_num_threads(1)
+
+# Checks of a state of the project must not depend on luck; by hand every run tries other examples.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI") or os.environ.get("DTDA_CHECK"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

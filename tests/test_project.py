@@ -289,7 +289,15 @@ x = np.random.randn(3)
     ]
 
 
-# --- budgets -------------------------------------------------------------------------------------
+# --- references and budgets -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ["smoke", "default"])
+def test_every_notebook_has_references(profile):
+    """Without a block for its profile a notebook compares nothing, and --test could not fail."""
+    for notebook in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
+        path = ROOT / "tests" / "reference" / f"{notebook.stem}.json"
+        assert json.loads(path.read_text(encoding="utf-8"))[profile]["values"], notebook.stem
 
 
 def test_what_notebooks_cost_is_known_and_within_the_budget():

@@ -1,6 +1,6 @@
 """`UnrolledBank`: unrolled shifts of many runs, cached and resumable like any other bank."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -12,20 +12,18 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network
 from dtda_lib.names import unknown
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.fingerprint import module_digest
 from dtda_lib.runs.measures import Measure, measure
 from dtda_lib.runs.protocols import SeedPair, paired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import nothing
-from dtda_lib.runs.shards import Job, Shard
+from dtda_lib.runs.shards import Job, Shard, full_precision
 
 from .metagradient import metagradient_shifts
 from .source import source_shifts
 from .unrolling import best_chunk, checked_measure, checked_points, unrolled_shifts
 
-MODES = ("forward", "reverse", "source")
-_CODE = ("batch_loss", "metagradient", "trajectory", "unrolling")
-_SOURCE_CODE = ("curvature", "gradients", "kfac", "source")
+_UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
+MODES = tuple(_UNROLL)
 SOURCE = {"curvature": "ekfac", "segments": 3, "models": 2}
 """SOURCE as published (Bae et al., 2405.12186)."""
 
@@ -56,6 +54,10 @@ class UnrolledJob(Job):
             shifts = metagradient_shifts(*given, device=self.device)
             shifts = shifts.isel(train=list(self.points))
         return {m.name: torch.from_numpy(shifts.values)}
+
+    def entries(self) -> tuple[Callable, ...]:
+        """As of `Job`."""
+        return _UNROLL[self.mode], Recipe, full_precision
 
 
 class UnrolledBank(RunBank):
@@ -122,15 +124,13 @@ class UnrolledBank(RunBank):
         )
 
     def _declare(self) -> list[Shard]:
-        size, names, settings = 1, _CODE, {}
+        size, settings = 1, {}
         if self.mode == "forward":
             cpu = torch.device("cpu")
             size = self.chunk or best_chunk(self.network, len(self.points), cpu)
         if self.mode == "source":
-            size, names, settings = self.chunk or 8, (*_CODE, *_SOURCE_CODE), {"source": SOURCE}
-        code = module_digest(*(f"attribution/{name}.py" for name in names))
-        points = list(self.points)
-        return self._cut(size, unrolled=self.mode, points=points, unrolling=code, **settings)
+            size, settings = self.chunk or 8, {"source": SOURCE}
+        return self._cut(size, unrolled=self.mode, points=list(self.points), **settings)
 
     def _job(self, start: int, stop: int) -> UnrolledJob:
         fields = super()._job(start, stop).__dict__

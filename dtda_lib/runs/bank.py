@@ -20,7 +20,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network
 
 from .executors import available_cores, in_flight, worker_pool
-from .fingerprint import canonical, measure_identity, model_identity, sha256, training_code
+from .fingerprint import canonical, measure_identity, model_identity, sha256, source_digest
 from .measures import Measure, get_measure
 from .progress import Progress
 from .protocols import Runs
@@ -99,13 +99,13 @@ class RunBank:
     def _cut(self, size: int, **also: object) -> list[Shard]:
         """Shards of `size` runs; `also` is what their content depends on besides."""
         common = also | {
-            "format": 1,
+            "format": 2,
             "task": self.task.digest,
             "dtype": str(self.task.train_x.dtype),
             "model": model_identity(self.model),
             "recipe": asdict(self.recipe),
             "measures": [measure_identity(m) for m in self.measures],
-            "code": training_code(self.task.per_example_loss),
+            "code": source_digest(*self._job(0, 1).entries(), self.task.per_example_loss),
             "torch": torch.__version__,
             "device": torch.device(self.device).type,
         }

@@ -29,13 +29,22 @@ class DamagedShard(ValueError):
 
 
 def cache_folder() -> Path | None:
-    """`DTDA_CACHE`, or the user's cache folder; None where `DTDA_CACHE=off`."""
+    """`DTDA_CACHE`, or the user's cache folder; None where `DTDA_CACHE=off`.
+
+    Raises:
+        CacheError: the setting begins or ends with a blank, or names the home of no user.
+    """
     setting = os.environ.get("DTDA_CACHE", "")
     if setting.lower() == "off":
         return None
-    return (
-        Path(setting).expanduser() if setting else Path(platformdirs.user_cache_dir("dtda-study"))
-    )
+    if not setting:
+        return Path(platformdirs.user_cache_dir("dtda-study"))
+    if setting != setting.strip():
+        raise CacheError(f"DTDA_CACHE={setting!r} begins or ends with a blank: leave it out.")
+    try:
+        return Path(setting).expanduser()
+    except RuntimeError:
+        raise CacheError(f"DTDA_CACHE={setting!r} names the home of no user.") from None
 
 
 def _checksum(arrays: Arrays, key: str, seconds: str) -> str:

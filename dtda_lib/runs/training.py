@@ -116,7 +116,7 @@ def with_channels_last(task: Task) -> Task:
 
 def replaced_unchecked(task: Task, fields: dict[str, Tensor]) -> Task:
     """The task with other tensors, without its checks: they read values, which vmap forbids."""
-    copy = object.__new__(Task)
+    copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__ | fields)
     return copy
 

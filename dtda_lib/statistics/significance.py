@@ -147,10 +147,14 @@ def null_snr_tail_cdf(alpha: float | np.ndarray, n: int) -> float | np.ndarray:
 def calibrated_snr_tail(p_code: xr.DataArray, n: int) -> xr.DataArray:
     """p_code of n seeds through its null distribution: the t-test p, of any shape.
 
-    The published statistic thus orders pairs exactly as the t-test does. Only where p_code
-    underflows to 0 (|mu / sigma| > 38) is the t-test p lost.
+    The published statistic thus orders pairs exactly as the t-test does. A p_code below the least
+    normal double (|mu / sigma| > 37.5) has lost its digits and can be 0, so it counts as that
+    least double: there the result is the smallest upper bound of the t-test p, and never 0.
     """
-    return xr.apply_ufunc(null_snr_tail_cdf, p_code, kwargs={"n": n}, keep_attrs=False)
+    least = np.finfo(np.float64).tiny
+    return xr.apply_ufunc(
+        lambda p: null_snr_tail_cdf(np.where(p < least, least, p), n), p_code, keep_attrs=False
+    )
 
 
 def simulate_null(

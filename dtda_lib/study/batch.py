@@ -1,7 +1,10 @@
 """Execute the notebooks one after the other; `run_all.sh` calls this once the set-up is done."""
 
 import argparse
+import importlib.util
 import json
+import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -9,52 +12,24 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from dtda_lib.names import PROFILE_NAMES, short, unknown
 from dtda_lib.runs.executors import available_cores
 
-from . import execution
+from . import command_line, execution
 from .artefacts import to_json, write_atomic
+from .command_line import PROFILE_NAMES, Refusal, print_table
 from .execution import ROOT, Job, Outcome
 from .settings import StudyError, parameters_of, resolve
 
-NOTEBOOKS = ROOT / "notebooks"
 COSTS = ROOT / "tests" / "reference" / "costs.json"
 READS_OTHERS = ("00_conventions", "12_scoreboard")
-NO_NOTEBOOK = "there is no notebook yet: put NN_question.ipynb into notebooks/."
+OF_A_RUN = ("dtda_lib", "notebooks", "figures", "tests/reference", "README.md", "pyproject.toml")
+"""What the execution of notebooks reads of a checkout."""
 
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM arrived."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what `main` prints."""
-        unrecognised = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        if unrecognised != message.split(" ")[0]:
-            message = unknown("option", unrecognised, self._option_string_actions)
-        raise StudyError(message if message[-1] in ".?" else f"{message}; see --help.")
-
-
-def parser() -> Parser:
-    """The options of run_all.sh."""
-    options = Parser("run_all.sh", description=__doc__, allow_abbrev=False)
-    add = options.add_argument
-    add("notebooks", nargs="*", help="names, numbers or unique beginnings (default: all)")
-    add("--profile", default="default", metavar="|".join(PROFILE_NAMES), help="default: default")
-    add("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
-    add("--workers", help="processes that train (default: the number of cores)")
-    add("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add("--force", action="store_true", help="run notebooks that are up to date, too")
-    add("--list", action="store_true", help="show the notebooks, their state and cost")
-    add("--update", action="store_true", help="replace the committed notebooks and figures")
-    add("--bless", action="store_true", help="rewrite the reference values of this profile")
-    add("--test", action="store_true", help="lint, tests, and a cold check of all notebooks")
-    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,39 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _stop_once)
     try:
-        args = parser().parse_args(arguments)
-        _refuse_contradictions(args)
+        command_line.refuse_variables(os.environ)
+        args = command_line.read(sys.argv[1:] if arguments is None else arguments, ROOT)
+        _refuse_foreign_package()
         if args.test:
-            return test()
-        jobs = [_job(notebook, args) for notebook in select(args.notebooks)]
+            return test(args.workers)
+        jobs = [_job(notebook, args) for notebook in args.notebooks]
         return show_list(jobs) if args.list else run_notebooks(jobs, args)
-    except StudyError as refusal:
+    except (Refusal, StudyError) as refusal:
         print(f"run_all.sh: {refusal}", file=sys.stderr)
         return 2
     except Stopped:
         print("run_all.sh: stopped; finished shards and notebooks are kept.", file=sys.stderr)
         return 130
-
-
-def select(wanted: Sequence[str]) -> list[Path]:
-    """The notebooks that names, numbers or unique beginnings stand for; all if none is given."""
-    found = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
-    if wanted and not found:
-        raise StudyError(NO_NOTEBOOK)
-    chosen = set()
-    for word in wanted:
-        stem = word.removesuffix(".ipynb").removeprefix("notebooks/")
-        matches = [name for name in found if name.startswith(stem)]
-        if stem.isdecimal():
-            matches = [name for name in found if int(name[:2]) == int(stem)]
-        if stem in found:
-            matches = [stem]
-        if not matches:
-            raise StudyError(unknown("notebook", word, found))
-        if len(matches) > 1:
-            raise StudyError(f"{word!r} could be {' or '.join(matches)}: write more of the name.")
-        chosen.update(matches)
-    return [path for name, path in found.items() if not wanted or name in chosen]
 
 
 def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
@@ -121,7 +76,7 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     if args.update and (error := _write_gallery()):
         failed = True
         print(f"the gallery was not written: {error}", file=sys.stderr)
-    _table(["notebook", "state", "seconds", "runs cached", "checks passed", "claims"], rows)
+    print_table(["notebook", "state", "seconds", "runs cached", "checks passed", "claims"], rows)
     for name in dict.fromkeys(job.config.name for job in jobs):
         _say(f"results: executed notebooks in .runs/{name}/, figures and claims in figures/{name}/")
     return int(failed)
@@ -139,86 +94,105 @@ def show_list(jobs: Sequence[Job]) -> int:
     for job in jobs:
         cost = costs.get(job.notebook.stem, {})
         seconds = " / ".join(f"{cost[p]:.0f}" if p in cost else "-" for p in PROFILE_NAMES)
-        rows.append([job.notebook.stem, job.state(), _shards(job), seconds, _title(job)])
-    _table(["notebook", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}", "title"], rows)
+        rows.append(
+            [
+                job.notebook.stem,
+                job.state(),
+                _shards(job),
+                seconds,
+                command_line.title(job.notebook),
+            ]
+        )
+    print_table(
+        ["notebook", "state", "cache", f"seconds {' / '.join(PROFILE_NAMES)}", "title"], rows
+    )
     if any(row[1] == "stale" for row in rows):
         _say("stale: the notebook, its settings or dtda_lib changed since it was executed here")
     return 0
 
 
-def test() -> int:
-    """Run every check of the project, all to their end; notebooks start from an empty cache."""
+def test(workers: int | None) -> int:
+    """Run every check of the project, all to their end; notebooks start from an empty cache.
+
+    Nothing is written into the checkout, except caches of the tools.
+
+    Args:
+        workers: Processes at once; where None, one a core, at most 8, as more kernels at once fail
+            to start at times.
+    """
     python = [sys.executable, "-m"]
-    cores = str(min(8, available_cores()))  # more kernels at once than 8 fail to start at times
+    at_once = str(workers or min(8, available_cores()))
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "1800"]
     nbval += ["--nbval-sanitize-with", "notebooks/sanitize.cfg", "notebooks"]
     # Whole notebooks go to a process each: much of a notebook's analysis keeps one core busy.
-    nbval += ["-n", cores, "--dist", "loadscope"]
+    nbval += _spread(at_once, "loadscope")
+    smoke = ["--profile", "smoke", *(["--workers", at_once] if workers else [])]
     steps = [
         ("lint", [*python, "ruff", "check", "."]),
         ("format", [*python, "ruff", "format", "--check", "."]),
-        ("tests", [*python, "pytest", "-n", cores, "tests"]),
-        ("notebooks", [*python, "pytest", *nbval] if select([]) else []),
+        ("tests", [*python, "pytest", "--hypothesis-profile=ci", *_spread(at_once), "tests"]),
     ]
-    failed = []
+    if command_line.select([], ROOT / "notebooks"):
+        steps.append(("smoke", [*python, "dtda_lib.batch", *smoke]))
+        steps.append(("notebooks", [*python, "pytest", *nbval]))
+    else:
+        _say(command_line.NO_NOTEBOOK)
+    rows = []
     for name, command in steps:
-        _say(f"== {name}: {' '.join(command[2:]) or 'there is no notebook yet'}")
+        where = " (in a copy of this checkout)" if name == "smoke" else ""
+        _say(f"== {name}: {' '.join(command[2:])}{where}")
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="dtda-") as cache:
-            env = execution.environment(**({"DTDA_CACHE": cache} if name == "notebooks" else {}))
-            code = execution.run(command, env) if command else 0
-        failed += [name] if code else []
-        _say(f"== {name}: {'FAILED' if code else 'passed'}, {time.monotonic() - started:.0f} s")
+        with tempfile.TemporaryDirectory(prefix="dtda-") as folder:
+            cold = {"DTDA_CACHE": f"{folder}/cache"} if name in ("smoke", "notebooks") else {}
+            place = copy_checkout(Path(folder) / "copy") if name == "smoke" else ROOT
+            code = execution.run(command, execution.environment(**cold), folder=place)
+        rows.append([name, "FAILED" if code else "passed", f"{time.monotonic() - started:.0f}"])
+        _say(f"== {name}: {rows[-1][1]}, {rows[-1][2]} s")
+    print_table(["check", "result", "seconds"], rows)
+    failed = [name for name, result, _ in rows if result == "FAILED"]
     if failed:
         print(f"run_all.sh: failed: {', '.join(failed)}.", file=sys.stderr)
+    if "smoke" in failed:
+        _say("smoke ran in a copy, which is gone: ./run_all.sh --profile smoke leaves a log here")
     return int(bool(failed))
 
 
-def _refuse_contradictions(args: argparse.Namespace) -> None:
-    if not NOTEBOOKS.is_dir():
-        raise StudyError(
-            "there is no notebooks folder beside dtda_lib: run this in a checkout of the project."
-        )
+def copy_checkout(folder: Path) -> Path:
+    """Copy what notebooks need into the new `folder`, without results of other runs; return it."""
+    skipped = shutil.ignore_patterns("__pycache__", ".*", "smoke", "custom-*")
+    for name in OF_A_RUN:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=skipped)
+        elif source.exists():
+            shutil.copy(source, target)
+    return folder
+
+
+def _spread(at_once: str, by: str = "loadfile") -> list[str]:
+    return ["-n", at_once, "--dist", by] if importlib.util.find_spec("xdist") else []
+
+
+def _refuse_foreign_package() -> None:
     here = Path.cwd() / "dtda_lib"
     if here.is_dir() and not here.samefile(Path(__file__).parents[1]):
-        raise StudyError(
+        raise Refusal(
             "dtda_lib is imported from elsewhere than this checkout: run ./run_all.sh in it."
-        )
-    if args.profile not in PROFILE_NAMES:
-        raise StudyError(unknown("profile", args.profile, PROFILE_NAMES))
-    if args.test and vars(args) != {**vars(parser().parse_args([])), "test": True}:
-        raise StudyError("--test checks everything: leave out the other options and names.")
-    changes = args.parameters or args.device or args.workers
-    if changes and (args.update or args.bless):
-        raise StudyError(
-            "--update and --bless take a profile as it is: leave out -p, --device and --workers."
         )
 
 
 def _job(notebook: Path, args: argparse.Namespace) -> Job:
-    given: dict[str, Any] = {}
-    for parameter in args.parameters:
-        name, equals, value = parameter.partition("=")
-        if not equals or not value.strip():
-            raise StudyError(f"-p {short(parameter)} has no value: write -p name=value.")
-        if name in ("profile", "device", "workers"):
-            raise StudyError(
-                f"-p {short(parameter)} is an option of its own: write --{name} {value}."
-            )
-        given[name] = value
-    name = notebook.stem
-    device, workers = args.device or "auto", args.workers
     config = resolve(
-        parameters_of(name), profile=args.profile, device=device, workers=workers, **given
+        parameters_of(notebook.stem),
+        profile=args.profile,
+        device=args.device or "auto",
+        workers=args.workers,
+        **args.parameters,
     )
-
     passed = {} if args.profile == "default" else {"profile": args.profile}
     passed |= {"device": config.device} if args.device else {}
     passed |= {"workers": config.workers} if args.workers else {}
     passed |= {key: config.parameters[key] for key in config.overridden}
-    for key in passed:
-        if key not in execution.parameter_names(notebook):
-            raise StudyError(f"The parameters cell of notebook {name} lacks {key!r}: add it there.")
     return Job(notebook, config, passed)
 
 
@@ -252,22 +226,6 @@ def _row(job: Job, state: str, seconds: float, summary: Mapping[str, Any]) -> li
     count = Counter(summary.get("claims", {}).values())
     claims = ", ".join(f"{n} {status}" for status, n in sorted(count.items())) or "-"
     return [job.notebook.stem, state, f"{seconds:.1f}", runs, checks, claims]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    for row in [head, *rows]:
-        _say("  ".join(map(str.ljust, row, widths)).rstrip())
-    if not rows:
-        _say(NO_NOTEBOOK)
-
-
-def _title(job: Job) -> str:
-    for cell in execution.cell_sources(job.notebook):
-        for line in cell.splitlines():
-            if cell.startswith("markdown") and line.startswith("#"):
-                return line.lstrip("# ")
-    return "-"
 
 
 def _shards(job: Job) -> str:

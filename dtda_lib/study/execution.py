@@ -1,6 +1,5 @@
 """Executing one notebook: is it due, run it with papermill, leave nothing half-made behind."""
 
-import ast
 import contextlib
 import json
 import os
@@ -19,6 +18,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from .artefacts import ROOT, digest, to_json, write_atomic
+from .command_line import cell_sources, cells
 from .provenance import SUMMARY_MIME
 from .settings import Config
 
@@ -72,22 +72,6 @@ class Outcome:
     error: str = ""
 
 
-def cell_sources(notebook: Path) -> list[str]:
-    """Kind and source of each cell, which, unlike the outputs, no execution changes."""
-    return [f"{cell['cell_type']}\n{_text(cell['source'])}" for cell in _cells(notebook)]
-
-
-def parameter_names(notebook: Path) -> set[str]:
-    """The names that the notebook's `parameters` cell assigns."""
-    for cell in _cells(notebook):
-        if "parameters" in cell["metadata"].get("tags", ()):
-            statements = ast.parse(_text(cell["source"])).body
-            assigned = [s.target for s in statements if isinstance(s, ast.AnnAssign)]
-            assigned += [t for s in statements if isinstance(s, ast.Assign) for t in s.targets]
-            return {target.id for target in assigned if isinstance(target, ast.Name)}
-    return set()
-
-
 def environment(**extra: str) -> dict[str, str]:
     """Environment of kernels: this interpreter's own, quiet, and the same on every run."""
     # User-level kernelspecs named python3 would otherwise shadow the one of this interpreter, and
@@ -108,12 +92,17 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(
-    command: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None] | None = None
+    command: Sequence[str],
+    env: Mapping[str, str],
+    on_line: Callable[[str], None] | None = None,
+    *,
+    folder: Path = ROOT,
 ) -> int:
-    """Run a command to its end; when this process is told to stop, no descendant survives."""
+    """Run a command in `folder` to its end; when this process is told to stop, no descendant
+    survives."""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if on_line else None,
@@ -190,7 +179,7 @@ def publish(job: Job, say: Callable[[str], None]) -> str:
         shutil.copyfile(job.file(".ipynb"), part)
         strip = ["--keep-output", "--keep-count", "--extra-keys", STRIP, str(part)]
         subprocess.run([sys.executable, "-m", "nbstripout", *strip], cwd=ROOT, check=True)
-        content = _read(part)
+        content = json.loads(part.read_text(encoding="utf-8"))
         _drop_stderr(content["cells"], say)
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
         content["metadata"]["kernelspec"] = kernel
@@ -228,21 +217,12 @@ def _library() -> list[str]:
     ]
 
 
-# Notebooks are read as the JSON they are: importing nbformat would cost every call seconds.
-def _read(notebook: Path) -> dict[str, Any]:
-    return json.loads(notebook.read_text(encoding="utf-8"))
-
-
-def _cells(notebook: Path) -> list[dict[str, Any]]:
-    return _read(notebook)["cells"]
-
-
 def _text(lines: str | list[str]) -> str:
     return "".join(lines)  # nbformat allows both
 
 
 def _outputs(notebook: Path) -> list[dict[str, Any]]:
-    return [output for cell in _cells(notebook) for output in cell.get("outputs", ())]
+    return [output for cell in cells(notebook) for output in cell.get("outputs", ())]
 
 
 def _summary(notebook: Path) -> dict[str, Any]:

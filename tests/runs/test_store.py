@@ -144,6 +144,10 @@ def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
     for off in ("off", "OFF"):
         monkeypatch.setenv("DTDA_CACHE", off)
         assert cache_folder() is None
+    for mistake in ("  ", "OFF ", " runs", "~nosuchuser", "~nosuchuser/runs"):
+        monkeypatch.setenv("DTDA_CACHE", mistake)
+        with pytest.raises(CacheError, match=f"DTDA_CACHE='{mistake}'"):
+            cache_folder()
     monkeypatch.delenv("DTDA_CACHE")
     assert cache_folder().name == "dtda-study"
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -94,14 +94,31 @@ def test_p_ignores_unit_sign_order_and_other_dimensions(p_value):
     assert p_value(scores.astype(np.float32)).dtype == np.float64
 
 
+LEAST = np.finfo(np.float64).tiny
+
+
+def bound_of_lost_p(n):
+    """The t-test p where p_code is the least normal double, by scipy's laws in log space."""
+    z = stats.norm.isf(LEAST / 2)
+    assert stats.norm.logsf(z) == pytest.approx(np.log(LEAST) - np.log(2), rel=1e-13)
+    return 2 * np.exp(stats.t.logsf(np.sqrt(n) * z, n - 1))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-50, 50), min_size=2, max_size=7), st.sampled_from([0.3, 1.0, 7e5]))
+@example([27, 28], 0.3)  # p_code underflows to 0, and the t-test p is 0.01
+@example([49, 50], 7e5)
+@example([3, 3], 0.3)  # sigma = 0: both are 0
 def test_properties_of_any_pair(values, unit):
     scores = xr.DataArray(np.array(values) * unit, dims="seed")
     p = {name: float(test(scores)) for name, test in sg.P_VALUES.items()}
     assert all(0 <= value <= 1 for value in p.values())
     assert p["sign_flip"] == brute_sign_flip(values)
-    assert sg.calibrated_snr_tail(p["code"], len(values)) == pytest.approx(p["t"], abs=1e-12)
+    calibrated = sg.calibrated_snr_tail(p["code"], len(values))
+    if p["code"] >= LEAST:
+        assert calibrated == pytest.approx(p["t"], rel=1e-9)
+    else:
+        assert p["t"] <= calibrated == pytest.approx(bound_of_lost_p(len(values)), rel=1e-9)
     # Without sqrt(n), the published statistic is never below the normal tail of the mean.
     snr = float(sg.signal_to_noise(scores))
     assert p["code"] >= 2 * stats.norm.sf(np.sqrt(len(values)) * abs(snr))
@@ -175,6 +192,20 @@ def test_calibrated_p_code_is_the_t_test():
     np.testing.assert_allclose(
         sg.calibrated_snr_tail(sg.snr_tail(scores), 10), sg.t_test(scores), rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_calibrated_p_code_is_a_bound_where_p_code_underflows(n):
+    """Pairs of known mu / sigma on both sides of where p_code loses its digits."""
+    snr = np.array([30, 37, 37.5, 37.6, 38.4, 38.6, 40, 1e3])
+    x = np.linspace(-1, 1, n)
+    scores = xr.DataArray(x[:, None] / x.std(ddof=1) + snr, dims=("seed", "pair"))
+    exact = 2 * np.exp(stats.t.logsf(np.sqrt(n) * snr, n - 1))
+    found = sg.calibrated_snr_tail(sg.snr_tail(scores), n).values
+    np.testing.assert_allclose(sg.t_test(scores), exact, rtol=1e-9)
+    np.testing.assert_allclose(found[:3], exact[:3], rtol=1e-9)
+    np.testing.assert_allclose(found[3:], bound_of_lost_p(n), rtol=1e-9)
+    assert (found[3:] >= exact[3:]).all()
 
 
 @pytest.mark.parametrize("n", [3, 10])

@@ -18,7 +18,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 
-from dtda_lib.study import batch, figures
+from dtda_lib.study import command_line, figures
 from dtda_lib.study.figures import (
     METHODS,
     STATISTICS,
@@ -117,10 +117,10 @@ def test_overridden_parameters_are_in_the_command():
 def test_the_command_gives_back_the_settings(changed):
     parameters = parameters_of("01_noise_vs_influence")
     cfg = resolve(parameters, profile="smoke", device="cpu", **changed)
-    args = batch.parser().parse_args(shlex.split(figures.command(cfg))[1:])
-    given = dict(text.split("=", 1) for text in args.parameters)
-    again = resolve(parameters, profile=args.profile, device="cpu", **given)
-    assert (again.hash, again.name, args.notebooks) == (cfg.hash, cfg.name, ["01"])
+    args = command_line.read(shlex.split(figures.command(cfg))[1:], ROOT)
+    (notebook,) = args.notebooks
+    again = resolve(parameters, profile=args.profile, device="cpu", **args.parameters)
+    assert (again.hash, again.name, notebook.stem) == (cfg.hash, cfg.name, cfg.notebook)
 
 
 def test_the_same_figure_gives_the_same_bytes_on_any_day(tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
-"""run_all.sh and the batch run, on a miniature copy of the project whose notebooks only print."""
+"""run_all.sh, its set-up, its arguments and the batch run.
+
+They run on a miniature copy of the project whose notebooks only print.
+"""
 
 import json
 import os
@@ -11,11 +14,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import nbformat
 import psutil
 import pytest
 
-from dtda_lib.study import batch, execution
+from dtda_lib import names
+from dtda_lib.study import batch, command_line, environment, execution
+from dtda_lib.study.settings import StudyError, configure
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_ALL = ROOT / "run_all.sh"
@@ -31,8 +37,9 @@ SUMMARY = {
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
     *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
-    *("study/artefacts", "study/batch", "study/execution", "study/parameters", "study/provenance"),
-    *("study/settings", "experiments/__init__"),
+    *("study/artefacts", "study/batch", "study/command_line", "study/environment"),
+    *("study/execution", "study/parameters", "study/provenance", "study/settings"),
+    "experiments/__init__",
 )
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -156,32 +163,103 @@ def test_help_needs_no_environment(option):
     assert answer.stderr == ""
 
 
-def test_help_and_script_know_every_option_of_the_batch():
-    text, script = bash("--help").stdout, RUN_ALL.read_text()
-    for option in batch.parser()._option_string_actions:
+def test_help_knows_every_option():
+    text = bash("--help").stdout
+    for option in command_line.parser()._option_string_actions:
         assert re.search(rf"^ +.*{option}\b", text, re.MULTILINE), option
-        assert re.search(rf"[( |]{option}( \||\)|=)", script), option
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A checkout without environment: its files, and what changed in it since."""
+    folder = tmp_path / "checkout"
+    (folder / "dtda_lib" / "study").mkdir(parents=True)
+    (folder / "notebooks").mkdir()
+    shutil.copy(RUN_ALL, folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for module in ("command_line", "environment"):
+        shutil.copy(ROOT / "dtda_lib" / "study" / f"{module}.py", folder / "dtda_lib" / "study")
+    write_notebook(folder / "notebooks" / "01_alpha.ipynb", "1", "Does alpha matter?")
+    write_notebook(folder / "notebooks" / "02_beta.ipynb", "2", "Is beta, too, σ²?")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "python3").write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')
+    (tools / "python3").chmod(0o755)
+    before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+    def untouched():
+        return {p: p.is_file() and p.read_bytes() for p in folder.rglob("*")} == before
+
+    def call(*arguments, **variables):
+        path = f"{tools}:{BARE['PATH']}"
+        return bash(*arguments, script=folder / "run_all.sh", **{"PATH": path} | variables)
+
+    return SimpleNamespace(folder=folder, call=call, untouched=untouched)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "word"),
+    ("arguments", "variables", "words"),
     [
-        (["--nonsense"], {}, "--nonsense"),
-        (["--profile", "smoke", "--lsit"], {}, "--lsit"),
-        (["--list", "-x"], {}, "-x"),
-        (["--profile"], {}, "--profile needs a value"),
-        (["--conda"], {}, "no conda, mamba or micromamba"),
-        ([], {"DTDA_ENV": "conda"}, "no conda, mamba or micromamba"),
-        ([], {"DTDA_ENV": "docker"}, "DTDA_ENV=docker"),
+        (["--nonsense"], {}, ["--nonsense"]),
+        (["--profile", "smoke", "--lsit"], {}, ["'--lsit'", "'--list'"]),
+        (["--list", "-x"], {}, ["-x"]),
+        (["--profile"], {}, ["--profile", "--help"]),
+        (["--list", "--profile", "smok"], {}, ["'smok'", "'smoke'"]),
+        (["1", "-p", "n_sedes=3"], {}, ["'n_sedes'", "'n_seeds'", "01_alpha"]),
+        (["1", "-p", "n_seeds="], {}, ["'n_seeds='", "name=value"]),
+        (["--list", "3_gamma"], {}, ["'3_gamma'", "01_alpha"]),
+        (["--test", "1"], {}, ["--test"]),
+        (["--conda"], {}, ["no conda, mamba or micromamba"]),
+        (["--list", "--conda"], {}, ["no conda, mamba or micromamba"]),
+        ([], {"DTDA_ENV": "conda"}, ["no conda, mamba or micromamba"]),
+        ([], {"DTDA_ENV": "docker"}, ["DTDA_ENV=docker"]),
+        ([], {"DTDA_PIP_ARGS": "--pre 'a"}, ["DTDA_PIP_ARGS", "quotation"]),
+        ([], {"DTDA_CACHE": "OFF "}, ["DTDA_CACHE='OFF '"]),
+        ([], {"DTDA_CACHE": " "}, ["DTDA_CACHE=' '"]),
+        ([], {"DTDA_CACHE": "~nosuchuser/x"}, ["DTDA_CACHE='~nosuchuser/x'"]),
+        ([], {"DTDA_CIFAR10": "~nosuchuser"}, ["DTDA_CIFAR10='~nosuchuser'"]),
     ],
 )
-def test_script_refuses_before_any_set_up(arguments, variables, word, tmp_path):
-    script = shutil.copy(RUN_ALL, tmp_path)
-    answer = bash(*arguments, script=script, **variables)
+def test_script_refuses_before_any_set_up(bare, arguments, variables, words):
+    answer = bare.call(*arguments, **variables)
     assert answer.returncode == 2
-    assert word in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["run_all.sh"]
+    assert [word for word in words if word not in answer.stderr] == []
+    assert answer.stdout == ""
+    assert bare.untouched()
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["--list", "--profile", "paper"]])
+def test_list_without_an_environment_sets_nothing_up(bare, arguments):
+    answer = bare.call(*arguments)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    head, first, second, note = answer.stdout.splitlines()
+    assert head.split() == ["notebook", "title"]
+    assert re.split(r"  +", first) == ["01_alpha", "Does alpha matter?"]
+    assert re.split(r"  +", second) == ["02_beta", "Is beta, too, σ²?"]
+    assert note.startswith("not set up yet")
+    assert bare.untouched()
+    assert len(bare.call("--list", "2").stdout.splitlines()) == 3
+
+
+def test_a_file_where_results_belong_is_refused(bare):
+    (bare.folder / ".runs").touch()
+    answer = bare.call("1")
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        f"run_all.sh: results cannot be written to {bare.folder / '.runs'}: use a checkout of "
+        "your own.\n"
+    )
+    assert bare.call("--list").returncode == 0
+
+
+def test_a_read_only_checkout_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", "1")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write all
+    with pytest.raises(command_line.Refusal, match="cannot be written"):
+        command_line.read(["1"], tmp_path)
+    assert command_line.read(["--list"], tmp_path).list
 
 
 def test_script_refuses_where_no_python_is_new_enough(tmp_path):
@@ -194,13 +272,14 @@ def test_script_refuses_where_no_python_is_new_enough(tmp_path):
     answer = bash(script=shutil.copy(RUN_ALL, tmp_path), PATH=str(tools))
     assert answer.returncode == 2
     assert "no Python 3.11 or newer" in answer.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run_all.sh", "tools"]
 
 
 @pytest.fixture
 def checkout(tmp_path):
     """run_all.sh beside a pip and a batch that only write down that they were called."""
-    (tmp_path / "dtda_lib").mkdir()
-    (tmp_path / "dtda_lib" / "batch.py").write_text(
+    (tmp_path / "dtda_lib" / "study").mkdir(parents=True)
+    (tmp_path / "dtda_lib" / "study" / "batch.py").write_text(
         "import os, sys\nfolders = map(os.environ.get, ('DTDA_CACHE', 'DTDA_CIFAR10'))\n"
         "print(sys.prefix, sys.argv[1:], *filter(None, folders))\n"
     )
@@ -209,6 +288,10 @@ def checkout(tmp_path):
         "if sys.argv[1:]:\n    time.sleep(1)\n    print(sys.argv[1:], file=open('pip.log', 'a'))\n"
     )
     shutil.copy(RUN_ALL, tmp_path)
+    for module in ("command_line", "environment"):
+        shutil.copy(ROOT / "dtda_lib" / "study" / f"{module}.py", tmp_path / "dtda_lib" / "study")
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", "1")
     (tmp_path / "pyproject.toml").write_text("first")
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python3.14"
@@ -258,11 +341,58 @@ def test_set_up_is_made_once_renewed_and_repaired(checkout):
     assert not marker.exists()
 
 
+ABSENT = "no-such-package-of-anybody"
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "extra", "run", "test"),
+    [
+        (["numpy>=1", "pytest"], ["ruff"], True, True),
+        (["numpy", ABSENT], [], False, False),
+        (["numpy<1"], [], False, False),
+        (["numpy"], [ABSENT], True, False),
+    ],
+)
+def test_an_environment_is_suitable_if_nothing_is_missing(
+    tmp_path, monkeypatch, dependencies, extra, run, test
+):
+    project = f"[project]\ndependencies = {dependencies}\n"
+    project += f"[project.optional-dependencies]\ntest = {extra}\n"
+    (tmp_path / "pyproject.toml").write_text(project)
+    spec = SimpleNamespace(origin=str(tmp_path / "dtda_lib" / "__init__.py"))
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: spec)
+    assert environment.suitable(tmp_path, "run") == run
+    assert environment.suitable(tmp_path, "test") == test
+    for other in (str(tmp_path / "elsewhere" / "dtda_lib" / "__init__.py"), None):
+        spec.origin = other
+        assert not environment.suitable(tmp_path, "run")
+    spec = None  # no dtda_lib at all
+    assert not environment.suitable(tmp_path, "run")
+
+
+def test_a_set_up_that_cannot_write_or_fails_says_so(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".runs").touch()
+    assert environment.main(["install", str(tmp_path)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "cannot write" in told
+    assert str(tmp_path / ".runs") in told
+    (tmp_path / ".runs").unlink()
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.setattr(environment.subprocess, "call", lambda *_, **__: 1)
+    assert environment.install(tmp_path) == 1
+    assert "the set-up of .venv failed" in capsys.readouterr().err
+    stamp = tmp_path / ".venv" / "dtda-setup"
+    assert stamp.read_text() == environment.UNFINISHED
+
+
 @pytest.mark.slow
 def test_a_suitable_active_environment_is_used_as_it_is():
+    python, file = f"{sys.prefix}/bin/python", str(ROOT / "dtda_lib" / "study" / "environment.py")
+    if subprocess.run([python, "-P", file, "suitable", str(ROOT), "run"], env=BARE).returncode:
+        pytest.skip("the environment of these tests has not installed this checkout")
     answer = bash("--list", VIRTUAL_ENV=sys.prefix)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("notebook ")
+    assert re.match("notebook +state +cache +seconds", answer.stdout)
 
 
 # --- refusals of the batch --------------------------------------------------------------------
@@ -272,8 +402,9 @@ def test_a_suitable_active_environment_is_used_as_it_is():
 def refusal(tmp_path, monkeypatch, capsys):
     """Call the batch here, with two notebooks, and return the sentence it refuses with."""
     for name in ("01_noise_vs_influence", "02_other", "02_another"):
-        write_notebook(tmp_path / f"{name}.ipynb", "1")
-    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", "1")
+    monkeypatch.setattr(batch, "ROOT", tmp_path)
     monkeypatch.setattr(execution, "run", lambda *_: pytest.fail("a process was started"))
     kept = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
@@ -306,13 +437,20 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "-p", "n_seeds=１２"], ["n_seeds='１２'", "integer"]),
         (["1", "-p", "_seeds=3"], ["'_seeds'", "'n_seeds'"]),
         (["1", "-p", "profile=smoke"], ["--profile smoke"]),
-        (["1", "-p", "sizes=20"], ["parameters cell", "'sizes'"]),
+        (["1", "-p", "n_seeds= "], ["n_seeds", "name=value"]),
+        (["1", "-p", "sizes=20"], ["parameter of notebook 01_noise_vs_influence", "'sizes'"]),
         (["1", "--workers", "0"], ["workers", "'0'"]),
+        (["1", "--workers", "two"], ["workers", "'two'"]),
+        (["1", "--workers", "-1"], ["--workers"]),
+        (["1", "--workers", "10001"], ["workers", "10000"]),
+        (["1", "--workers="], ["workers", "''"]),
         (["1", "--device", "gpu"], ["device='gpu'"]),
+        (["1", "--device", "cuda:99"], ["device='cuda:99'"]),
         (["1", "--update", "-p", "n_seeds=5"], ["--update", "-p"]),
         (["1", "--bless", "--workers", "1"], ["--bless", "--workers"]),
         (["--test", "1"], ["--test"]),
         (["--test", "--force"], ["--test"]),
+        (["--test", "-p", "n_seeds=3"], ["--test"]),
     ],
 )
 def test_batch_refuses_in_one_sentence(refusal, arguments, words):
@@ -321,7 +459,7 @@ def test_batch_refuses_in_one_sentence(refusal, arguments, words):
 
 
 def test_missing_notebooks_folder_is_refused(refusal, monkeypatch, tmp_path):
-    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path / "absent")
+    monkeypatch.setattr(batch, "ROOT", tmp_path / "absent")
     assert "no notebooks folder" in refusal()
 
 
@@ -332,41 +470,129 @@ def test_a_foreign_package_is_refused(refusal, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("wanted", ["1", "01", "01_n", "01_noise_vs_influence.ipynb"])
-def test_selection(refusal, wanted):
-    assert [path.stem for path in batch.select([wanted])] == ["01_noise_vs_influence"]
-    assert len(batch.select([])) == 3
+def test_selection(refusal, tmp_path, wanted):
+    found = command_line.select([wanted], tmp_path / "notebooks")
+    assert [path.stem for path in found] == ["01_noise_vs_influence"]
+    assert len(command_line.select([], tmp_path / "notebooks")) == 3
+
+
+def test_a_damaged_notebook_and_one_without_parameters_are_refused(refusal, tmp_path):
+    path = tmp_path / "notebooks" / "01_noise_vs_influence.ipynb"
+    path.write_text(path.read_text().replace('"parameters"', '"other"'))
+    assert "no cell tagged parameters" in refusal("1", "-p", "n_seeds=3")
+    path.write_text("<<<<<<< HEAD")
+    assert "01_noise_vs_influence.ipynb is no notebook" in refusal("1", "-p", "n_seeds=3")
+
+
+def test_options_may_stand_between_notebooks(bare):
+    given = ["1", "--profile", "smoke", "2", "-p", "n_seeds=3", "-p", "n_seeds=a=b"]
+    args = command_line.read([*given, "--workers", "2"], bare.folder)
+    assert [path.stem for path in args.notebooks] == ["01_alpha", "02_beta"]
+    assert (args.profile, args.workers, args.parameters) == ("smoke", 2, {"n_seeds": "a=b"})
+
+
+def test_checks_take_workers_and_conda(bare):
+    args = command_line.read(["--test", "--workers", "2", "--conda"], bare.folder)
+    assert (args.test, args.workers, args.conda) == (True, 2, True)
+
+
+def test_the_grammar_agrees_with_the_study():
+    """What it repeats, as it must not import dtda_lib, is the same."""
+    for name in ("lits", "xyz"):
+        known = ("--list", "--test")
+        assert command_line.unknown("option", name, known) == names.unknown("option", name, known)
+    for word in ("auto", "cpu", "cuda", "cuda:1", "mps", "gpu", "cuda:", "CPU"):
+        said = ""
+        try:
+            configure("01_noise_vs_influence", profile="smoke", device=word)
+        except StudyError as error:
+            said = str(error)
+        given = ["--device", word]
+        if "no device" in said:
+            with pytest.raises(command_line.Refusal, match="no device"):
+                command_line.parser().parse_args(given)
+        else:
+            assert command_line.parser().parse_args(given).device == word
+    for number, fine in {"1": True, "10000": True, "0": False, "10001": False}.items():
+        for read in (
+            lambda n: configure("01_noise_vs_influence", profile="smoke", device="cpu", workers=n),
+            lambda n: command_line.parser().parse_args(["--workers", n]),
+        ):
+            if fine:
+                assert read(number).workers == int(number)
+            else:
+                with pytest.raises(ValueError, match=f"workers='{number}'"):
+                    read(number)
 
 
 # --- --test -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", [None, "ruff", "nbval"])
-def test_every_check_runs_whatever_fails(monkeypatch, capsys, tmp_path, broken):
+@pytest.mark.parametrize("broken", [None, "ruff", "--nbval-lax", "dtda_lib.batch"])
+@pytest.mark.parametrize("workers", [None, 1])
+def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     calls = []
 
-    def run(command, env):
+    def run(command, env, *, folder):
         cache = env.get("DTDA_CACHE")
-        calls.append((" ".join(command[2:4]), cache, cache and list(Path(cache).iterdir())))
-        return int(broken is not None and broken in " ".join(command))
+        assert cache is None or not Path(cache).exists()
+        calls.append((command[2:], cache, folder))
+        return int(broken in command)
 
     monkeypatch.delenv("DTDA_CACHE", raising=False)
     monkeypatch.setattr(execution, "run", run)
-    monkeypatch.setattr(batch, "select", lambda _: ["some"])
-    assert batch.test() == int(broken is not None)
-    names = ["ruff check", "ruff format", "pytest -n", "pytest --nbval-lax"]
-    assert [name for name, *_ in calls] == names
-    *_, (_, cache, content) = calls
-    assert [used for _, used, _ in calls[:-1]] == [None, None, None]
-    assert content == []
-    assert not Path(cache).exists()
-    assert ("FAILED" in capsys.readouterr().out) == (broken is not None)
+    monkeypatch.setattr(batch, "copy_checkout", lambda folder: folder)
+    assert batch.test(workers) == int(broken is not None)
+    told = capsys.readouterr()
+    names = ["lint", "format", "tests", "smoke", "notebooks"]
+    table = rows(told.out.replace("check  ", "notebook  "))
+    assert [name for name in table if name in names] == names
+    assert all(seconds == "0" for _, seconds in (table[name] for name in names))
+    failed = {"ruff": ["lint", "format"], "--nbval-lax": ["notebooks"], "dtda_lib.batch": ["smoke"]}
+    assert [name for name in names if table[name][0] == "FAILED"] == failed.get(broken, [])
+    assert ("failed: " in told.err) == (broken is not None)
+
+    commands, caches, folders = zip(*calls)
+    at_once = str(workers or min(8, batch.available_cores()))
+    parallel = ["-n", at_once, "--dist"]
+    assert commands[2] == ["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]
+    limit = ["--workers", "1"] if workers else []
+    assert commands[3] == ["dtda_lib.batch", "--profile", "smoke", *limit]
+    assert commands[4][-5:] == ["notebooks", *parallel, "loadscope"]
+    assert caches[:3] == (None,) * 3
+    assert None not in caches[3:]
+    assert caches[3] != caches[4]
+    assert folders[:3] + folders[4:] == (ROOT,) * 4
+    assert folders[3] == Path(caches[3]).parent / "copy"
+    assert not Path(caches[3]).parent.exists()
 
 
-def test_check_of_notebooks_says_when_there_is_none(monkeypatch, capsys):
-    monkeypatch.setattr(execution, "run", lambda *_: 0)
-    monkeypatch.setattr(batch, "select", lambda _: [])
-    assert batch.test() == 0
+def test_checks_draw_the_same_examples_each_time():
+    assert hypothesis.settings.get_profile("ci").derandomize
+    chosen = bool(os.environ.get("CI") or os.environ.get("DTDA_CHECK"))
+    assert hypothesis.settings().derandomize or not chosen
+
+
+def test_checks_without_notebooks_say_so(monkeypatch, capsys):
+    monkeypatch.setattr(execution, "run", lambda *_, **__: 0)
+    monkeypatch.setattr(command_line, "select", lambda *_: [])
+    assert batch.test(None) == 0
     assert "there is no notebook yet" in capsys.readouterr().out
+
+
+def test_the_copy_has_what_runs_need_and_no_results_of_others(monkeypatch, tmp_path):
+    here = tmp_path / "here"
+    kept = {"dtda_lib/a.py", "dtda_lib/data/x.npz", "notebooks/01_a.ipynb", "pyproject.toml"}
+    kept |= {"figures/paper/F.csv", "figures/default/F.csv", "tests/reference/01_a.json"}
+    left = {".runs/smoke/01_a.json", ".venv/x", "figures/smoke/F.csv", "figures/custom-1/F.csv"}
+    left |= {"notebooks/.ipynb_checkpoints/x", "dtda_lib/__pycache__/a.pyc", "tests/test_a.py"}
+    for name in kept | left:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    monkeypatch.setattr(batch, "ROOT", here)
+    copy = batch.copy_checkout(tmp_path / "copy")
+    files = [path for path in copy.rglob("*") if path.is_file()]
+    assert {path.relative_to(copy).as_posix() for path in files} == kept
 
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -563,6 +789,31 @@ def test_bless_reaches_the_kernel(project):
     )
     assert call(project, "2", "--bless").code == 0
     assert outputs_text(project / ".runs" / "default" / "02_beta.ipynb") == "1\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_smoke_runs_in_a_copy_and_leaves_the_checkout_alone(project, fails):
+    """--test with stand-ins of ruff and pytest, so that only the notebooks at smoke really run."""
+    for tool in ("ruff", "pytest", "xdist"):
+        (project / f"{tool}.py").write_text("")
+    source = f"import dtda_lib, os\nassert os.getcwd() != {str(project / 'notebooks')!r}\n"
+    source += f"assert not dtda_lib.__file__.startswith({str(project)!r})\n"
+    source += f"assert os.environ['DTDA_CACHE'] != {str(project / 'cache')!r}\n"
+    source += "open('../figures/smoke.txt', 'w').write(profile)\n"
+    source += "assert (profile, workers) == ('smoke', 1)\n"
+    (project / "figures" / "default").mkdir(parents=True)
+    (project / "figures" / "default" / "x.csv").write_text("1")
+    write_notebook(project / "notebooks" / "01_alpha.ipynb", source + ("1 / 0" if fails else ""))
+    skipped = ("__pycache__",)
+    files = {p for p in project.rglob("*") if not any(part in skipped for part in p.parts)}
+    result = call(project, "--test", "--workers", "1")
+    assert result.code == int(fails), result.err + result.out
+    assert ("ZeroDivisionError" in result.err) == fails
+    assert re.search(rf"^smoke +{'FAILED' if fails else 'passed'} +\d+$", result.out, re.MULTILINE)
+    assert "01_alpha" in result.out
+    after = {p for p in project.rglob("*") if not any(part in skipped for part in p.parts)}
+    assert after == files
 
 
 @pytest.mark.slow
