@@ -105,7 +105,10 @@ def configure(parameters: type[ProfiledParameters], namespace: Mapping[str, Any]
     # A cell that is run again finds what later cells have made, which nothing tells from misspelled
     # parameters. Papermill always starts afresh.
     if not any(isinstance(value, Config) for value in namespace.values()):
-        _refuse_unknown(parameters, filter(_is_visible, _plain_names(namespace)))
+        try:
+            _refuse_unknown(parameters, filter(_is_visible, _plain_names(namespace)))
+        except StudyError as refusal:
+            raise StudyError(f"{refusal} (Once corrected, restart the kernel.)") from None
     names = (*MACHINE, *parameters.declared())
     return resolve(parameters, **{name: namespace.get(name) for name in names})
 

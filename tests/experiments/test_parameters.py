@@ -97,7 +97,7 @@ def specified(notebook, **given):
     return json.dumps(module.specification(cfg), sort_keys=True)
 
 
-def test_only_notebooks_with_a_short_set_up_lack_no_specification():
+def test_a_notebook_with_a_short_set_up_has_a_specification():
     assert set(NOTEBOOKS) - LONG_SET_UP <= set(SPECIFIED)
 
 

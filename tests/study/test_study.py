@@ -73,7 +73,7 @@ def settings(**given):
         ({"sizes": ["１０"]}, ["sizes=['１０']"]),
         ({"z" * 5000: 3}, ["parameter", "zzzz"]),
         ({"parameters": 3}, ["parameter", "'parameters'"]),
-        ({"device": "cuda:１"}, ["device='cuda:１'", "auto, cpu, cuda"]),
+        ({"device": "cuda:１"}, ["device='cuda:１'", "is no device"]),
         ({"device": "x" * 5000}, ["device='xxx", "auto, cpu, cuda"]),
         ({"workers": "１"}, ["workers='１'", "integer"]),
         ({"n_replication_seeds": 1}, ["n_replication_seeds=1", "0 or 2 to"]),
@@ -240,7 +240,7 @@ def test_the_cell_is_read_among_what_else_a_namespace_holds():
 
 @pytest.mark.parametrize("value", [3, 0.5, True, None, "3", [3], (3,), {"a": 3}])
 def test_a_plain_value_that_is_no_parameter_is_refused(value):
-    with pytest.raises(StudyError, match=r"parameter of notebook 77_toy 'n_seed'.*'n_seeds'"):
+    with pytest.raises(StudyError, match=r"of notebook 77_toy 'n_seed'.*'n_seeds'.*restart"):
         configure(Few, {**IPYTHON, **CELL, "n_seed": value})
     with pytest.raises(StudyError, match=r"'proflie'.*'profile'"):
         configure(Few, {**CELL, "proflie": value})
