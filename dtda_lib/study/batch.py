@@ -133,7 +133,7 @@ def test(workers: int | None) -> int:
         ("tests", [*python, "pytest", "--hypothesis-profile=ci", *_spread(at_once), "tests"]),
     ]
     if command_line.select([], ROOT / "notebooks"):
-        steps.append(("smoke", [*python, "dtda_lib.batch", *smoke]))
+        steps.append(("smoke", [*python, "dtda_lib.study.batch", *smoke]))
         steps.append(("notebooks", [*python, "pytest", *nbval]))
     else:
         _say(command_line.NO_NOTEBOOK)

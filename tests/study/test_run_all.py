@@ -514,9 +514,8 @@ def test_the_grammar_agrees_with_the_study():
         else:
             assert command_line.parser().parse_args(given).device == word
     for number, fine in {"1": True, "10000": True, "0": False, "10001": False}.items():
-        chosen = {"profile": "smoke", "device": "cpu"}
         for read in (
-            lambda n: resolve(parameters_of("01_noise_vs_influence"), workers=n, **chosen),
+            lambda n: resolve(parameters_of("01_noise_vs_influence"), profile="smoke", workers=n),
             lambda n: command_line.parser().parse_args(["--workers", n]),
         ):
             if fine:
