@@ -138,14 +138,17 @@ def influence_hessian(
     return influence_hessian
 
 
-def smallest_eigenvalue(recipe: Recipe) -> Measure:
-    """Smallest eigenvalue of the exact Hessian of the objective: negative = no minimum yet."""
-    l2 = recipe.weight_decay
+def smallest_eigenvalue(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+    """Smallest eigenvalue of the exact Hessian of the objective: negative = no minimum yet.
+
+    `damping` is added, as `influence_hessian` does.
+    """
+    shift = recipe.weight_decay + damping
 
     @measure(dims=(), unit="loss unit per squared parameter unit")
     def smallest_eigenvalue(network: Network, theta: Tensor, task: Task) -> Tensor:
         hessian = dense_hessian(network, theta, task).double()
-        return (torch.linalg.eigvalsh(hessian)[0] + l2).to(theta.dtype)
+        return (torch.linalg.eigvalsh(hessian)[0] + shift).to(theta.dtype)
 
     return smallest_eigenvalue
 
