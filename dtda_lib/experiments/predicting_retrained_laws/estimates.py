@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ from dtda_lib.runs.recipes import SCHEDULES, Recipe
 from dtda_lib.runs.training import train
 
 from .laws import Laws, Removals, of_other_groups, predicted_laws
+
+
+TOGETHER = 16  # models that are estimated at once; more gain nothing
 
 
 def training_time_damping(recipe: Recipe, n_train: int) -> float:
@@ -137,7 +141,8 @@ def estimated_shifts(
     for name, m in estimators(recipe, task.n_train, groups).items():
         with warnings.catch_warnings():  # of indefinite curvatures, which "smallest" reports
             warnings.simplefilter("ignore")
-            values = torch.stack([m(network, theta, task).detach() for theta in thetas])
+            one = partial(m.function, network, task=task)
+            values = vmap(one, chunk_size=TOGETHER)(thetas).detach()
         array = xr.DataArray(values.numpy(), seeds, ("seed", *m.dims))
         if "estimator" in m.dims:  # the first of its labels, and the only output
             array = array.isel(estimator=0, output=0, drop=True)
