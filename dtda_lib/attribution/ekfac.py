@@ -35,7 +35,14 @@ from dtda_lib.runs.recipes import Recipe
 from .curvature import checked_ridge, loss_curvature_root
 from .gradients import EXAMPLE_CHUNK
 from .influence import BLOCK_BYTES
-from .targets import checked_target, estimates, shaped, target_gradients, target_shape
+from .targets import (
+    checked_target,
+    estimates,
+    refuse_constant,
+    shaped,
+    target_gradients,
+    target_shape,
+)
 
 # Examples per pass of a dense network; measured five times as fast as EXAMPLE_CHUNK.
 DENSE_CHUNK = 256
@@ -355,12 +362,12 @@ def targets_in_basis(
     entries = target_shape(network, theta, task, of)[1:].numel()  # of one query
 
     def along(output: Tensor, targets: Tensor) -> Tensor:
-        def entry_of(number: int) -> Callable[[Tensor], Tensor]:
-            return lambda out: of.of_outputs(out, targets, task).flatten(1)[:, number].sum()
+        def entry(output: Tensor, number: int) -> Tensor:  # summed over queries
+            values = of.of_outputs(output, targets, task)
+            refuse_constant(values, of)
+            return values.reshape(len(values), -1)[:, number].sum()
 
-        if entries == 1:
-            return grad(lambda out: of.of_outputs(out, targets, task).sum())(output)[None]
-        return torch.stack([grad(entry_of(number))(output) for number in range(entries)])
+        return torch.stack([grad(entry)(output, number) for number in range(entries)])
 
     yield from gradients_in_basis(network, theta, basis, task.query_x, task.query_y, along)
 

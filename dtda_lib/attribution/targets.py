@@ -115,7 +115,7 @@ def target_gradients(network: Network, theta: Tensor, task: Task, of: Measure) -
 
     def value(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         one = of.of_outputs(network(theta, x.unsqueeze(0)), y.unsqueeze(0), task)[0]
-        _refuse_constant(one, of)
+        refuse_constant(one, of)
         return one
 
     def along(theta: Tensor, x: Tensor, y: Tensor, cotangent: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _rows(value: Callable[[Tensor], Tensor], theta: Tensor, *, alone: bool) -> I
 def _measured(network: Network, task: Task, of: Measure) -> Callable[[Tensor], Tensor]:
     def value(theta: Tensor) -> Tensor:
         found = of(network, theta, task)
-        _refuse_constant(found, of)
+        refuse_constant(found, of)
         return found
 
     return value
@@ -163,7 +163,12 @@ def shaped(scores: Tensor, network: Network, theta: Tensor, task: Task, of: Meas
     return scores.reshape(*scores.shape[:-1], *shape).to(theta.dtype)
 
 
-def _refuse_constant(value: Tensor, of: Measure) -> None:
+def refuse_constant(value: Tensor, of: Measure) -> None:
+    """Refuse a value of the measurement, while differentiated, that has lost its way to theta.
+
+    Raises:
+        ValueError: one sentence that names the measure.
+    """
     if not value.requires_grad:
         raise ValueError(f"measure {of.name!r} {NOT_DIFFERENTIABLE}")
 

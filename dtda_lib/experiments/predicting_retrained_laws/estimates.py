@@ -41,7 +41,6 @@ from dtda_lib.runs.training import train
 
 from .laws import Laws, Removals, of_other_groups, predicted_laws
 
-
 TOGETHER = 16  # models that are estimated at once; more gain nothing
 
 
