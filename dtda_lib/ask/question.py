@@ -22,6 +22,7 @@ from dtda_lib.data.own import as_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
@@ -46,7 +47,7 @@ def retraining_bank(
     *,
     points: Sequence[int] | None = None,
     stream: str = "first",
-    measure: str = "query_loss",
+    measure: str | Measure = "query_loss",
     **machine: object,
 ) -> RunBank:
     """Declare retraining without each of `points` (None: all), `n_seeds` times; trains nothing.
@@ -70,11 +71,13 @@ def estimator_bank(
     estimator: str = "influence_ggn",
     *,
     stream: str = "screen",
+    measure: str | Measure = "query_loss",
     settings: dict[str, float] | None = None,
     **machine: object,
 ) -> RunBank:
     """Declare `n_seeds` models of all points and what an estimator says of each; trains nothing.
 
+    `measure` is the one whose shift is predicted: that of the `retraining_bank` to compare with.
     Without `settings`, `influence_ggn` is damped by 1 / (number of steps * learning rate): what
     training that stops early does to flat directions.
     """
@@ -82,10 +85,10 @@ def estimator_bank(
     if settings is None:
         damped = estimator == "influence_ggn"
         settings = {"damping": 1 / (recipe.steps(task.n_train) * recipe.lr)} if damped else {}
-    measure = get_estimator(estimator, recipe, **settings)
+    predicted = get_estimator(estimator, recipe, of=measure, **settings)
     runs = paired(nothing(task.n_train), seed_pairs(n_seeds, stream))
     title = f"{task.name}, {estimator}"
-    return RunBank(task, model, recipe, runs, [measure], title=title, **machine)
+    return RunBank(task, model, recipe, runs, [predicted], title=title, **machine)
 
 
 def shifts(bank: RunBank) -> xr.DataArray:

@@ -1,9 +1,10 @@
-"""Influence functions: what removing a point does to a query's loss, to first order.
+"""Influence functions: what removing a point does to a measurement, to first order.
 
-All return the predicted shift upon removal `(1/N) grad L(query)^T C^-1 grad loss_k`, in nats (or
-half squared target units), positive where the point helps; they differ in the curvature C. The
-objective that training minimises is the mean loss plus `l2/2 |theta|^2` (coupled weight decay), so
-`l2` belongs into C; `damping` is extra, our choice, and 0 unless asked for.
+All return the predicted shift upon removal `(1/N) grad(m)^T C^-1 grad loss_k` of a measurement m
+(any, see `targets`; the query's loss unless another is asked for), in its unit, for a loss positive
+where the point helps; they differ in the curvature C. The objective that training minimises is the
+mean loss plus `l2/2 |theta|^2` (coupled weight decay), so `l2` belongs into C; `damping` is extra,
+our choice, and 0 unless asked for.
 """
 
 import math
@@ -14,10 +15,11 @@ from torch.func import vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.measures import Measure, measure, query_loss
 from dtda_lib.runs.recipes import Recipe
 
 from .curvature import (
+    checked_ridge,
     dense_hessian,
     gauss_newton_rows,
     hessian_product,
@@ -25,17 +27,19 @@ from .curvature import (
     mean_loss,
 )
 from .eigenvalues import refuse_singular, warn_if_untrustworthy
-from .gradients import EXAMPLE_CHUNK, per_example_gradients
+from .gradients import per_example_gradients
+from .targets import checked_target, estimates, shaped, target_gradients
 
 BLOCK_BYTES = 2**29  # rows of the Gauss-Newton factor held at once; twice this at the peak
-NATS = "nats (cross-entropy) or half squared target units"
-SHIFT_DIMS = ("estimator", "train", "query")
+SINGULAR = "the Gauss-Newton matrix of a network with more parameters than outputs is singular"
 
 
 # --- Gauss-Newton, solved in the dual -------------------------------------------------------------
 
 
-def influence_ggn(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+def influence_ggn(
+    recipe: Recipe, *, of: str | Measure = query_loss, damping: float = 0.0
+) -> Measure:
     """Influence with the generalised Gauss-Newton curvature `G + (l2 + damping) I`, exactly solved.
 
     l2 is the recipe's weight decay.
@@ -43,31 +47,28 @@ def influence_ggn(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     With A = rows of the Gauss-Newton factor / sqrt(N), G = A^T A and every training gradient is
     `sqrt(N) A^T u_k`. Since `(A^T A + c)^-1 A^T = A^T (A A^T + c)^-1`, only a system of size
     N * outputs has to be solved, whatever the number of parameters, and nothing cancels as c -> 0.
-    The solve is in float64. Costs N * outputs + query backward passes and `BLOCK_BYTES` of memory.
+    The solve is in float64. Costs N * outputs + entries backward passes and `BLOCK_BYTES` of
+    memory.
 
     Raises:
-        ValueError: `l2 + damping` is not positive and finite.
+        ValueError: `l2 + damping` is not positive and finite, or see `targets.checked_target`.
     """
-    shift = recipe.weight_decay + damping
-    if not (math.isfinite(shift) and shift > 0 and damping >= 0):
-        raise ValueError(
-            f"influence_ggn: l2 + damping = {shift} must be positive, because the Gauss-Newton "
-            "matrix of a network with more parameters than outputs is singular; add damping."
-        )
+    of = checked_target(of)
+    shift = checked_ridge("influence_ggn", recipe, damping, SINGULAR)
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_ggn",)})
+    @estimates(of, ("if_ggn",))
     def influence_ggn(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, products = dual_system(network, theta, task)
+        gram, products = dual_system(network, theta, task, of)
         gram.diagonal().add_(shift)
         solved = torch.linalg.solve(gram, gradient_coordinates(network, theta, task))
-        scores = solved.T @ products / math.sqrt(task.n_train)  # (train, query)
-        return scores.to(theta.dtype).unsqueeze(0)
+        scores = solved.T @ products / math.sqrt(task.n_train)  # (train, entry)
+        return shaped(scores.unsqueeze(0), network, theta, task, of)
 
     return influence_ggn
 
 
-def dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """`A A^T (row, row)` and `A grad L(query) (row, query)`, float64, in blocks of rows."""
+def dual_system(network: Network, theta: Tensor, task: Task, of: Measure) -> tuple[Tensor, Tensor]:
+    """`A A^T (row, row)` and `A grad(m) (row, entry)`, float64, in blocks of rows."""
     n_train, scale = task.n_train, 1 / math.sqrt(task.n_train)
     rank = gauss_newton_rows(network, theta, task, task.train_x[:1]).shape[1]
     bytes_per_point = rank * len(theta) * theta.element_size()
@@ -81,7 +82,7 @@ def dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Te
         return torch.cat(pieces).flatten(0, 1).mul_(scale)  # (point, rank, par) -> (row, par)
 
     gram = theta.new_empty((n_train * rank,) * 2, dtype=torch.float64)
-    products = theta.new_empty((n_train * rank, task.n_query), dtype=torch.float64)
+    products = []
     for number, block in enumerate(blocks):
         here, left = slice(block[0] * rank, block[1] * rank), rows(block)
         gram[here, here] = (left @ left.T).double()
@@ -89,11 +90,9 @@ def dual_system(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Te
             there = slice(other[0] * rank, other[1] * rank)
             gram[here, there] = (left @ rows(other).T).double()
             gram[there, here] = gram[here, there].T
-        queries = per_example_gradients(network, theta, task, task.query_x, task.query_y)
-        for part, gradients in enumerate(queries):
-            at = part * EXAMPLE_CHUNK
-            products[here, at : at + len(gradients)] = (left @ gradients.T).double()
-    return gram, products
+        targets = target_gradients(network, theta, task, of)
+        products.append(torch.cat([(left @ target.T).double() for target in targets], dim=1))
+    return gram, torch.cat(products)
 
 
 def gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor:
@@ -108,19 +107,23 @@ def gradient_coordinates(network: Network, theta: Tensor, task: Task) -> Tensor:
 # --- the exact Hessian, for small networks --------------------------------------------------------
 
 
-def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+def influence_hessian(
+    recipe: Recipe, *, of: str | Measure = query_loss, damping: float = 0.0
+) -> Measure:
     """Influence with the exact Hessian `H + (l2 + damping) I` of the objective, for small networks.
 
     Away from a minimum H is indefinite, and a first-order answer then is a saddle's: the solve is
     done all the same, in float64, and a warning names the smallest eigenvalue.
 
     Raises:
-        ValueError: more parameters than `curvature.LARGEST_DENSE`; when used, a singular Hessian
-            with neither l2 nor damping, which has no inverse (see `influence_pinv`).
+        ValueError: see `targets.checked_target`; when used, more parameters than
+            `curvature.LARGEST_DENSE`, or a singular Hessian with neither l2 nor damping, which has
+            no inverse (see `influence_pinv`).
     """
+    of = checked_target(of)
     shift = recipe.weight_decay + damping
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_hessian",)})
+    @estimates(of, ("if_hessian",))
     def influence_hessian(network: Network, theta: Tensor, task: Task) -> Tensor:
         matrix = dense_hessian(network, theta, task).double()
         if not shift:
@@ -128,21 +131,24 @@ def influence_hessian(recipe: Recipe, *, damping: float = 0.0) -> Measure:
         matrix.diagonal().add_(shift)
         warn_if_untrustworthy(matrix)
         train = _gradients(network, theta, task, task.train_x, task.train_y).double()
-        query = _gradients(network, theta, task, task.query_x, task.query_y).double()
-        scores = torch.linalg.solve(matrix, train.T).T @ query.T / task.n_train
-        return scores.to(theta.dtype).unsqueeze(0)  # (1, train, query)
+        target = torch.cat(list(target_gradients(network, theta, task, of))).double()
+        scores = torch.linalg.solve(matrix, train.T).T @ target.T / task.n_train  # (train, entry)
+        return shaped(scores.unsqueeze(0), network, theta, task, of)
 
     return influence_hessian
 
 
-def smallest_eigenvalue(recipe: Recipe) -> Measure:
-    """Smallest eigenvalue of the exact Hessian of the objective: negative = no minimum yet."""
-    l2 = recipe.weight_decay
+def smallest_eigenvalue(recipe: Recipe, *, damping: float = 0.0) -> Measure:
+    """Smallest eigenvalue of the exact Hessian of the objective: negative = no minimum yet.
+
+    `damping` is added, as `influence_hessian` does.
+    """
+    shift = recipe.weight_decay + damping
 
     @measure(dims=(), unit="loss unit per squared parameter unit")
     def smallest_eigenvalue(network: Network, theta: Tensor, task: Task) -> Tensor:
         hessian = dense_hessian(network, theta, task).double()
-        return (torch.linalg.eigvalsh(hessian)[0] + l2).to(theta.dtype)
+        return (torch.linalg.eigvalsh(hessian)[0] + shift).to(theta.dtype)
 
     return smallest_eigenvalue
 
@@ -157,22 +163,27 @@ def _gradients(network: Network, theta: Tensor, task: Task, x: Tensor, y: Tensor
 def influence_lissa(
     recipe: Recipe | None = None,
     *,
+    of: str | Measure = query_loss,
     damp: float = 5e-3,
     scale: float = 1e4,
     batch_size: int = 8,
 ) -> Measure:
     """Influence by LiSSA with exactly the published settings (2305.19765, run_cnn_s_test.py:28-31).
 
-    The recursion `h <- v + (1 - damp) h - H_batch h / scale`, h_0 = v = the query's gradient, goes
+    The recursion `h <- v + (1 - damp) h - H_batch h / scale`, h_0 = v = the gradient of m, goes
     once over the training points in their stored order and gives `s = h / scale`. No weight-decay
     term (the recipe is not looked at), one repetition. It is linear in v, so its transpose is
     applied to the training gradients instead, which are fewer. Published scores are
     `-grad loss_k . s`, i.e. -N times these.
 
     With these settings it is far from any inverse: see `lissa_gain`.
-    """
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("if_lissa",)})
+    Raises:
+        ValueError: see `targets.checked_target`.
+    """
+    of = checked_target(of)
+
+    @estimates(of, ("if_lissa",))
     def influence_lissa(network: Network, theta: Tensor, task: Task) -> Tensor:
         term = _gradients(network, theta, task, task.train_x, task.train_y)  # (train, parameter)
         total = term.clone()
@@ -182,8 +193,9 @@ def influence_lissa(
             term = (1 - damp) * term - product / scale
             total += term
         total /= scale * task.n_train
-        queries = per_example_gradients(network, theta, task, task.query_x, task.query_y)
-        return torch.cat([total @ q.T for q in queries], dim=1).unsqueeze(0)
+        targets = target_gradients(network, theta, task, of)
+        scores = torch.cat([total @ target.T for target in targets], dim=1)  # (train, entry)
+        return shaped(scores.unsqueeze(0), network, theta, task, of)
 
     return influence_lissa
 

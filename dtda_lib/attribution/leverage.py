@@ -15,46 +15,55 @@ step would go on training all other points.
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.runs.measures import Measure, measure, query_outputs
+from dtda_lib.runs.measures import Measure, measure, query_loss, query_outputs, query_prediction
 from dtda_lib.runs.recipes import Recipe
 
-from .curvature import gauss_newton_rows
-from .gradients import EXAMPLE_CHUNK
-from .influence import NATS, SHIFT_DIMS, dual_system, gradient_coordinates
+from .curvature import checked_ridge, gauss_newton_rows
+from .influence import dual_system, gradient_coordinates
+from .targets import checked_target, estimates, shaped, target_gradients
+
+CLAIMS_ALL = "without any the leverage of a network with more parameters than outputs is 1"
 
 
-def influence_leverage(recipe: Recipe, *, damping: float = 0.0) -> Measure:
-    """Leverage-corrected influence: "rif" and "rif_loss", the predicted shift upon removal.
+def influence_leverage(
+    recipe: Recipe, *, of: str | Measure = query_loss, damping: float = 0.0
+) -> Measure:
+    """Leverage-corrected influence: "rif" and "rif_moved", the predicted shift upon removal.
 
-    "rif" is of first order in the query's loss like the other influence functions,
-    `grad L(query) . r_k`, r_k the response of the parameters. "rif_loss" (ours) is the query's loss
-    at outputs moved by `J_query r_k`, less the loss: for linear least squares the leave-one-out
-    shift itself. l2 is the recipe's weight decay; `damping` is extra, our choice, and spoils that.
+    "rif" is of first order in the measurement m like the other influence functions,
+    `grad(m) . r_k`, r_k the response of the parameters. "rif_moved" (ours) is the measurement at
+    outputs moved by `J_query r_k`, less the measurement: for the loss of linear least squares the
+    leave-one-out shift itself. Only measurements of single queries (`measure_of_outputs`) have it.
+    l2 is the recipe's weight decay; `damping` is extra, our choice, and spoils that.
 
     Costs twice the Gauss-Newton rows of `influence_ggn` and query * outputs backward passes more;
     memory: train gradients and a matrix of N * outputs squared. Solved in float64.
 
     Raises:
-        ValueError: `l2 + damping` is not positive and finite.
+        ValueError: `l2 + damping` is not positive and finite, or see `targets.checked_target`.
     """
-    shift = _positive_shift(recipe, damping, "influence_leverage")
+    of = checked_target(of)
+    ridge = checked_ridge("influence_leverage", recipe, damping, CLAIMS_ALL)
+    labels = ("rif",) if of.of_outputs is None else ("rif", "rif_moved")
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("rif", "rif_loss")})
+    @estimates(of, labels)
     def influence_leverage(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, products = dual_system(network, theta, task)
-        inverse = _inverse(gram, shift)  # (row, row)
-        solved = inverse @ _corrected(inverse, shift, network, theta, task)  # (row, train)
-        first_order = solved.T @ products / math.sqrt(task.n_train)
-        moved = _moved_loss(network, theta, task, _responses(network, theta, task, solved))
-        return torch.stack([first_order.to(theta.dtype), moved])
+        gram, products = dual_system(network, theta, task, of)
+        inverse = _inverse(gram, ridge)  # (row, row)
+        solved = inverse @ _corrected(inverse, ridge, network, theta, task)  # (row, train)
+        first_order = solved.T @ products / math.sqrt(task.n_train)  # (train, entry)
+        found = [shaped(first_order, network, theta, task, of)]
+        if of.of_outputs is not None:
+            response = _responses(network, theta, task, solved)
+            found.append(_moved(network, theta, task, response, of))
+        return torch.stack(found)
 
     return influence_leverage
 
@@ -68,40 +77,30 @@ def leverage(recipe: Recipe, *, damping: float = 0.0) -> Measure:
     Raises:
         ValueError: as `influence_leverage`.
     """
-    shift = _positive_shift(recipe, damping, "leverage")
+    ridge = checked_ridge("leverage", recipe, damping, CLAIMS_ALL)
 
     @measure(dims=("train",), unit="none")
     def leverage(network: Network, theta: Tensor, task: Task) -> Tensor:
-        gram, _ = dual_system(network, theta, task)
-        left = shift * _inverse(gram, shift).diagonal().unflatten(0, (task.n_train, -1))
+        gram, _ = dual_system(network, theta, task, query_loss)
+        left = ridge * _inverse(gram, ridge).diagonal().unflatten(0, (task.n_train, -1))
         return (1 - left).sum(dim=1).to(theta.dtype)
 
     return leverage
 
 
-def _positive_shift(recipe: Recipe, damping: float, name: str) -> float:
-    shift = recipe.weight_decay + damping
-    if not (math.isfinite(shift) and shift > 0 and damping >= 0):
-        raise ValueError(
-            f"{name}: l2 + damping = {shift} must be positive, because without any the leverage of "
-            "a network with more parameters than outputs is 1; add damping."
-        )
-    return shift
-
-
-def _inverse(gram: Tensor, shift: float) -> Tensor:
+def _inverse(gram: Tensor, ridge: float) -> Tensor:
     """`(K + c)^-1 (row, row)`; overwrites `gram`."""
-    gram.diagonal().add_(shift)
+    gram.diagonal().add_(ridge)
     return torch.cholesky_inverse(torch.linalg.cholesky(gram))
 
 
 def _corrected(
-    inverse: Tensor, shift: float, network: Network, theta: Tensor, task: Task
+    inverse: Tensor, ridge: float, network: Network, theta: Tensor, task: Task
 ) -> Tensor:
     """`(I - h_k)^-1 u_k` in the rows of point k and 0 elsewhere, `(row, train)`."""
     n_train = task.n_train
     blocks = inverse.unflatten(0, (n_train, -1)).unflatten(2, (n_train, -1))
-    own = shift * blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (train, rank, rank)
+    own = ridge * blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (train, rank, rank)
     coordinates = gradient_coordinates(network, theta, task)  # (row, train)
     u = coordinates.unflatten(0, (n_train, -1)).diagonal(dim1=0, dim2=2).T  # (train, rank)
     return torch.block_diag(*torch.linalg.solve(own, u)).T
@@ -118,28 +117,16 @@ def _responses(network: Network, theta: Tensor, task: Task, solved: Tensor) -> T
     return total
 
 
-def _moved_loss(network: Network, theta: Tensor, task: Task, response: Tensor) -> Tensor:
-    """Loss of each query at linearly moved outputs, less its loss, `(train, query)`."""
-    outputs = query_outputs(network, theta, task)  # (query, output)
-    before = task.per_example_loss(outputs, task.query_y)
-    size = max(1, EXAMPLE_CHUNK // task.n_outputs)
-    shifts = []
-    parts = zip(outputs.split(size), task.query_y.split(size), before.split(size))
-    for jacobian, (output, y, loss) in zip(_jacobians(network, theta, task, size), parts):
-        moved = output + torch.einsum("tp,qop->tqo", response, jacobian)
-        losses = vmap(task.per_example_loss, in_dims=(0, None))(moved, y)
-        shifts.append(losses - loss)
+def _moved(network: Network, theta: Tensor, task: Task, response: Tensor, of: Measure) -> Tensor:
+    """The measurement at linearly moved outputs, less what it is, `(train, *of.dims)`."""
+    outputs, first, shifts = query_outputs(network, theta, task), 0, []
+    for jacobian in target_gradients(network, theta, task, query_prediction):
+        queries = slice(first, first + len(jacobian) // outputs.shape[1])
+        output, y, first = outputs[queries], task.query_y[queries], queries.stop
+        along = (response @ jacobian.T).unflatten(1, output.shape)  # (train, query, output)
+
+        def measured(moved: Tensor, output: Tensor = output, y: Tensor = y) -> Tensor:
+            return of.of_outputs(output + moved, y, task) - of.of_outputs(output, y, task)
+
+        shifts.append(vmap(measured)(along))
     return torch.cat(shifts, dim=1)
-
-
-def _jacobians(network: Network, theta: Tensor, task: Task, size: int) -> Iterator[Tensor]:
-    """Derivatives of the queries' outputs `(query, output, parameter)`, `size` queries a time."""
-    unit = torch.eye(task.n_outputs, dtype=theta.dtype, device=theta.device)
-
-    def one(theta: Tensor, x: Tensor, cotangent: Tensor) -> Tensor:
-        return network(theta, x.unsqueeze(0))[0] @ cotangent
-
-    for x in task.query_x.split(size):
-        repeated = x.repeat_interleave(len(unit), dim=0)
-        gradients = vmap(grad(one), in_dims=(None, 0, 0))(theta, repeated, unit.repeat(len(x), 1))
-        yield gradients.unflatten(0, (len(x), len(unit)))

@@ -17,17 +17,17 @@ from dataclasses import replace
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.func import vjp, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
-from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.protocols import SeedPair
 from dtda_lib.runs.recipes import Recipe
 
 from .batch_loss import BatchLoss
+from .targets import checked_target, whole_gradients
 from .trajectory import State, linearised, start, training_steps, walk
-from .unrolling import checked_measure, checked_points, checked_weights, labelled
+from .unrolling import checked_points, checked_weights, labelled
 
 TRAJECTORY_BYTES = 2**29  # a longer trajectory is recomputed from every sqrt(T)-th state
 
@@ -40,7 +40,7 @@ def metagradient(
     recipe: Recipe,
     init_seed: int,
     order_seed: int,
-    measurement: str | Measure | Measurement = "query_loss",
+    of: str | Measure | Measurement = query_loss,
     *,
     weights: Tensor | None = None,
     every: int | None = None,
@@ -51,7 +51,7 @@ def metagradient(
     Args:
         task, model, recipe: As for `training.train`; warm epochs do not depend on the weights.
         init_seed, order_seed: Of the run.
-        measurement: A function of theta `(parameter,)`, best a scalar one, or a measure, of which
+        of: A function of theta `(parameter,)`, best a scalar one, or a measure, of which
             each value is an output.
         weights: `(train,)` at which to differentiate; None for ones.
         every: Steps between kept states; 1 stores the whole trajectory, None does so while that
@@ -63,19 +63,19 @@ def metagradient(
         gradient: a *shift upon removal* is predicted by minus it.
 
     Raises:
-        ValueError: impossible weights, spacing or measure.
+        ValueError: impossible weights, spacing or measurement.
         FloatingPointError: training or its derivative diverged.
     """
     if every is not None and every < 1:
         raise ValueError(f"metagradient: every is {every}; keep a state at least every 1 step.")
     loss = BatchLoss(task, model, device)
-    if isinstance(measurement, str | Measure):
-        m = checked_measure(measurement)
+    if isinstance(of, str | Measure):
+        m = checked_target(of)
 
         def function(theta: Tensor) -> Tensor:
             return m(loss.network, theta, loss.task)
     else:
-        function = measurement
+        function = of
     at = checked_weights(weights, loss.task)
     result = _reverse(loss, model, recipe, (init_seed, order_seed), function, at, every)
     if not torch.isfinite(result).all():
@@ -91,7 +91,7 @@ def metagradient_shifts(
     model: Model,
     recipe: Recipe,
     seeds: Sequence[SeedPair],
-    measure: str | Measure = "query_loss",
+    of: str | Measure = query_loss,
     *,
     weights: Tensor | None = None,
     every: int | None = None,
@@ -99,20 +99,20 @@ def metagradient_shifts(
 ) -> xr.DataArray:
     """What `unrolled_shifts` predicts for all points at the last checkpoint, found in reverse.
 
-    Cheaper where there are more training points than values of the measure.
+    Cheaper where there are more training points than values of the measurement.
 
     Args:
-        task, model, recipe, measure, weights, every, device: See `metagradient`.
+        task, model, recipe, of, weights, every, device: See `metagradient`.
         seeds: Pairs `(init_seed, order_seed)`, see `protocols.seed_pairs`.
 
     Returns:
-        `(seed, checkpoint, train, query)` for a measure per query, in its unit: minus the
+        `(seed, checkpoint, train, query)` for a measurement of queries, in its unit: minus the
         metagradient. One checkpoint.
 
     Raises:
         ValueError, FloatingPointError: as `metagradient`, or no seeds.
     """
-    m = checked_measure(measure)
+    m = checked_target(of)
     if not seeds:
         raise ValueError("metagradient: zero seeds were given; give at least one pair.")
     settings = {"weights": weights, "every": every, "device": device}
@@ -140,7 +140,8 @@ def _reverse(
         kept.append(state)
         for taken in walk(loss, recipe, state, block, weights):
             state = taken.after
-    shape, rows = _pulled(function, state.theta[0], alone=loss.network.convolutional)
+    last = state.theta[0]
+    rows = whole_gradients(function, last, alone=loss.network.convolutional)
     cotangent = State.fresh(recipe, rows[None])  # (1, output, parameter)
     total = weights.new_zeros(1, len(rows), len(weights))
     for block in reversed(blocks):
@@ -150,7 +151,7 @@ def _reverse(
             by_theta, by_weights = loss.pull_back(theta, batch, weights, of_gradient)
             total.index_add_(2, batch[0], by_weights)  # a point drawn twice counts twice
             cotangent = replace(cotangent, theta=cotangent.theta + by_theta)
-    return total[0].reshape(*shape, -1)
+    return total[0].reshape(*function(last).shape, -1)
 
 
 def _spacing(state: State, steps: int) -> int:
@@ -158,13 +159,3 @@ def _spacing(state: State, steps: int) -> int:
     vectors = [t for t in (state.theta, state.first, state.second) if t is not None]
     size = steps * sum(t.numel() * t.element_size() for t in vectors)
     return 1 if size <= TRAJECTORY_BYTES else math.ceil(math.sqrt(steps))
-
-
-def _pulled(function: Measurement, theta: Tensor, *, alone: bool) -> tuple[torch.Size, Tensor]:
-    """Shape of `function(theta)` and the gradient `(output, parameter)` of each of its values."""
-    value, pull = vjp(function, theta)
-    units = torch.eye(value.numel(), dtype=value.dtype, device=value.device)
-    units = units.unflatten(1, value.shape) if value.ndim else units[:, 0]
-    if alone:
-        return value.shape, torch.stack([pull(unit)[0] for unit in units])
-    return value.shape, vmap(lambda unit: pull(unit)[0])(units)

@@ -26,11 +26,11 @@ from torch.func import grad, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.runs.measures import Measure, measure, query_loss
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.recipes import Recipe
 
 from .curvature import hessian_product, mean_loss
-from .influence import NATS, SHIFT_DIMS
+from .targets import checked_target, estimates, shaped
 
 POWER_STEPS = 30
 STABLE = 0.5  # of 1 / largest curvature
@@ -39,6 +39,7 @@ STABLE = 0.5  # of 1 / largest curvature
 def posterior_covariance(
     recipe: Recipe,
     *,
+    of: str | Measure = query_loss,
     temperature: float = 1e-4,
     localisation: float = 0.1,
     chains: int = 8,
@@ -48,10 +49,11 @@ def posterior_covariance(
     step: float | None = None,
     seed: int = 0,
 ) -> Measure:
-    """BIF: "bif", the covariance of losses over a local posterior, as a predicted shift.
+    """BIF: "bif", the covariance of losses with a measurement, as a predicted shift of it.
 
     Args:
         recipe: Gives l2, its weight decay.
+        of: The measurement m. It is taken along the chains, not differentiated, so it may count.
         temperature: T, in units of the loss.
         localisation: Curvature of the pull back to theta_0, like a damping.
         chains: Independent chains, all from theta_0.
@@ -68,13 +70,14 @@ def posterior_covariance(
     The error of sampling falls as the root of the number of independent draws, and is large for
     points that matter little: `Cov` is a small correlation times two standard deviations. All
     defaults are our choice. Costs `chains * (burn_in + draws * thin)` gradients of the whole loss;
-    memory `chains * draws * (train + query)` numbers. Covariances are taken in float64.
+    memory `chains * draws * (train + entries)` numbers. Covariances are taken in float64.
 
     Raises:
         ValueError: a temperature, localisation, step or number that is impossible; while measuring
             one model, chains that diverge. In a stack of models those give values that are not
             finite, which a bank refuses.
     """
+    of = checked_target(of)
     counts = {"chains": chains, "draws": draws, "thin": thin}
     if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
         raise ValueError(f"posterior_covariance: {counts} and burn_in = {burn_in} must be counts.")
@@ -88,26 +91,27 @@ def posterior_covariance(
         raise ValueError(f"posterior_covariance: step = {step} must be positive.")
     l2 = recipe.weight_decay
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("bif",)})
+    @estimates(of, ("bif",), gradients=False)
     def posterior_covariance(network: Network, theta: Tensor, task: Task) -> Tensor:
         size: float | Tensor | None = step
         if size is None:
             size = STABLE / (largest_curvature(network, theta, task) + l2 + localisation)
-        train, query = [], []
+        train, measured = [], []
         samples = _langevin(network, theta, task, l2, localisation, temperature, size, chains, seed)
         for number, now in enumerate(samples, start=1):
             if number > burn_in and (number - burn_in) % thin == 0:
                 train.append(_each(network, lambda one: _train_loss(network, one, task), now))
-                query.append(_each(network, lambda one: query_loss(network, one, task), now))
+                values = _each(network, lambda one: of(network, one, task), now)
+                measured.append(values.reshape(chains, -1))  # (chain, entry)
             if number == burn_in + draws * thin:
                 break
-        losses = torch.cat(train).double(), torch.cat(query).double()  # (draw, train), (.., query)
+        drawn = torch.cat(train).double(), torch.cat(measured).double()  # (draw, train | entry)
         stacked = torch._C._functorch.is_batchedtensor(theta)  # then no value can decide anything
-        if not (stacked or all(part.isfinite().all() for part in losses)):
+        if not (stacked or all(part.isfinite().all() for part in drawn)):
             at = float(size)
             raise ValueError(f"posterior_covariance: the chains diverge at step = {at:.3g}.")
-        shift = shift_from_draws(*losses, temperature)
-        return shift.to(theta.dtype).unsqueeze(0)  # (1, train, query)
+        shift = shift_from_draws(*drawn, temperature)
+        return shaped(shift.unsqueeze(0), network, theta, task, of)  # (1, train, *of.dims)
 
     return posterior_covariance
 

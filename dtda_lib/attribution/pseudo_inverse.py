@@ -11,28 +11,34 @@ from torch import Tensor
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.names import unknown
-from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.recipes import Recipe
 
 from .curvature import dense_gauss_newton, dense_hessian
 from .eigenvalues import reciprocals, warn_if_indefinite
 from .gradients import per_example_gradients
-from .influence import NATS, SHIFT_DIMS
+from .targets import checked_target, estimates, shaped, target_gradients
 
 LABELS = {"hessian": "if_pinv", "ggn": "if_pinv_ggn"}
 
 
 def influence_pinv(
-    recipe: Recipe, *, curvature: str = "hessian", threshold: float = 1e-5, damping: float = 0.0
+    recipe: Recipe,
+    *,
+    of: str | Measure = query_loss,
+    curvature: str = "hessian",
+    threshold: float = 1e-5,
+    damping: float = 0.0,
 ) -> Measure:
     """Influence with the pseudo-inverse of a dense curvature `C + (l2 + damping) I`.
 
-    `(1/N) grad L(query)^T (C + (l2 + damping) I)^+ grad loss_k`, the predicted shift upon removal:
-    positive where the point helps. l2 is the recipe's weight decay, which belongs to the objective;
-    `damping` is extra. The solve is in float64.
+    `(1/N) grad(m)^T (C + (l2 + damping) I)^+ grad loss_k`, the predicted shift of m upon removal:
+    for a loss positive where the point helps. l2 is the recipe's weight decay, which belongs to the
+    objective; `damping` is extra. The solve is in float64.
 
     Args:
         recipe: Gives l2.
+        of: The measurement m, see `targets.checked_target`.
         curvature: "hessian", the exact one, or "ggn", the generalised Gauss-Newton matrix.
         threshold: Eigenvalues of at most this share of the largest one in size count as null. The
             default is a little above the rounding of a Hessian in float32. Negative eigenvalues
@@ -44,6 +50,7 @@ def influence_pinv(
         ValueError: an unknown curvature, a threshold outside [0, 1), a negative damping, or, when
             used, more parameters than `curvature.LARGEST_DENSE`.
     """
+    of = checked_target(of)
     if curvature not in LABELS:
         raise ValueError(unknown("curvature", curvature, LABELS))
     if not 0 <= threshold < 1:
@@ -53,18 +60,17 @@ def influence_pinv(
     shift = recipe.weight_decay + damping
     exact = curvature == "hessian"
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": (LABELS[curvature],)})
+    @estimates(of, (LABELS[curvature],))
     def influence_pinv(network: Network, theta: Tensor, task: Task) -> Tensor:
         dense = dense_hessian if exact else dense_gauss_newton
         values, vectors = torch.linalg.eigh(dense(network, theta, task).double())
         values = values + shift
         warn_if_indefinite(values, threshold)
-        # (example, parameter) -> (example, eigenvector)
-        train, query = (
-            torch.cat(list(per_example_gradients(network, theta, task, x, y))).double() @ vectors
-            for x, y in ((task.train_x, task.train_y), (task.query_x, task.query_y))
-        )
-        scores = (train * reciprocals(values, threshold)) @ query.T / task.n_train
-        return scores.to(theta.dtype).unsqueeze(0)  # (1, train, query)
+        points = per_example_gradients(network, theta, task, task.train_x, task.train_y)
+        targets = target_gradients(network, theta, task, of)
+        # (row, parameter) -> (row, eigenvector)
+        train, target = (torch.cat(list(rows)).double() @ vectors for rows in (points, targets))
+        scores = (train * reciprocals(values, threshold)) @ target.T / task.n_train
+        return shaped(scores.unsqueeze(0), network, theta, task, of)
 
     return influence_pinv

@@ -1,29 +1,30 @@
-"""Estimators of what a training point does to a query.
+"""Estimators of what a training point does to a measurement.
 
-An estimator is a function of the recipe (and settings of its own) that returns a `Measure` with
-the axes `(estimator, train, query)`, taken on one model at a time like any other measurement, so a
-bank gives it per run and checkpoint. Signs are those of a shift upon removal: positive where the
-point helps; so is the scale unless the measure's unit says otherwise. Models are taken as trained
-on *all* training points. A new estimator is one function in one file plus one line here.
+An estimator is a function of the recipe, of the measurement (`of`, any: see `targets`) and of
+settings of its own that returns a `Measure` with the axes `(estimator, train, *axes of the
+measurement)`, taken on one model at a time like any other measure, so a bank gives it per run and
+checkpoint. Signs are those of a shift upon removal: for a loss positive where the point helps. So
+are scale and unit, unless the measure's unit says otherwise. Models are taken as trained on *all*
+training points. A new estimator is one function in one file and one line here.
 """
 
 from collections.abc import Callable
 
 from dtda_lib.names import refuse_unknown_settings, unknown
-from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.recipes import Recipe
 
 from .ekfac import influence_ekfac
-from .gradients import gradient_similarity
 from .influence import influence_ggn, influence_hessian, influence_lissa
 from .leverage import influence_leverage
 from .posterior import posterior_covariance
 from .pseudo_inverse import influence_pinv
+from .similarity import gradient_similarity
 from .steps import additional_step
 from .trak import trak
 
 ESTIMATORS: dict[str, Callable[..., Measure]] = {
-    "gradient_similarity": lambda recipe: gradient_similarity,
+    "gradient_similarity": gradient_similarity,
     "additional_step": additional_step,
     "influence_lissa": influence_lissa,
     "influence_ggn": influence_ggn,
@@ -36,13 +37,28 @@ ESTIMATORS: dict[str, Callable[..., Measure]] = {
 }
 
 
-def get_estimator(name: str, recipe: Recipe, **settings: float) -> Measure:
+def get_estimator(
+    name: str, recipe: Recipe, *, of: str | Measure = query_loss, **settings: object
+) -> Measure:
     """The estimator of that name for models trained by `recipe`.
 
+    Args:
+        name: In `ESTIMATORS`.
+        recipe: How the models are trained; gives weight decay and learning rate.
+        of: The measurement whose shift upon removal is predicted: a name in `measures.MEASURES`, or
+            a measure of your own, which all but "additional_step" and "posterior_covariance"
+            differentiate.
+        settings: Of that estimator, such as `damping`.
+
+    Returns:
+        A measure called `name`, `(estimator, train, *of.dims)`.
+
     Raises:
-        ValueError: an unknown name, or settings that the estimator cannot use.
+        ValueError: an unknown name or setting, settings that the estimator cannot use, or a
+            measurement that is unknown or an estimator itself. A measurement that has no gradient
+            or another shape than it states is refused when a bank is declared, or when used.
     """
     if name not in ESTIMATORS:
         raise ValueError(unknown("estimator", name, ESTIMATORS))
     refuse_unknown_settings(f"estimator {name!r}", ESTIMATORS[name], settings)
-    return ESTIMATORS[name](recipe, **settings)
+    return ESTIMATORS[name](recipe, of=of, **settings)

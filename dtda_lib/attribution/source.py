@@ -18,24 +18,26 @@ the order of batches, and whatever curvature is left out.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import xarray as xr
 from torch import Tensor
 
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Layout, Model, Network
+from dtda_lib.models.networks import Model, Network
 from dtda_lib.names import unknown
-from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.protocols import SeedPair
 from dtda_lib.runs.recipes import SCHEDULES, Recipe
 
 from .batch_loss import BatchLoss
 from .curvature import dense_gauss_newton, dense_hessian
+from .ekfac import corrected_eigenvalues, into_basis, kronecker_basis, out_of_basis
 from .gradients import per_example_gradients
-from .kfac import KroneckerBasis, corrected_eigenvalues, kronecker_basis
+from .targets import checked_target
 from .trajectory import start, training_steps, walk
-from .unrolling import Unrolled, checked_measure, checked_points, labelled, projected_responses
+from .unrolling import Unrolled, checked_points, labelled, projected_responses
 
 
 @dataclass(frozen=True)
@@ -61,40 +63,8 @@ def _dense(matrix: Callable[[Network, Tensor, Task], Tensor]) -> Callable[..., S
 
 def _ekfac(network: Network, thetas: Sequence[Tensor], task: Task) -> Spectrum:
     basis = kronecker_basis(network, thetas, task)
-    places = _places(network.layout, basis)
-
-    def into(rows: Tensor) -> Tensor:
-        turned = [
-            torch.einsum("noi,op,ij->npj", rows[:, place], outputs, inputs).flatten(1)
-            for place, inputs, outputs in zip(places, basis.inputs, basis.outputs)
-        ]
-        return torch.cat(turned, dim=1)
-
-    def back(rows: Tensor) -> Tensor:
-        found = torch.empty_like(rows)
-        pieces = rows.split([place.numel() for place in places], dim=1)
-        for piece, place, inputs, outputs in zip(pieces, places, basis.inputs, basis.outputs):
-            turned = piece.unflatten(1, place.shape)
-            found[:, place] = torch.einsum("npj,op,ij->noi", turned, outputs, inputs)
-        return found
-
-    return Spectrum(corrected_eigenvalues(network, thetas, task, basis), into, back)
-
-
-def _places(layout: Layout, basis: KroneckerBasis) -> list[Tensor]:
-    """Where the entries `(out, in + 1)` of each layer's matrix lie in theta."""
-    slots = dict(zip(layout.names, torch.arange(layout.n_parameters).split(layout.sizes)))
-    return [
-        torch.cat(
-            [
-                slots[f"{layer.name}.{kind}"].view(len(outputs), -1)
-                for kind, trained in (("weight", layer.weight), ("bias", layer.bias))
-                if trained
-            ],
-            dim=1,
-        )
-        for layer, outputs in zip(basis.layers, basis.outputs)
-    ]
+    ways = (partial(way, network.layout, basis) for way in (into_basis, out_of_basis))
+    return Spectrum(corrected_eigenvalues(network, thetas, task, basis), *ways)
 
 
 CURVATURES: dict[str, Callable[..., Spectrum]] = {
@@ -117,7 +87,7 @@ def source_shifts(
     model: Model,
     recipe: Recipe,
     seeds: Sequence[SeedPair],
-    measure: str | Measure = "query_loss",
+    of: str | Measure = query_loss,
     points: Sequence[int] | None = None,
     *,
     curvature: str = "ggn",
@@ -129,7 +99,7 @@ def source_shifts(
     """Predicted shift of a measurement upon removal of each point, by SOURCE, for each run.
 
     Args:
-        task, model, recipe, seeds, measure, points, device: See `unrolling.unrolled_shifts`; SGD,
+        task, model, recipe, seeds, of, points, device: See `unrolling.unrolled_shifts`; SGD,
             whose momentum divides learning rates by 1 - momentum.
         curvature: "ggn" (exact, for small networks), "ekfac" (as published) or "hessian" (exact,
             can be indefinite: then responses grow along negative curvature, as in unrolling).
@@ -139,15 +109,15 @@ def source_shifts(
             full batches and as many segments as steps, but blows up where rate * lambda > 2.
 
     Returns:
-        `(seed, checkpoint, train, query)` as `unrolled_shifts`, in the measure's unit, of the final
-        model alone. Costs a training, and per segment and run `models` curvatures and one
+        `(seed, checkpoint, train, query)` as `unrolled_shifts`, in the unit of the measurement, of
+        the final model alone. Costs a training, and per segment and run `models` curvatures and one
         eigendecomposition.
 
     Raises:
         ValueError: Adam, impossible segments or models, or see `unrolled_shifts` and `CURVATURES`.
         FloatingPointError: training diverged.
     """
-    m, chosen = checked_measure(measure), checked_points(points, task)
+    m, chosen = checked_target(of), checked_points(points, task)
     if curvature not in CURVATURES:
         raise ValueError(unknown("curvature", curvature, CURVATURES))
     loss = BatchLoss(task, model, device)

@@ -1,4 +1,4 @@
-"""Additional training steps (ATS): one more step on a training point, and what the queries lose."""
+"""Additional training steps (ATS): what one more step on a training point takes off."""
 
 import torch
 from torch import Tensor
@@ -6,48 +6,52 @@ from torch.func import vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.runs.measures import Measure, measure, query_loss
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.recipes import Optimiser, Recipe
 
 from .gradients import per_example_gradients
+from .targets import checked_target, estimates
 
 
-def additional_step(recipe: Recipe) -> Measure:
-    """Loss of each query before minus after one more step on each training point alone.
+def additional_step(recipe: Recipe, *, of: str | Measure = query_loss) -> Measure:
+    """A measurement before minus after one more step on each training point alone.
 
     "ats_adam" steps with a *fresh* Adam at the recipe's rate and weight decay, as published
     (2305.19765, run_cnn_ats.py:50-60: 1e-3 and 5e-3). A first Adam step moves every parameter by
     about lr whatever the size of the gradient, so it is a jump along signs. "ats_sgd" is a plain
-    SGD step at the recipe's rate (our choice), which tends to `lr * grad_dot` as lr -> 0. Positive
-    where the point helps, the sign of a shift upon removal (published scores have the opposite
-    sign); the scale is that of one step more, not of a removal.
+    SGD step at the recipe's rate (our choice), which tends to `lr * grad_dot` as lr -> 0. Signed as
+    a shift upon removal, for a loss positive where the point helps (published scores have the
+    opposite sign); the scale is that of one step more, not of a removal. The measurement is taken,
+    not differentiated, so it may count.
+
+    Raises:
+        ValueError: see `targets.checked_target`.
     """
+    of = checked_target(of)
     lr, weight_decay = recipe.lr, recipe.weight_decay
 
-    @measure(
-        dims=("estimator", "train", "query"),
-        unit="nats (cross-entropy) or half squared target units, for one step",
-        labels={"estimator": ("ats_adam", "ats_sgd")},
-    )
+    @estimates(of, ("ats_adam", "ats_sgd"), unit=f"{of.unit}, for one step", gradients=False)
     def additional_step(network: Network, theta: Tensor, task: Task) -> Tensor:
         steps = (Recipe("adam", lr=lr, weight_decay=weight_decay), Recipe("sgd", lr=lr))
-        before = query_loss(network, theta, task)  # (query,)
+        before = of(network, theta, task)
         gradients = per_example_gradients(network, theta, task, task.train_x, task.train_y)
         gradient = torch.cat(list(gradients))  # (train, parameter)
-        after = [_after(network, theta, task, gradient, step) for step in steps]
-        return before - torch.stack(after)  # (estimator, train, query)
+        after = [_after(network, theta, task, gradient, step, of) for step in steps]
+        return before - torch.stack(after)  # (estimator, train, *of.dims)
 
     return additional_step
 
 
-def _after(network: Network, theta: Tensor, task: Task, gradient: Tensor, recipe: Recipe) -> Tensor:
-    """Query losses `(train, query)` after a step along each row of `gradient`."""
+def _after(
+    network: Network, theta: Tensor, task: Task, gradient: Tensor, recipe: Recipe, of: Measure
+) -> Tensor:
+    """The measurement `(train, *of.dims)` after a step along each row of `gradient`."""
     moved = theta.expand_as(gradient).clone()  # (train, parameter)
     Optimiser(recipe, moved)(moved, gradient, 0.0)
 
-    def losses(theta: Tensor) -> Tensor:
-        return query_loss(network, theta, task)
+    def measured(theta: Tensor) -> Tensor:
+        return of(network, theta, task)
 
     if network.convolutional:  # stacked convolutions are slower on a CPU than one by one
-        return torch.stack([losses(one) for one in moved])
-    return vmap(losses)(moved)
+        return torch.stack([measured(one) for one in moved])
+    return vmap(measured)(moved)

@@ -9,68 +9,60 @@ dimensions; two draws of that projection hardly agree on small networks, so here
 price is a ridge, for there are more parameters than points.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.recipes import Recipe
 
+from .curvature import checked_ridge
 from .gradients import EXAMPLE_CHUNK
-from .influence import NATS, SHIFT_DIMS
+from .targets import checked_target, estimates, shaped, target_gradients
+
+UNPROJECTED = "without a projection there can be more points than independent features, or fewer"
 
 
-def trak(recipe: Recipe, *, damping: float = 0.0) -> Measure:
-    """TRAK of one model as a predicted shift of the query's *loss* upon removal.
+def trak(recipe: Recipe, *, of: str | Measure = query_loss, damping: float = 0.0) -> Measure:
+    """TRAK of one model as a predicted shift of a measurement m upon removal.
 
-    `(1/N) w_q phi_q^T (Phi^T Phi / N + l2 + damping)^-1 phi_k w_k`, with w the derivative of the
-    loss in f: `-(1 - p)` for the margin, prediction - target for half squared error. That is the
-    published score of f, signed as a shift upon removal, times the chain rule's w_q, which is
-    one number per query: within a query it ranks points as published. Positive = the point helps.
+    `(1/N) grad(m)^T (Phi^T Phi / N + l2 + damping)^-1 phi_k w_k`, with w_k the derivative of the
+    loss in f: `-(1 - p)` for the margin, prediction - target for half squared error. Training
+    points are seen through f whatever m is. For m = f ("query_margin") that is the published score,
+    signed as a shift upon removal; for the query's loss it is times w_q, one number per query:
+    within a query it ranks points as published. For a loss, positive = the point helps.
 
     It is influence with the Gauss-Newton matrix of f with all weights 1: the same as
     `influence_ggn` in a regression. In classification true weights are p (1 - p) < 1, so shifts
     come out too small, the more so the surer the model: use ranks and correlations.
 
     l2 is the recipe's weight decay, damping extra (both our choice; published: 0, projected). Costs
-    train + query backward passes; memory: train + `EXAMPLE_CHUNK` gradients. Solved in float64.
+    train + entries backward passes; memory: train + `EXAMPLE_CHUNK` gradients. Solved in float64.
 
     Raises:
-        ValueError: `l2 + damping` is not positive and finite.
+        ValueError: `l2 + damping` is not positive and finite, or see `targets.checked_target`.
     """
-    shift = recipe.weight_decay + damping
-    if not (math.isfinite(shift) and shift > 0 and damping >= 0):
-        raise ValueError(
-            f"trak: l2 + damping = {shift} must be positive, because without a projection there "
-            "can be more points than independent features, or fewer; add damping."
-        )
+    of = checked_target(of)
+    ridge = checked_ridge("trak", recipe, damping, UNPROJECTED)
 
-    @measure(dims=SHIFT_DIMS, unit=NATS, labels={"estimator": ("trak",)})
+    @estimates(of, ("trak",))
     def trak(network: Network, theta: Tensor, task: Task) -> Tensor:
-        features, own = _features(network, theta, task, task.train_x, task.train_y)
+        features, slopes = _features(network, theta, task)
         gram = (features @ features.T).double() / task.n_train  # (train, train)
-        gram.diagonal().add_(shift)
-        products, weights = [], []
-        parts = zip(task.query_x.split(EXAMPLE_CHUNK), task.query_y.split(EXAMPLE_CHUNK))
-        for x, y in parts:
-            queries, weight = _features(network, theta, task, x, y)
-            products.append((features @ queries.T).double())  # (train, query)
-            weights.append(weight)
-        solved = torch.linalg.solve(gram, torch.cat(products, dim=1))
-        scores = own[:, None] * solved * torch.cat(weights)[None, :] / task.n_train
-        return scores.to(theta.dtype).unsqueeze(0)
+        gram.diagonal().add_(ridge)
+        targets = target_gradients(network, theta, task, of)
+        products = torch.cat([(features @ target.T).double() for target in targets], dim=1)
+        scores = slopes[:, None] * torch.linalg.solve(gram, products) / task.n_train
+        return shaped(scores.unsqueeze(0), network, theta, task, of)  # (train, entry) -> ...
 
     return trak
 
 
-def _features(
-    network: Network, theta: Tensor, task: Task, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    """phi `(example, parameter)` and `d loss / d f` `(example,)`, the latter in float64."""
+def _features(network: Network, theta: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """phi `(train, parameter)` and `d loss / d f` `(train,)`, the latter in float64."""
+    x, y = task.train_x, task.train_y
 
     def model_output(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         output = network(theta, x.unsqueeze(0))[0]  # (output,)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network
+from dtda_lib.models.networks import Model, Network, initial_theta
 from dtda_lib.names import unknown
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.measures import Measure, measure
+from dtda_lib.runs.measures import Measure, measure, query_loss
 from dtda_lib.runs.protocols import SeedPair, paired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import nothing
@@ -20,7 +20,8 @@ from dtda_lib.runs.shards import Job, Shard, full_precision
 
 from .metagradient import metagradient_shifts
 from .source import source_shifts
-from .unrolling import best_chunk, checked_measure, checked_points, unrolled_shifts
+from .targets import checked_target, refuse_flat, target_shape
+from .unrolling import best_chunk, checked_points, unrolled_shifts
 
 _UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
 MODES = tuple(_UNROLL)
@@ -75,15 +76,15 @@ class UnrolledBank(RunBank):
         task, model, recipe: What is trained, and how; reverse mode and SOURCE know only the last
             checkpoint, so they need `keep_last=1`, and SOURCE needs SGD.
         seeds: Pairs `(init_seed, order_seed)`.
-        measure: One differentiable measurement.
+        of: One differentiable measurement.
         points: Training positions; None for all.
         mode: "forward" costs in proportion to the points, "reverse" to the measure's values,
             "source" a few curvatures a run, whatever their number.
         title, device, workers, executor, chunk: As of `RunBank`.
 
     Raises:
-        ValueError: an unknown mode, impossible points or measure, several checkpoints where only
-            the last is known.
+        ValueError: an unknown mode, impossible points or measurement, several checkpoints where
+            only the last is known.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class UnrolledBank(RunBank):
         model: Model,
         recipe: Recipe,
         seeds: Sequence[SeedPair],
-        measure: str | Measure = "query_loss",
+        of: str | Measure = query_loss,
         points: Sequence[int] | None = None,
         *,
         mode: str = "forward",
@@ -115,13 +116,16 @@ class UnrolledBank(RunBank):
             model,
             recipe,
             paired(nothing(task.n_train), seeds),
-            [checked_measure(measure)],
+            [checked_target(of)],
             title=title or f"{task.name}, unrolled",
             device=device,
             workers=workers,
             executor=executor,
             chunk=chunk,
         )
+        theta = initial_theta(model, 0, task.train_x.dtype)
+        for refusing in (target_shape, refuse_flat):
+            refusing(self.network, theta, task, self.measures[0])
 
     def _declare(self) -> list[Shard]:
         size, settings = 1, {}

@@ -32,11 +32,12 @@ from torch.func import jvp, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network
-from dtda_lib.runs.measures import Measure, get_measure
+from dtda_lib.runs.measures import Measure, query_loss
 from dtda_lib.runs.protocols import SeedPair
 from dtda_lib.runs.recipes import Recipe
 
 from .batch_loss import BatchLoss
+from .targets import checked_target
 from .trajectory import State, linearised, start, training_steps, walk
 
 # Numbers in the responses of the runs that are unrolled together: more leave the cache.
@@ -97,7 +98,7 @@ def unrolled_shifts(
     model: Model,
     recipe: Recipe,
     seeds: Sequence[SeedPair],
-    measure: str | Measure = "query_loss",
+    of: str | Measure = query_loss,
     points: Sequence[int] | None = None,
     *,
     weights: Tensor | None = None,
@@ -109,18 +110,18 @@ def unrolled_shifts(
     Args:
         task, model, recipe, points, weights, device: See `unrolled_responses`.
         seeds: Pairs `(init_seed, order_seed)`, see `protocols.seed_pairs`.
-        measure: A differentiable measurement; its axes become the last ones.
+        of: A differentiable measurement; its axes become the last ones.
         chunk: Runs per vectorised pass; None takes the measured best.
 
     Returns:
-        `(seed, checkpoint, train, query)` for a measure per query, in its unit: `grad(m) . r`, to
-        be compared with `shift_upon_removal` of paired runs of the same seeds.
+        `(seed, checkpoint, train, query)` for a measurement of queries, in its unit: `grad(m) . r`,
+        to be compared with `shift_upon_removal` of paired runs of the same seeds.
 
     Raises:
-        ValueError: impossible points, weights, seeds or measure.
+        ValueError: impossible points, weights, seeds or measurement.
         FloatingPointError: training or its derivative diverged.
     """
-    m, chosen = checked_measure(measure), checked_points(points, task)
+    m, chosen = checked_target(of), checked_points(points, task)
     if not seeds:
         raise ValueError("unrolling: zero seeds were given; give at least one pair.")
     loss = BatchLoss(task, model, device)
@@ -252,21 +253,6 @@ def checked_weights(weights: Tensor | None, task: Task) -> Tensor:
             "finite numbers, none negative."
         )
     return weights.to(task.train_x)
-
-
-def checked_measure(measure: str | Measure) -> Measure:
-    """The measure of that name (or the measure itself).
-
-    Raises:
-        ValueError: an unknown name, or an estimator, which has an axis `train` of its own.
-    """
-    m = get_measure(measure)
-    if "train" in m.dims:
-        raise ValueError(
-            f"unrolling: measure {m.name!r} has the axis 'train' itself; give a measurement of "
-            "the model, such as 'query_loss'."
-        )
-    return m
 
 
 def labelled(

@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network
+from dtda_lib.models.networks import Model, Network, initial_theta
 
 from .executors import available_cores, in_flight, worker_pool
 from .fingerprint import canonical, measure_identity, model_identity, sha256, source_digest
@@ -49,7 +49,8 @@ class RunBank:
         chunk: Runs per vectorised pass; None takes the measured best.
 
     Raises:
-        ValueError: the design does not fit the task, or unknown measures.
+        ValueError: the design does not fit the task, or measures are unknown, share a name or
+            cannot be taken on this model (`Measure.check`).
     """
 
     def __init__(
@@ -75,6 +76,12 @@ class RunBank:
         self.measures = tuple(get_measure(m) for m in measures)
         if not self.measures:
             raise ValueError("bank: no measure was given; ask for at least one.")
+        names = [m.name for m in self.measures]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"bank: two measures are called {twice[0]!r}; rename one by "
+                "dataclasses.replace(measure, name=...)."
+            )
         self.title = title or task.name
         self.device, self.executor, self.chunk = str(device), executor, chunk
         on_cpu = torch.device(device).type == "cpu"
@@ -83,6 +90,9 @@ class RunBank:
         folder = cache_folder()
         self.store = Store(folder) if folder else None
         self.network = Network.of(model)
+        for m in self.measures:
+            if m.check:
+                m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
         self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}

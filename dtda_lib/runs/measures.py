@@ -1,8 +1,9 @@
 """What is measured on a trained model: pure functions of `(network, theta, task)`.
 
 A measure maps one parameter vector to a tensor with named axes; estimators of influence are
-measures too, with the axes `(train, query)`. Nothing is averaged here. A measure of your own is a
-function decorated with `measure`.
+measures too, with the axes `(estimator, train, ...)`. Nothing is averaged here. A measure of your
+own is a function decorated with `measure`, or, where it looks at one query's output at a time, with
+`measure_of_outputs`, which estimators differentiate faster.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,15 @@ class MeasureFunction(Protocol):
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor: ...
 
 
+class OutputFunction(Protocol):
+    """`(outputs (query, output), targets (query,), task) -> (query, ...)`, each query on its own.
+
+    Of `task` it may use the loss alone, for it is given single queries as well.
+    """
+
+    def __call__(self, outputs: Tensor, targets: Tensor, task: Task) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measurement with its axes and unit.
@@ -36,6 +46,9 @@ class Measure:
         unit: Unit of the values, or "none".
         function: See `MeasureFunction`.
         labels: Names along an axis, where it has them.
+        of_outputs: The same, from the outputs of the queries, where that is possible.
+        check: Raises a `ValueError` for models and tasks that it cannot be taken on. A bank calls
+            it with initial parameters before anything is trained.
     """
 
     name: str
@@ -43,6 +56,8 @@ class Measure:
     unit: str
     function: MeasureFunction
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    of_outputs: OutputFunction | None = None
+    check: Callable[[Network, Tensor, Task], None] | None = None
 
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor:
         return self.function(network, theta, task)
@@ -65,31 +80,50 @@ def query_outputs(network: Network, theta: Tensor, task: Task) -> Tensor:
     return torch.cat(pieces)
 
 
-@measure(dims=("query",), unit="nats (cross-entropy) or half squared target units")
-def query_loss(network: Network, theta: Tensor, task: Task) -> Tensor:
+def measure_of_outputs(
+    dims: tuple[str, ...], unit: str, labels: dict[str, tuple[str, ...]] | None = None
+) -> Callable[[OutputFunction], Measure]:
+    """Decorator: makes a function of the queries' outputs a `Measure`; the first axis is "query".
+
+    Works under `vmap`: no `if` on values, no `.item()`.
+    """
+
+    def wrap(function: OutputFunction) -> Measure:
+        def measured(network: Network, theta: Tensor, task: Task) -> Tensor:
+            return function(query_outputs(network, theta, task), task.query_y, task)
+
+        # Keys of caches tell functions apart by these names.
+        measured.__module__ = function.__module__
+        measured.__qualname__ = f"{function.__qualname__}.measured"
+        return Measure(function.__name__, dims, unit, measured, labels or {}, function)
+
+    return wrap
+
+
+@measure_of_outputs(dims=("query",), unit="nats (cross-entropy) or half squared target units")
+def query_loss(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """Loss of each query point `(query,)`: the measurement of 2305.19765."""
-    return task.per_example_loss(query_outputs(network, theta, task), task.query_y)
+    return task.per_example_loss(outputs, targets)
 
 
-@measure(dims=("query",), unit="logits")
-def query_margin(network: Network, theta: Tensor, task: Task) -> Tensor:
+@measure_of_outputs(dims=("query",), unit="logits")
+def query_margin(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """Log-odds of the true class against all others `(query,)`; classification only."""
-    outputs = query_outputs(network, theta, task)
-    true = task.query_y[:, None]
+    true = targets[:, None]
     others = outputs.scatter(1, true, -torch.inf).logsumexp(dim=1)
     return outputs.gather(1, true)[:, 0] - others
 
 
-@measure(dims=("query",), unit="probability")
-def query_probability(network: Network, theta: Tensor, task: Task) -> Tensor:
+@measure_of_outputs(dims=("query",), unit="probability")
+def query_probability(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """Probability of the true class `(query,)`; classification only."""
-    return torch.sigmoid(query_margin(network, theta, task))
+    return torch.sigmoid(query_margin.of_outputs(outputs, targets, task))
 
 
-@measure(dims=("query", "output"), unit="output units")
-def query_prediction(network: Network, theta: Tensor, task: Task) -> Tensor:
+@measure_of_outputs(dims=("query", "output"), unit="output units")
+def query_prediction(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """The model's raw outputs `(query, output)`."""
-    return query_outputs(network, theta, task)
+    return outputs
 
 
 @measure(dims=("parameter",), unit="parameter units")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import digits_like, table_like
 
-from dtda_lib.attribution import gradients as module
+from dtda_lib.attribution import gradients, targets
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.recipes import Recipe
@@ -61,7 +61,8 @@ def test_closed_form_of_a_linear_model():
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_does_not_depend_on_the_chunk(size, monkeypatch):
     whole = scores(*CASES[0])
-    monkeypatch.setattr(module, "EXAMPLE_CHUNK", size)
+    for module in (gradients, targets):
+        monkeypatch.setattr(module, "EXAMPLE_CHUNK", size)
     torch.testing.assert_close(scores(*CASES[0]), whole, rtol=1e-12, atol=1e-14)
 
 

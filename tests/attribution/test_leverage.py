@@ -92,18 +92,18 @@ def squares():
 
 def test_least_squares_leave_one_out_is_exact(squares):
     network, task, theta, without = squares
-    rif, rif_loss = get_estimator("influence_leverage", RECIPE)(network, theta, task)
+    rif, rif_moved = get_estimator("influence_leverage", RECIPE)(network, theta, task)
     before = query_losses(network, theta, task)
     truth = torch.stack([query_losses(network, one, task) - before for one in without])
     assert truth.abs().min() > 1e-7
-    torch.testing.assert_close(rif_loss, truth, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(rif_moved, truth, rtol=1e-9, atol=1e-11)
     # First order in the loss: the exact change of the parameters along the loss's gradient.
     along = loss_gradients(network, theta, task, task.query_x, task.query_y)
     torch.testing.assert_close(rif, (without - theta) @ along.T, rtol=1e-9, atol=1e-11)
     # Which a wrong sign, factor or leverage would not be.
     plain = get_estimator("influence_ggn", RECIPE)(network, theta, task)[0]
     damped = get_estimator("influence_leverage", RECIPE, damping=1e-4)(network, theta, task)[1]
-    for wrong in (-rif_loss, rif_loss / task.n_train, rif, plain, damped):
+    for wrong in (-rif_moved, rif_moved / task.n_train, rif, plain, damped):
         assert not torch.allclose(wrong, truth, rtol=1e-5)
 
 
@@ -176,7 +176,7 @@ def test_blocks_queries_and_order_do_not_matter(monkeypatch):
     network, theta = prepared(model)
     whole = get_estimator("influence_leverage", RECIPE)(network, theta, task)
     monkeypatch.setattr(influence, "BLOCK_BYTES", 2 * 3 * len(theta) * 8)
-    monkeypatch.setattr("dtda_lib.attribution.leverage.EXAMPLE_CHUNK", 1)
+    monkeypatch.setattr("dtda_lib.attribution.targets.EXAMPLE_CHUNK", 1)
     order = torch.tensor([3, 1, 2, 0, *range(4, task.n_train)])
     turned = replace(task, train_x=task.train_x[order], train_y=task.train_y[order])
     again = get_estimator("influence_leverage", RECIPE)(network, theta, turned)
@@ -187,7 +187,7 @@ def test_single_precision_and_labels():
     task, model = CASES["classes"]
     network, theta = prepared(model)
     estimator = get_estimator("influence_leverage", RECIPE)
-    assert estimator.labels["estimator"] == ("rif", "rif_loss")
+    assert estimator.labels["estimator"] == ("rif", "rif_moved")
     single = estimator(network, theta.float(), task.to(dtype=torch.float32))
     assert single.dtype == torch.float32
     exact = estimator(network, theta, task)
@@ -206,11 +206,11 @@ def test_logistic_regression_with_few_points_is_nearer_to_refits():
     before = query_losses(network, theta, task)
     truth = torch.stack([query_losses(network, one, task) - before for one in without])
     plain = get_estimator("influence_ggn", RECIPE)(network, theta, task)[0]
-    rif, rif_loss = get_estimator("influence_leverage", RECIPE)(network, theta, task)
-    errors = [float((scores - truth).square().mean().sqrt()) for scores in (plain, rif, rif_loss)]
+    rif, rif_moved = get_estimator("influence_leverage", RECIPE)(network, theta, task)
+    errors = [float((scores - truth).square().mean().sqrt()) for scores in (plain, rif, rif_moved)]
     assert max(errors[1:]) < 0.6 * errors[0]
     # One Newton step is no refit.
-    assert not torch.allclose(rif_loss, truth, rtol=1e-2)
+    assert not torch.allclose(rif_moved, truth, rtol=1e-2)
 
 
 # --- refusals ------------------------------------------------------------------------------------

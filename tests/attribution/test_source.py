@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import table_like
+from test_ekfac import images_like, small_cnn
 from test_influence import classes_like, gradients
-from test_kfac import images_like, small_cnn
 
 from dtda_lib.attribution import curvature, source
 from dtda_lib.attribution.registry import get_estimator

@@ -131,7 +131,7 @@ def test_workers_give_the_same(task):
         ({"mode": "reverse"}, "keep_last=1"),
         ({"mode": "source"}, "mode='source' knows one checkpoint, not 2"),
         ({"points": [8]}, "no training point 8"),
-        ({"measure": "parameterz"}, "parameters"),
+        ({"of": "parameterz"}, "parameters"),
     ],
 )
 def test_impossible_requests_are_refused_in_a_sentence(task, settings, told):

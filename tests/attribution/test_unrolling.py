@@ -342,8 +342,8 @@ def test_the_metagradient_of_a_function_equals_finite_differences(recipe):
         ({"weights": -torch.ones(8)}, "none negative"),
         ({"weights": torch.full((8,), torch.nan)}, "finite"),
         ({"seeds": []}, "at least one pair"),
-        ({"measure": "query_los"}, "did you mean 'query_loss'"),
-        ({"measure": get_estimator("gradient_similarity", RECIPES["sgd"])}, "axis 'train' itself"),
+        ({"of": "query_los"}, "did you mean 'query_loss'"),
+        ({"of": get_estimator("gradient_similarity", RECIPES["sgd"])}, "axis 'train' itself"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(settings, sentence):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_kfac import dense_basis
+from test_ekfac import dense_basis
 from torch import nn
 from torch.func import grad, vmap
 
-from dtda_lib.attribution import curvature, kfac
+from dtda_lib.attribution import curvature, ekfac
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.diffusion import denoising
 from dtda_lib.experiments.diffusion.grouped_ekfac import grouped_shifts
@@ -99,7 +99,7 @@ def test_several_layers_equal_a_dense_solve_in_the_kronecker_eigenbasis(model, r
     """The diagonal of the dense Gauss-Newton matrix in that basis, damped layer by layer."""
     network, theta = prepared(model)
     t = rows()
-    vectors = dense_basis(network, kfac.kronecker_basis(network, (theta,), t))
+    vectors = dense_basis(network, ekfac.kronecker_basis(network, (theta,), t))
     dense = curvature.dense_gauss_newton(network, theta, t)
     values, at = (vectors.T @ dense @ vectors).diagonal().clone(), 0
     for layer in (m for m in network.module.modules() if isinstance(m, nn.Linear)):

@@ -1,15 +1,12 @@
 """Predicted laws against retrained ones: gaps, floors, groups, shares and the rules of claims."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from torch.func import hessian, jacrev
 
-from dtda_lib.attribution.leverage import leverage
-from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.predicting_retrained_laws import claims as rules
@@ -99,49 +96,52 @@ def test_equal_sizes_are_refused():
 # --- estimates ------------------------------------------------------------------------------------
 
 
-def joint(network, theta, task, groups):
-    linear = estimates.Linearised.of(network, theta, task)
-    solved = linear.solve(linear.gauss_newton(), RIDGE)
-    return estimates.joint_shifts(linear, *solved, groups)
-
-
-def of_predictions(name, network, theta, task):
-    """The library's estimator with targets 1 below the predictions: the loss's slope is theirs."""
-    below = network(theta, task.query_x)[:, 0].detach() - 1
-    estimator = get_estimator(name, RECIPE)
-    return estimator(network, theta, replace(task, query_y=below))[0].detach()
-
-
 def test_joint_leverage_is_exact_for_any_group_of_least_squares():
     task, network = small_task(), Network.of(LINEAR)
     theta = ridge_fit(task, list(range(12)))
     groups = [(0,), (3, 7), (1, 2, 5, 8, 9, 11)]
-    found = joint(network, theta, task, groups)
+    found = estimates.joint_shifts(RIDGE, groups)(network, theta, task)
     for group, shift in zip(groups, found):
         without = ridge_fit(task, [k for k in range(12) if k not in group])
         expected = (network(without, task.query_x) - network(theta, task.query_x))[:, 0]
         torch.testing.assert_close(shift, expected, rtol=1e-9, atol=1e-11)
 
 
-def test_estimates_are_those_of_the_library(monkeypatch):
-    task = small_task()
+def test_estimates_are_those_that_their_names_say(monkeypatch):
+    task, damping = small_task(), 0.02
     model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
     network, theta = Network.of(model), initial_theta(model, 0, torch.float64)
-    monkeypatch.setattr(estimates, "training_time_damping", lambda recipe, n_train: 0.0)
+    monkeypatch.setattr(estimates, "training_time_damping", lambda recipe, n_train: damping)
     given = xr.DataArray(theta[None].numpy(), {"seed": [0]}, ("seed", "parameter"))
     alone = [(k,) for k in range(12)]
     shifts, about = estimates.estimated_shifts(task, model, RECIPE, given, alone)
-    for name, library in (
-        ("if_ggn", "influence_ggn"),
-        ("if_ggn_raw", "influence_ggn"),
-        ("rif", "influence_leverage"),
-        ("joint", "influence_leverage"),
-        ("if_hessian", "influence_hessian"),
-    ):
-        expected = of_predictions(library, network, theta, task)
-        np.testing.assert_allclose(shifts[name].values[0], expected, rtol=1e-7, atol=1e-10)
-    expected = leverage(RECIPE)(network, theta, task)
-    np.testing.assert_allclose(about["leverage"].values[0], expected.detach(), rtol=1e-8)
+
+    train, query = (
+        jacrev(lambda theta, x=x: network(theta, x)[:, 0])(theta)
+        for x in (task.train_x, task.query_x)
+    )
+    residual = (network(theta, task.train_x)[:, 0] - task.train_y).detach()[:, None]
+    exact = hessian(lambda t: task.per_example_loss(network(t, task.train_x), task.train_y).mean())
+    unit = torch.eye(len(theta), dtype=torch.float64)
+
+    def by_hand(curvature, ridge):
+        return residual * (train @ torch.linalg.solve(curvature + ridge * unit, query.T)) / 12
+
+    ridge, gauss_newton = RIDGE + damping, train.T @ train / 12
+    hat = train @ torch.linalg.solve(gauss_newton + ridge * unit, train.T) / 12
+    expected = {
+        "if_ggn": by_hand(gauss_newton, ridge),
+        "if_ggn_raw": by_hand(gauss_newton, RIDGE),
+        "if_hessian": by_hand(exact(theta), ridge),
+        "rif": by_hand(gauss_newton, ridge) / (1 - hat.diagonal())[:, None],
+    }
+    assert list(shifts) == [*expected, "joint"]
+    for name, values in (expected | {"joint": expected["rif"]}).items():
+        np.testing.assert_allclose(shifts[name].values[0], values, rtol=1e-7, atol=1e-10)
+        assert shifts[name].dims == ("seed", "removal" if name == "joint" else "train", "query")
+    np.testing.assert_allclose(about["leverage"].values[0], hat.diagonal(), rtol=1e-8)
+    smallest = torch.linalg.eigvalsh(exact(theta))[0] + ridge
+    np.testing.assert_allclose(about["smallest"].values, [smallest], rtol=1e-8)
 
 
 def test_damping_of_training_time():

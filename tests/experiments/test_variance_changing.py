@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 import xarray as xr
 from helpers import table_like
-from torch.func import jacrev
 
-from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.experiments.variance_changing_examples import claims as rules
 from dtda_lib.experiments.variance_changing_examples import digits as digits
@@ -25,7 +22,7 @@ from dtda_lib.experiments.variance_changing_examples import line as changing
 from dtda_lib.experiments.variance_changing_examples import plots as plots
 from dtda_lib.experiments.variance_changing_examples import predictions as predictions
 from dtda_lib.experiments.variance_changing_examples import scores as scoring
-from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.models.networks import get_model
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.distances import DISTANCES
@@ -302,35 +299,6 @@ def test_chosen_and_random_groups_are_compared_at_the_same_queries():
 # --- predictions ---------------------------------------------------------------------------------
 
 
-def test_a_prediction_is_moved_as_the_loss_says():
-    task = table_like(8, 5)
-    model = get_model("mlp", widths=(8, 3, 1), activation="tanh")
-    network, theta = Network.of(model), initial_theta(model, 0, torch.float64)
-    estimator = get_estimator("influence_ggn", RECIPE)
-    moved = predictions.on_prediction(estimator)(network, theta, task)[0]
-
-    def output(x):
-        return jacrev(lambda t: network(t, x)[:, 0])(theta)
-
-    rows = output(task.train_x)  # (train, parameter)
-    curvature = rows.T @ rows / 8 + RECIPE.weight_decay * torch.eye(len(theta)).double()
-    residual = network(theta, task.train_x)[:, 0].detach() - task.train_y
-    by_hand = residual[:, None] * (rows @ torch.linalg.solve(curvature, output(task.query_x).T)) / 8
-    torch.testing.assert_close(moved, by_hand.detach())
-    loss = estimator(network, theta, task)[0]
-    error = network(theta, task.query_x)[:, 0].detach() - task.query_y
-    torch.testing.assert_close(moved * error, loss)
-
-
-def test_a_margin_is_moved_as_the_loss_says():
-    logits = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64, requires_grad=True)
-    loss = F.cross_entropy(logits[None], torch.tensor([1]))
-    margin = logits[1] - torch.logsumexp(logits[[0, 2]], 0)
-    of_loss, of_margin = (torch.autograd.grad(m, logits)[0].numpy() for m in (loss, margin))
-    told = predictions.on_margin(xr.DataArray(of_loss), xr.DataArray(float(margin.detach())))
-    np.testing.assert_allclose(told, of_margin, rtol=1e-12)
-
-
 def test_damping_is_one_over_the_time_of_training():
     constant = Recipe("sgd", lr=0.5, batch_size=4, epochs=10)
     assert predictions.early_stopping_damping(constant, 8) == pytest.approx(1 / (0.5 * 20))
@@ -364,8 +332,6 @@ def test_banks_give_laws_with_the_same_labels():
     true, told = ((part[:, 1:] - part[:, :1]).ravel() for part in both)
     assert np.corrcoef(true, told)[0, 1] > 0.9
     assert predictions.leverages(estimates).shape == (6,)
-    with pytest.raises(ValueError, match="query_loss"):
-        predictions.estimator_bank(*setting, seeds, "query_loss")
 
 
 def test_the_lone_point_is_the_last():

@@ -82,8 +82,8 @@ def network_estimators_error(testbed: AnchoredRidge, generator: np.random.Genera
     """Largest difference between the testbed's shifts and those of the estimators for networks.
 
     The line of one run is written into a linear "network" and given to `influence_ggn` and
-    `influence_leverage` as notebooks on networks do, with query targets 1 below the prediction,
-    whose loss then has the slope of the prediction. Relative to the largest shift.
+    `influence_leverage` of the prediction, as notebooks on networks do. Relative to the largest
+    shift.
     """
     run = testbed.simulate(1, generator).isel(seed=0)
     intercept, slope = np.linalg.lstsq(testbed.query_x, run["base"].values)[0]
@@ -91,7 +91,7 @@ def network_estimators_error(testbed: AnchoredRidge, generator: np.random.Genera
         "train_x": testbed.train_x[:, 1:],
         "train_y": testbed.train_y,
         "query_x": testbed.query_x[:, 1:],
-        "query_y": run["base"].values - 1,
+        "query_y": run["base"].values,
     }
     tensors = {name: torch.as_tensor(value) for name, value in inputs.items()}
     task = Task("anchored ridge", **tensors, loss="squared_error", n_outputs=1)
@@ -104,7 +104,8 @@ def network_estimators_error(testbed: AnchoredRidge, generator: np.random.Genera
         ("influence_ggn", run["influence"]),
         ("influence_leverage", run["leverage_corrected"]),
     ):
-        found = get_estimator(name, recipe)(network, theta, task)[0].numpy()  # (train, query)
+        estimator = get_estimator(name, recipe, of="query_prediction")
+        found = estimator(network, theta, task)[0, ..., 0].numpy()  # (train, query)
         worst = max(worst, float(np.abs(found - expected.values).max() / abs(expected).max()))
     return worst
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dtda_lib.attribution.kfac import (
+from dtda_lib.attribution.ekfac import (
     KroneckerBasis,
     corrected_eigenvalues,
     gradients_in_basis,
     kronecker_basis,
+    loss_cotangents,
 )
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
@@ -62,9 +63,10 @@ def grouped_shifts(
         basis = kronecker_basis(network, (theta,), part)
         weight = 1 / damped(corrected_eigenvalues(network, (theta,), part, basis), basis, damping)
         query_x = task.query_x.unflatten(0, (-1, query_rows))
-        asked = gradients_in_basis(network, theta, task, basis, query_x, task.query_y[::query_rows])
+        query_y, along = task.query_y[::query_rows], loss_cotangents(task)
+        asked = gradients_in_basis(network, theta, basis, query_x, query_y, along)
         queries = torch.cat(list(asked)) * (weight / query_rows)  # (sample, parameter)
-        points = gradients_in_basis(network, theta, task, basis, x, y)
+        points = gradients_in_basis(network, theta, basis, x, y, along)
         shifts = torch.cat([point @ queries.T for point in points])  # (group, sample)
         return (shifts / (rows * len(x))).to(theta.dtype)
 

@@ -1,22 +1,24 @@
 """Predicted shifts of predictions, from trained parameters: influence functions and their kin.
 
-For squared errors and one output, on networks so small that Jacobians and curvatures are written
-out, in float64. Shifts are upon removal, in the unit of the targets, 1/N included. With J the
+For squared errors and one output, on networks so small that curvatures are written out, in
+float64. Shifts are upon removal, in the unit of the targets, 1/N included. With J the
 Jacobian of the N training outputs, e the residuals, C = J^T J / N + ridge (ridge = weight decay +
 damping) and H = J C^-1 J^T / N:
 
-* "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `attribution.influence_ggn` of the prediction, with the
-  damping of `training_time_damping`; "if_ggn_raw" is without damping;
-* "if_hessian": the exact Hessian instead of J^T J / N;
-* "rif": "if_ggn" / (1 - H_kk), `attribution.influence_leverage` of the prediction;
+* "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `influence_ggn` with the damping of
+  `training_time_damping`; "if_ggn_raw" is without damping;
+* "if_hessian", `influence_hessian`: the exact Hessian instead of J^T J / N;
+* "rif", `influence_leverage`: "if_ggn" / (1 - H_kk);
 * "joint": a whole group at once, (1 - H_S)^-1 e_S with the joint leverage H_S of the group. One
   Gauss-Newton step on the objective *without* the group; for linear least squares at the minimum it
   is exact for any group (ours, after Allen's PRESS and arXiv 2506.06656).
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,18 +26,22 @@ import xarray as xr
 from torch import Tensor
 from torch.func import grad, vmap
 
-from dtda_lib.attribution.curvature import dense_hessian
+from dtda_lib.attribution.influence import smallest_eigenvalue
+from dtda_lib.attribution.leverage import leverage
+from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.measures import get_measure
+from dtda_lib.runs.measures import Measure, measure, query_prediction
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import SCHEDULES, Recipe
 from dtda_lib.runs.training import train
 
 from .laws import Laws, Removals, of_other_groups, predicted_laws
+
+TOGETHER = 16  # models that are estimated at once; more gain nothing
 
 
 def training_time_damping(recipe: Recipe, n_train: int) -> float:
@@ -49,56 +55,65 @@ def training_time_damping(recipe: Recipe, n_train: int) -> float:
     return 1 / sum(rates)
 
 
-@dataclass(frozen=True)
-class Linearised:
-    """A model to first order: Jacobians of outputs, and residuals of the training points.
+def linearised(network: Network, theta: Tensor, task: Task, ridge: float) -> tuple[Tensor, Tensor]:
+    """H `(train, train)` and the like with queries in front, `(query, train)`, see above."""
 
-    Shapes: `train` `(train, parameter)`, `query` `(query, parameter)`, `residual` `(train,)`.
+    def output(theta: Tensor, x: Tensor) -> Tensor:
+        return network(theta, x[None])[0, 0]
+
+    rows = vmap(grad(output), in_dims=(None, 0))
+    train, query = rows(theta, task.train_x), rows(theta, task.query_x)  # (point, parameter)
+    matrix = train.T @ train / task.n_train
+    matrix.diagonal().add_(ridge)
+    solved = torch.linalg.solve(matrix, train.T) / task.n_train
+    return train @ solved, query @ solved
+
+
+def joint_shifts(ridge: float, groups: Sequence[Sequence[int]]) -> Measure:
+    """ "joint" shifts of each query's prediction, `(removal, query)`.
+
+    Raises:
+        ValueError: when used, another loss than the squared error, or several outputs.
     """
 
-    train: Tensor
-    query: Tensor
-    residual: Tensor
-
-    @classmethod
-    def of(cls, network: Network, theta: Tensor, task: Task) -> "Linearised":
-        """The model of these parameters `(parameter,)`.
-
-        Raises:
-            ValueError: another loss than the squared error, or several outputs.
-        """
+    @measure(dims=("removal", "query"), unit=query_prediction.unit)
+    def joint_shifts(network: Network, theta: Tensor, task: Task) -> Tensor:
         if task.loss != "squared_error" or task.n_outputs != 1:
             raise ValueError(f"task {task.name!r}: squared errors and one output are needed.")
+        hat, reach = linearised(network, theta, task, ridge)
+        residual = network(theta, task.train_x)[:, 0].detach() - task.train_y
+        shifts = []
+        for group in map(list, groups):
+            left = torch.eye(len(group), dtype=hat.dtype) - hat[group][:, group]
+            shifts.append(reach[:, group] @ torch.linalg.solve(left, residual[group]))
+        return torch.stack(shifts)
 
-        def output(theta: Tensor, x: Tensor) -> Tensor:
-            return network(theta, x[None])[0, 0]
-
-        rows = vmap(grad(output), in_dims=(None, 0))
-        with torch.no_grad():
-            residual = network(theta, task.train_x)[:, 0] - task.train_y
-        return cls(rows(theta, task.train_x), rows(theta, task.query_x), residual)
-
-    def gauss_newton(self) -> Tensor:
-        """J^T J / N, `(parameter, parameter)`."""
-        return self.train.T @ self.train / len(self.train)
-
-    def solve(self, curvature: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-        """H `(train, train)`, and the like with queries in front, `(query, train)`."""
-        matrix = curvature.clone()
-        matrix.diagonal().add_(ridge)
-        solved = torch.linalg.solve(matrix, self.train.T) / len(self.train)
-        return self.train @ solved, self.query @ solved
+    return joint_shifts
 
 
-def joint_shifts(
-    linear: Linearised, hat: Tensor, reach: Tensor, groups: Sequence[Sequence[int]]
-) -> Tensor:
-    """ "joint" shifts of each query's prediction `(removal, query)`; hat and reach of `solve`."""
-    shifts = []
-    for group in map(list, groups):
-        left = torch.eye(len(group), dtype=hat.dtype) - hat[group][:, group]
-        shifts.append(reach[:, group] @ torch.linalg.solve(left, linear.residual[group]))
-    return torch.stack(shifts)
+def estimators(recipe: Recipe, n_train: int, groups: Sequence[Sequence[int]]) -> dict[str, Measure]:
+    """What is estimated for each run, see above; and what the estimates rest on.
+
+    Shifts of predictions `(estimator, train, query, output)`, "joint" for `groups`; "leverage" H_kk
+    `(train,)` and "smallest", the smallest eigenvalue of the damped exact Hessian `()`: where it is
+    negative, "if_hessian" is the answer of a saddle.
+    """
+    damping = training_time_damping(recipe, n_train)
+    settings = {
+        "if_ggn": ("influence_ggn", damping),
+        "if_ggn_raw": ("influence_ggn", 0.0),
+        "if_hessian": ("influence_hessian", damping),
+        "rif": ("influence_leverage", damping),
+    }
+    found = {
+        name: get_estimator(estimator, recipe, of="query_prediction", damping=extra)
+        for name, (estimator, extra) in settings.items()
+    }
+    return found | {
+        "joint": joint_shifts(recipe.weight_decay + damping, groups),
+        "leverage": leverage(recipe, damping=damping),
+        "smallest": smallest_eigenvalue(recipe, damping=damping),
+    }
 
 
 def estimated_shifts(
@@ -117,37 +132,20 @@ def estimated_shifts(
 
     Returns:
         Shifts `(seed, train, query)`, "joint" `(seed, removal, query)`; and a dataset with
-        `leverage` H_kk `(seed, train)` and `smallest`, the smallest eigenvalue of the damped exact
-        Hessian `(seed,)`: where it is negative, "if_hessian" is the answer of a saddle.
+        `leverage` `(seed, train)` and `smallest` `(seed,)`, see `estimators`.
     """
     network, task = Network.of(model), task.to(dtype=torch.float64)
-    l2 = recipe.weight_decay
-    ridge = l2 + training_time_damping(recipe, task.n_train)
-    found: dict[str, list[np.ndarray]] = {}
-    for values in parameters.transpose("seed", "parameter").values:
-        theta = torch.from_numpy(values).double()
-        linear = Linearised.of(network, theta, task)
-        curvature, hessian = linear.gauss_newton(), dense_hessian(network, theta, task)
-        hat, reach = linear.solve(curvature, ridge)
-        own = hat.diagonal()
-        pulled = linear.residual[:, None]
-        shifts = {
-            "if_ggn": reach.T * pulled,
-            "if_ggn_raw": linear.solve(curvature, l2)[1].T * pulled,
-            "if_hessian": linear.solve(hessian, ridge)[1].T * pulled,
-            "rif": reach.T * pulled / (1 - own)[:, None],
-            "joint": joint_shifts(linear, hat, reach, groups),
-            "leverage": own,
-            "smallest": torch.linalg.eigvalsh(hessian)[0] + ridge,
-        }
-        for name, value in shifts.items():
-            found.setdefault(name, []).append(value.numpy())
-    dims = {"joint": ("removal", "query"), "leverage": ("train",), "smallest": ()}
-    seeds = {"seed": parameters["seed"].values}
-    arrays = {
-        name: xr.DataArray(np.stack(values), seeds, ("seed", *dims.get(name, ("train", "query"))))
-        for name, values in found.items()
-    }
+    seeds, arrays = {"seed": parameters["seed"].values}, {}
+    thetas = torch.from_numpy(parameters.transpose("seed", "parameter").values).double()
+    for name, m in estimators(recipe, task.n_train, groups).items():
+        with warnings.catch_warnings():  # of indefinite curvatures, which "smallest" reports
+            warnings.simplefilter("ignore")
+            one = partial(m.function, network, task=task)
+            values = vmap(one, chunk_size=TOGETHER)(thetas).detach()
+        array = xr.DataArray(values.numpy(), seeds, ("seed", *m.dims))
+        if "estimator" in m.dims:  # the first of its labels, and the only output
+            array = array.isel(estimator=0, output=0, drop=True)
+        arrays[name] = array
     about = xr.Dataset({name: arrays.pop(name) for name in ("leverage", "smallest")})
     return arrays, about
 
@@ -207,16 +205,15 @@ def unrolling_cost(
     Of a training of `epochs` epochs, as all grow in proportion. "alone" trains one run, as a plain
     script does, "stacked" `n_stacked` runs at once, "unrolled" unrolls `n_runs` at once.
     """
-    measured = get_measure("query_prediction")
     short, threads = replace(recipe, epochs=epochs, keep_last=1), torch.get_num_threads()
 
     def trained(first: int, runs: int) -> None:
         seeds = [seed for seed, _ in seed_pairs(first + runs)[first:]]
         weights = torch.ones(runs, task.n_train)
-        train(task, model, short, seeds, seeds, weights, [measured])
+        train(task, model, short, seeds, seeds, weights, [query_prediction])
 
     def unroll(recipe: Recipe) -> None:
-        unrolled_shifts(task, model, recipe, seed_pairs(n_runs), measured)
+        unrolled_shifts(task, model, recipe, seed_pairs(n_runs), query_prediction)
 
     def timed(work: Callable[[], None], runs: int) -> float:
         start = time.perf_counter()

@@ -10,24 +10,20 @@ from dataclasses import replace
 
 import numpy as np
 import xarray as xr
-from torch import Tensor
 
 from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network
+from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.measures import Measure, query_outputs
 from dtda_lib.runs.protocols import SeedPair, paired
 from dtda_lib.runs.recipes import SCHEDULES, Recipe
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
-from dtda_lib.runs.training import replaced_unchecked
 from dtda_lib.statistics.distributions import shifted_samples
 
 from .line import plain
 
-MEASUREMENTS = ("query_prediction", "query_margin")
 METHODS = {
     "if_ggn": ("influence_ggn", "if_ggn"),
     "if_damped": ("influence_damped", "if_ggn"),
@@ -61,22 +57,16 @@ def estimator_bank(
     measurement: str,
     **settings: object,
 ) -> RunBank:
-    """Full-data runs with the measurement, three influence functions and the leverage of points.
-
-    `ValueError`: a measurement that is none of `MEASUREMENTS`.
-    """
-    if measurement not in MEASUREMENTS:
-        raise ValueError(f"measurement {measurement!r} is none of {MEASUREMENTS}.")
+    """Full-data runs with the measurement, its influence functions and the leverage of points."""
     damping = early_stopping_damping(recipe, task.n_train)
-    damped = get_estimator("influence_ggn", recipe, damping=damping)
-    estimators = [
-        get_estimator("influence_ggn", recipe),
+    damped = get_estimator("influence_ggn", recipe, of=measurement, damping=damping)
+    measures = [
+        measurement,
+        get_estimator("influence_ggn", recipe, of=measurement),
         replace(damped, name="influence_damped"),
-        get_estimator("influence_leverage", recipe),
+        get_estimator("influence_leverage", recipe, of=measurement),
+        leverage(recipe),
     ]
-    if measurement == "query_prediction":
-        estimators = [on_prediction(each) for each in estimators]
-    measures = [measurement, *estimators, leverage(recipe)]
     return RunBank(task, model, recipe, paired(nothing(task.n_train), seeds), measures, **settings)
 
 
@@ -101,14 +91,10 @@ def base_law(bank: RunBank) -> xr.DataArray:
 
 def influence_shifts(estimates: RunBank) -> dict[str, xr.DataArray]:
     """Method -> predicted shift `(seed, train, query)` of the bank's measurement."""
-    base = base_law(estimates)
-    shifts = {
+    return {
         method: _last(estimates, measure).sel(estimator=entry, drop=True)
         for method, (measure, entry) in METHODS.items()
     }
-    if estimates.measures[0].name == "query_prediction":
-        return shifts
-    return {method: on_margin(shift, base) for method, shift in shifts.items()}
 
 
 def unrolled_shift(unrolled: UnrolledBank) -> xr.DataArray:
@@ -126,7 +112,7 @@ def _last(bank: RunBank, name: str) -> xr.DataArray:
     return plain(found.isel(output=0, drop=True) if "output" in found.dims else found)
 
 
-# ---------------------------------------------------------------- laws and measurements
+# ---------------------------------------------------------------- laws
 
 
 def predicted_law(
@@ -139,28 +125,6 @@ def predicted_law(
     after = shifted_samples(base, shift, groups).drop_vars("point")
     before = base.expand_dims(removal=["none"], axis=1)
     return xr.concat([before, after], "removal", join="exact")
-
-
-def on_prediction(estimator: Measure) -> Measure:
-    """The same estimator for the prediction in place of the query's loss; one output only.
-
-    The gradient of half a squared error is the residual times that of the prediction, so queries
-    whose targets lie one unit below the prediction make both the same.
-    """
-
-    def shifted_targets(network: Network, theta: Tensor, task: Task) -> Tensor:
-        targets = query_outputs(network, theta, task)[:, 0].detach() - 1
-        return estimator(network, theta, replaced_unchecked(task, {"query_y": targets}))
-
-    return replace(estimator, unit="target units", function=shifted_targets)
-
-
-def on_margin(loss_shift: xr.DataArray, margin: xr.DataArray) -> xr.DataArray:
-    """First-order shift of the margin, from that of the query's loss `(seed, train, query)`.
-
-    The loss is log(1 + exp(-margin)), whose slope is -1 / (1 + exp(margin)).
-    """
-    return -loss_shift * (1 + np.exp(margin))
 
 
 def early_stopping_damping(recipe: Recipe, n_train: int) -> float:

@@ -10,7 +10,7 @@ from test_influence import RECIPE, classes_like, gradients
 from torch import nn
 from torch.func import vmap
 
-from dtda_lib.attribution import curvature, ekfac, kfac
+from dtda_lib.attribution import curvature, ekfac
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network, get_model, initial_theta
@@ -73,8 +73,8 @@ def dense_basis(network, basis):
 
 def factored(task, model, seed=0):
     network, theta = prepared(model, seed)
-    basis = kfac.kronecker_basis(network, (theta,), task)
-    values = kfac.corrected_eigenvalues(network, (theta,), task, basis)
+    basis = ekfac.kronecker_basis(network, (theta,), task)
+    values = ekfac.corrected_eigenvalues(network, (theta,), task, basis)
     return network, theta, basis, values, dense_basis(network, basis)
 
 
@@ -93,10 +93,10 @@ def test_several_models_are_averaged():
     task, model = CASES["classes"]
     network, first, _, _, _ = factored(task, model)
     thetas = first, initial_theta(model, 1, torch.float64)
-    basis = kfac.kronecker_basis(network, thetas, task)
+    basis = ekfac.kronecker_basis(network, thetas, task)
     vectors = dense_basis(network, basis)
     dense = sum(curvature.dense_gauss_newton(network, theta, task) for theta in thetas) / 2
-    values = kfac.corrected_eigenvalues(network, thetas, task, basis)
+    values = ekfac.corrected_eigenvalues(network, thetas, task, basis)
     torch.testing.assert_close(values, (vectors.T @ dense @ vectors).diagonal())
 
 
@@ -104,9 +104,8 @@ def test_several_models_are_averaged():
 def test_gradients_in_the_basis_are_gradients(task, model):
     network, theta, basis, _, vectors = factored(task, model)
     train, _ = gradients(network, theta, task)
-    turned = torch.cat(
-        list(kfac.gradients_in_basis(network, theta, task, basis, task.train_x, task.train_y))
-    )
+    points = task.train_x, task.train_y, ekfac.loss_cotangents(task)
+    turned = torch.cat(list(ekfac.gradients_in_basis(network, theta, basis, *points)))
     torch.testing.assert_close(turned, train @ vectors, rtol=1e-9, atol=1e-13)
 
 
@@ -233,8 +232,8 @@ def test_the_order_of_points_and_blocks_do_not_matter(monkeypatch, task, model):
     order = torch.arange(task.n_train).roll(3)
     turned = replace(task, train_x=task.train_x[order], train_y=task.train_y[order])
     monkeypatch.setattr(ekfac, "BLOCK_BYTES", 2 * 8 * len(theta))
-    monkeypatch.setattr(kfac, "EXAMPLE_CHUNK", 3)
-    monkeypatch.setattr(kfac, "DENSE_CHUNK", 3)
+    monkeypatch.setattr(ekfac, "EXAMPLE_CHUNK", 3)
+    monkeypatch.setattr(ekfac, "DENSE_CHUNK", 3)
     again = estimate("influence_ekfac", turned, network, theta)
     torch.testing.assert_close(again, whole[order], rtol=1e-8, atol=1e-12)
 
