@@ -28,7 +28,7 @@ from dtda_lib.experiments.variance_changing_examples import scores as scoring
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import shift_upon_removal
-from dtda_lib.statistics.distances import DISTANCES
+from dtda_lib.statistics.distances import DELTAS
 from dtda_lib.statistics.distributions import distance
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import t_test
@@ -65,9 +65,8 @@ def test_influences_are_pooled_distances(pooling):
     one = drawn(1, [0.3, 0.0, -0.2], [1.0, 1.5, 0.8])
     found = changing.influences(one, np.ones((1, 40), dtype=int), pooling).isel(draw=0)
     x, y = one.values[:, :1], one.values[:, 1:]
-    kinds = {"w2": "w2_gaussian"}
     for delta in changing.DELTAS:
-        size = np.abs(DISTANCES[kinds.get(delta, delta)](np.broadcast_to(x, y.shape), y))
+        size = np.abs(DELTAS[changing.delta_key(delta)](np.broadcast_to(x, y.shape), y))
         pooled = size.max(-1) if pooling == "largest" else np.sqrt((size**2).mean(-1))
         np.testing.assert_allclose(found.sel(delta=delta), pooled, rtol=1e-10)
 
