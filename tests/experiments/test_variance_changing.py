@@ -330,15 +330,6 @@ def test_a_margin_is_moved_as_the_loss_says():
     np.testing.assert_allclose(told, of_margin, rtol=1e-12)
 
 
-def test_damping_is_one_over_the_time_of_training():
-    constant = Recipe("sgd", lr=0.5, batch_size=4, epochs=10)
-    assert predictions.early_stopping_damping(constant, 8) == pytest.approx(1 / (0.5 * 20))
-    heavy = Recipe("sgd", lr=0.5, momentum=0.9, batch_size=4, epochs=10)
-    assert predictions.early_stopping_damping(heavy, 8) == pytest.approx(0.1 / (0.5 * 20))
-    fading = Recipe("sgd", lr=0.5, schedule="linear", batch_size=4, epochs=500)
-    assert predictions.early_stopping_damping(fading, 8) == pytest.approx(2 / 500, rel=2e-3)
-
-
 @pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
     task, seeds = table_like(6, 3, torch.float32), [(1, 1), (2, 2), (3, 3)]
@@ -449,7 +440,7 @@ def test_drawings_return_what_they_show(two_sets):
     table = changing.influence_table(first, np.arange(4.0))
     task = get_task("regression1d", n_train=4, n_query=3)
     images = get_task("mnist3", per_class=2, queries_per_class=1)
-    laws = dict.fromkeys(plots.METHOD_STYLES, first)
+    laws = dict.fromkeys((*predictions.ESTIMATED, "unrolling"), first)
     kept = scoring.kept_table(laws, fresh, np.linspace(0, 0.5, 4))
     pair = groups.two_laws(fresh, "2", 1)
     drawings = [

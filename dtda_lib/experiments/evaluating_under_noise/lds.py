@@ -13,11 +13,12 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.distances import get_distance, w2_sampling_share
 from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.statistics.lds import Scores, score
+from dtda_lib.study.methods import METHODS, NO_UNIT
 
-from .setting import METHODS, SOURCE, UNROLLING, law_before, laws_after
+from .setting import ESTIMATED, SOURCE, UNROLLING, law_before, laws_after
 
 WITH_UNIT = (
-    *(name for name, (_, _, has_unit) in METHODS.items() if has_unit),
+    *(name for name in ESTIMATED if METHODS[name].unit != NO_UNIT),
     SOURCE,
     UNROLLING,
 )

@@ -5,8 +5,8 @@ out, in float64. Shifts are upon removal, in the unit of the targets, 1/N includ
 Jacobian of the N training outputs, e the residuals, C = J^T J / N + ridge (ridge = weight decay +
 damping) and H = J C^-1 J^T / N:
 
-* "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `attribution.influence_ggn` of the prediction, with the
-  damping of `training_time_damping`; "if_ggn_raw" is without damping;
+* "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `attribution.influence_ggn` of the prediction, with
+  `attribution.damping_by_training_time`; "if_ggn_raw" is without damping;
 * "if_hessian": the exact Hessian instead of J^T J / N;
 * "rif": "if_ggn" / (1 - H_kk), `attribution.influence_leverage` of the prediction;
 * "joint": a whole group at once, (1 - H_S)^-1 e_S with the joint leverage H_S of the group. One
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from dtda_lib.attribution.curvature import dense_hessian
+from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.task import Task
@@ -32,21 +33,10 @@ from dtda_lib.models.networks import Model, Network
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import get_measure
 from dtda_lib.runs.protocols import seed_pairs
-from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
 
 from .laws import Laws, Removals, of_other_groups, predicted_laws
-
-
-def training_time_damping(recipe: Recipe, n_train: int) -> float:
-    """1 / (sum of learning rates): curvatures below it have not been followed to their minimum.
-
-    Gradient descent of that length filters directions about as a ridge of that strength does; our
-    choice, made before anything was compared. Unit: curvature.
-    """
-    total = recipe.steps(n_train)
-    rates = [recipe.lr * SCHEDULES[recipe.schedule](step / total) for step in range(total)]
-    return 1 / sum(rates)
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,7 @@ def estimated_shifts(
     """
     network, task = Network.of(model), task.to(dtype=torch.float64)
     l2 = recipe.weight_decay
-    ridge = l2 + training_time_damping(recipe, task.n_train)
+    ridge = l2 + damping_by_training_time(recipe, task.n_train)
     found: dict[str, list[np.ndarray]] = {}
     for values in parameters.transpose("seed", "parameter").values:
         theta = torch.from_numpy(values).double()

@@ -1,7 +1,7 @@
 """Laws after a removal, predicted from runs on all data: influence functions and unrolling.
 
 Four methods: "if_ggn" (Gauss-Newton curvature and the recipe's weight decay), "if_damped" (the same
-with `early_stopping_damping`), "rif" (corrected for leverage) and "unrolling" (the derivative of
+with `damping_by_training_time`), "rif" (corrected for leverage) and "unrolling" (the derivative of
 each training itself). Measurements are a scalar prediction or a margin.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
@@ -20,20 +21,17 @@ from dtda_lib.models.networks import Model, Network
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure, query_outputs
 from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
 from dtda_lib.runs.training import replaced_unchecked
 from dtda_lib.statistics.distributions import shifted_samples
+from dtda_lib.study.methods import METHODS
 
 from .line import plain
 
 MEASUREMENTS = ("query_prediction", "query_margin")
-METHODS = {
-    "if_ggn": ("influence_ggn", "if_ggn"),
-    "if_damped": ("influence_damped", "if_ggn"),
-    "rif": ("influence_leverage", "rif"),
-}
-"""Method -> the measure and its entry, of a bank from `estimator_bank`."""
+ESTIMATED = ("if_ggn", "if_damped", "rif")
+"""Methods of a bank from `estimator_bank`."""
 
 # ---------------------------------------------------------------- banks
 
@@ -67,11 +65,11 @@ def estimator_bank(
     """
     if measurement not in MEASUREMENTS:
         raise ValueError(f"measurement {measurement!r} is none of {MEASUREMENTS}.")
-    damping = early_stopping_damping(recipe, task.n_train)
+    damping = damping_by_training_time(recipe, task.n_train)
     damped = get_estimator("influence_ggn", recipe, damping=damping)
     estimators = [
         get_estimator("influence_ggn", recipe),
-        replace(damped, name="influence_damped"),
+        replace(damped, name=METHODS["if_damped"].variable),
         get_estimator("influence_leverage", recipe),
     ]
     if measurement == "query_prediction":
@@ -103,8 +101,8 @@ def influence_shifts(estimates: RunBank) -> dict[str, xr.DataArray]:
     """Method -> predicted shift `(seed, train, query)` of the bank's measurement."""
     base = base_law(estimates)
     shifts = {
-        method: _last(estimates, measure).sel(estimator=entry, drop=True)
-        for method, (measure, entry) in METHODS.items()
+        name: _last(estimates, method.variable).sel(estimator=method.entry, drop=True)
+        for name, method in ((name, METHODS[name]) for name in ESTIMATED)
     }
     if estimates.measures[0].name == "query_prediction":
         return shifts
@@ -161,15 +159,3 @@ def on_margin(loss_shift: xr.DataArray, margin: xr.DataArray) -> xr.DataArray:
     The loss is log(1 + exp(-margin)), whose slope is -1 / (1 + exp(margin)).
     """
     return -loss_shift * (1 + np.exp(margin))
-
-
-def early_stopping_damping(recipe: Recipe, n_train: int) -> float:
-    """1 / (sum of step sizes): the ridge that stands for training that stops early.
-
-    Momentum multiplies steps by 1 / (1 - momentum) in the long run. Directions of less curvature
-    than this have hardly been trained, and an influence function without damping takes them as
-    converged. A rule of thumb (Ali, Kolter and Tibshirani 2019, for least squares), not fitted.
-    """
-    steps = recipe.steps(n_train)
-    factors = sum(SCHEDULES[recipe.schedule](step / steps) for step in range(steps))
-    return (1 - recipe.momentum) / (recipe.lr * factors)
