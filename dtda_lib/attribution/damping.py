@@ -3,9 +3,9 @@
 Gradient descent of a finite training time leaves directions of small curvature where they started,
 and an influence function without damping takes them as converged. On a quadratic objective a
 direction of curvature c has gone the share 1 - exp(-c T) of its way after training time T, and a
-ridge d leaves the share c / (c + d): alike for d = 1 / T, to within 21 % of the way at any c (Ali,
-Kolter and Tibshirani 2019, for least squares). Over all scales of c alike 0.61 / T is nearest; 1 / T
-is right where c is small. A rule of thumb, fitted to no retraining.
+ridge d leaves the share c / (c + d). For d = 1 / T the two differ by 21 % of the way at most (Ali,
+Kolter and Tibshirani 2019, for least squares) and agree where c is small; over all scales of c
+alike 0.61 / T is nearest. A rule of thumb, fitted to no retraining.
 """
 
 import math

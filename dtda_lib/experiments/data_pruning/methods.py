@@ -1,5 +1,7 @@
 """What the estimators of notebook 09 are called and how they look."""
 
+from dataclasses import replace
+
 from dtda_lib.study.methods import METHODS, Method
 
 from .strategies import ALSO, BASELINE, ESTIMATOR, OTHER_ESTIMATOR
@@ -9,9 +11,11 @@ ESTIMATORS = (ESTIMATOR, "if_damped_1", OTHER_ESTIMATOR, *ALSO, BASELINE)
 
 
 def method_of(label: str) -> Method:
-    """The method behind a label; the estimator that prunes is damped Gauss-Newton IF.
+    """Name, words and looks behind a label; what prunes is damped Gauss-Newton IF.
 
     Raises:
         ValueError: an unknown label.
     """
-    return METHODS["if_damped" if label == ESTIMATOR else label]
+    if label == ESTIMATOR:
+        return replace(METHODS["if_damped"], words="Gauss-Newton IF with damping 0.1")
+    return METHODS[label]
