@@ -105,11 +105,11 @@ def test_scores_are_judged_by_their_intervals():
     said = of_variance.line_score_words(scores, kept).data
     assert "predicted by leverage-corrected IF (RIF) 0.80 (0.70 to 0.90) of 0.95" in said
     assert "the true one with leverage-corrected IF (RIF)" in said
-    assert "1.5 by RIF" in said
+    assert "1.5 by leverage-corrected IF (RIF)" in said
     assert "nearer to 1 − h, least 0.40 (point 0" in said
     scores = scores.assign(low=0.1, high=0.3, agree=0.0)
     said = of_variance.line_score_words(scores, kept.assign(kept=[0.9, 1.2])).data
-    assert "not predicted by RIF" in said
+    assert "not predicted by leverage-corrected IF (RIF)" in said
     assert "another one with RIF" in said
     assert "nearer to 1, least" in said
 
