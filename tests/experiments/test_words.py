@@ -110,7 +110,7 @@ def test_scores_are_judged_by_their_intervals():
     scores = scores.assign(low=0.1, high=0.3, agree=0.0)
     said = of_variance.line_score_words(scores, kept.assign(kept=[0.9, 1.2])).data
     assert "not predicted by leverage-corrected IF (RIF)" in said
-    assert "another one with RIF" in said
+    assert "another one with leverage-corrected IF (RIF)" in said
     assert "nearer to 1, least" in said
 
 

@@ -125,7 +125,8 @@ def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
     text = [
         f"{r.lds:.2f} [{r.low:.2f}, {r.high:.2f}] of {r.ceiling:.2f}" for r in rows.itertuples()
     ]
-    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD))
+    names = [METHODS[name].label for name in rows["method"]]
+    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD), method=names)
     wide = rows.pivot(index=["setting", "size", "method"], columns="metric", values="text")
     order = rows[["setting", "size", "method"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())].reset_index()
