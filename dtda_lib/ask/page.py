@@ -22,13 +22,13 @@ from torch import Tensor
 
 from dtda_lib.data.task import Task
 from dtda_lib.study.artefacts import write_atomic
+from dtda_lib.study.methods import HELPS, HURTS
 
 from .answer import points_of
 
 Picture = Callable[[Tensor], str]
 
 ROW, PLOT = 44, 460  # pixels
-HELPS, HURTS = "#2166AC", "#B2182B"  # no method's colours
 _STYLE = (
     "body{font:14px sans-serif;margin:8px}section[hidden]{display:none}"
     "td{padding:2px 8px;vertical-align:middle}img,svg{display:block}"
@@ -144,10 +144,10 @@ def _bars(columns: Sequence[str]) -> Picture:
             name = columns[at] if at < len(columns) else f"input {at}"
             parts.append(
                 f'<rect x="{at * width}" y="{top:.1f}" width="{width - 2}" height="{size:.1f}" '
-                f'fill="#666"><title>{html.escape(str(name))}: {value:.2f}</title></rect>'
+                f'fill="dimgrey"><title>{html.escape(str(name))}: {value:.2f}</title></rect>'
             )
         wide = width * row.numel()
-        line = f'<line x2="{wide}" y1="{height / 2}" y2="{height / 2}" stroke="#bbb"/>'
+        line = f'<line x2="{wide}" y1="{height / 2}" y2="{height / 2}" stroke="silver"/>'
         return f'<svg width="{wide}" height="{height}">{line}{"".join(parts)}</svg>'
 
     return bars
@@ -174,7 +174,7 @@ def _plot(table: pd.DataFrame, pictures: list[str], labels: Sequence[str]) -> st
         )
         y = ROW / 2
         mark = (
-            f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y2="{ROW}" stroke="#bbb"/>'
+            f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y2="{ROW}" stroke="silver"/>'
             f'<line x1="{at(point.low):.1f}" x2="{at(point.high):.1f}" y1="{y}" y2="{y}" '
             f'stroke="{colour}" stroke-width="2"/>'
             f'<circle cx="{at(point.mean):.1f}" cy="{y}" r="5" stroke="{colour}" '

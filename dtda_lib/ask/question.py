@@ -14,9 +14,11 @@ The estimand is the mean of that shift over the law of seeds.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import xarray as xr
 
+from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.own import as_task
 from dtda_lib.data.task import Task
@@ -78,13 +80,14 @@ def estimator_bank(
     """Declare `n_seeds` models of all points and what an estimator says of each; trains nothing.
 
     `measure` is the one whose shift is predicted: that of the `retraining_bank` to compare with.
-    Without `settings`, `influence_ggn` is damped by 1 / (number of steps * learning rate): what
-    training that stops early does to flat directions.
+    Without `settings`, `influence_ggn` is damped by `damping_by_training_time`, as if the learning
+    rate stayed where it starts: a screening needs no more.
     """
     check_model(model, task, recipe, chunk=machine.get("chunk"))
     if settings is None:
+        start = replace(recipe, schedule="constant")
         damped = estimator == "influence_ggn"
-        settings = {"damping": 1 / (recipe.steps(task.n_train) * recipe.lr)} if damped else {}
+        settings = {"damping": damping_by_training_time(start, task.n_train)} if damped else {}
     predicted = get_estimator(estimator, recipe, of=measure, **settings)
     runs = paired(nothing(task.n_train), seed_pairs(n_seeds, stream))
     title = f"{task.name}, {estimator}"

@@ -5,6 +5,10 @@ whose lengths may differ, and keeps the others, which are the same. Orientation 
 upon removal, after less before. Signed ones: positive = the quantity is larger after. (The "mean
 influence" of arXiv 2506.12965 is minus `mean`, its "variance-increase influence" is `variance`, its
 "Wasserstein influence" is `w2`; the others are additions of ours.)
+
+Four things are called W2 in texts, and each has its own name here: `w2` between the empirical laws,
+`w2_gaussian` between normal laws of these means and standard deviations, `w2_gaussian_squared` its
+square, and `w2_debiased` that square less what sampling adds to it.
 """
 
 from collections.abc import Callable
@@ -26,10 +30,12 @@ class Distance:
     Args:
         name: How notebooks call it.
         function: See above.
-        signed: Whether it has a direction; the others are 0 or more.
+        signed: Whether it has a direction; the others are 0 or more, but for the noise that is left
+            where what sampling adds is taken off.
         power: Of the unit of the measurement: the unit of the distance.
         of_cdfs: The same from `cdf_gaps`, where it has that form: many relabellings of one pooled
             sample then need it sorted once.
+        paired: Whether run s of both samples must share its seeds.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Distance:
     signed: bool
     power: float
     of_cdfs: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    paired: bool = False
 
     def __call__(self, before: Samples, after: Samples) -> np.ndarray:
         return self.function(before, after)
@@ -72,6 +79,39 @@ def _variance_shift(before: Samples, after: Samples) -> np.ndarray:
 def _w2_gaussian(before: Samples, after: Samples) -> np.ndarray:
     wider = np.sqrt(variance(after)) - np.sqrt(variance(before))
     return np.hypot(_mean_shift(before, after), wider)
+
+
+def _w2_gaussian_squared(before: Samples, after: Samples) -> np.ndarray:
+    wider = np.sqrt(variance(after)) - np.sqrt(variance(before))
+    return _mean_shift(before, after) ** 2 + wider**2
+
+
+def _w2_debiased(before: Samples, after: Samples) -> np.ndarray:
+    return _w2_gaussian_squared(before, after) - w2_sampling_share(before, after)
+
+
+def w2_sampling_share(before: Samples, after: Samples) -> np.ndarray:
+    """What sampling adds on average to `w2_gaussian_squared` of *paired* samples `(seed, ...)`.
+
+    That is the variance of the two differences in it, of means and of standard deviations; the
+    latter by the influence function of a standard deviation, (d^2 - s^2) / (2 s), so to first
+    order in 1/seeds. Two equal samples have none. For independent Gaussian samples of one law it
+    is 3 sigma^2 / seeds.
+
+    Raises:
+        ValueError: samples of unequal size, which cannot be paired.
+    """
+    n = len(before)
+    if len(after) != n:
+        raise ValueError(f"w2_debiased: {n} and {len(after)} runs are not paired.")
+
+    def curve(sample: Samples) -> np.ndarray:
+        square = variance(sample)
+        deviation = sample - sample.mean(axis=0)
+        return (deviation**2 - square) / (2 * np.sqrt(np.where(square > 0, square, 1.0)))
+
+    spread = curve(after) - curve(before)
+    return (variance(after - before) + spread.var(axis=0, ddof=1)) / n
 
 
 def _log_variance_ratio(before: Samples, after: Samples) -> np.ndarray:
@@ -183,7 +223,7 @@ def _kolmogorov_smirnov(gaps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.where(lengths > 0, np.abs(gaps), 0.0).max(axis=0)
 
 
-DISTANCES: dict[str, Distance] = {
+DELTAS: dict[str, Distance] = {
     each.name: each
     for each in (
         Distance("mean", _mean_shift, True, 1),
@@ -195,10 +235,13 @@ DISTANCES: dict[str, Distance] = {
         _from_cdfs("w1", _w1, 1),  # integral of |F - G|
         Distance("w2", _w2, False, 1),  # root of the integral of the squared quantile difference
         Distance("w2_gaussian", _w2_gaussian, False, 1),  # of normal laws of these means and sds
+        Distance("w2_gaussian_squared", _w2_gaussian_squared, False, 2),
+        Distance("w2_debiased", _w2_debiased, False, 2, paired=True),  # negative by noise alone
         _from_cdfs("energy", _energy, 0.5),  # root of twice the integral of (F - G)^2
         _from_cdfs("ks", _kolmogorov_smirnov, 0),  # largest |F - G|
     )
 }
+"""Every Δ of the study by name; words and looks: `study.methods.DELTAS`."""
 
 
 def about_own_means(chosen: Distance) -> Distance:
@@ -214,9 +257,9 @@ def get_distance(name_or_distance: str | Distance) -> Distance:
     """The distance of that name (or the distance itself); unknown names are refused."""
     if isinstance(name_or_distance, Distance):
         return name_or_distance
-    if name_or_distance not in DISTANCES:
-        raise ValueError(unknown("distance", name_or_distance, DISTANCES))
-    return DISTANCES[name_or_distance]
+    if name_or_distance not in DELTAS:
+        raise ValueError(unknown("distance", name_or_distance, DELTAS))
+    return DELTAS[name_or_distance]
 
 
 # ---------------------------------------------------------------- jackknife

@@ -2,7 +2,7 @@
 
 A law is a `DataArray` with a run dimension (`seed`) and any others (`removal` or `train`, `query`,
 ...); a *pair* is one cell of those others. `distance` compares two laws in every pair by one of
-`DISTANCES`, beside what it would be between two samples of the same law at this number of seeds:
+`DELTAS`, beside what it would be between two samples of the same law at this number of seeds:
 W2 and its kin are then far above 0. `shifted_samples` predicts the law after a removal from the law
 before (Algorithm 1 of arXiv 2506.12965), and `against_retrained` scores such a prediction.
 
@@ -25,7 +25,7 @@ import xarray as xr
 
 from .agreement import halves_of
 from .distances import (
-    DISTANCES,
+    DELTAS,
     Distance,
     about_own_means,
     cvar_shift,
@@ -37,7 +37,7 @@ from .distances import (
 from .over_seeds import require_same_pairs, require_seeds
 
 __all__ = [
-    "DISTANCES", "Distance", "against_retrained", "cvar_shift", "distance", "get_distance",
+    "DELTAS", "Distance", "against_retrained", "cvar_shift", "distance", "get_distance",
     "quantile_shift", "shifted_samples",
 ]  # fmt: skip
 
@@ -90,9 +90,11 @@ def distance(
     Raises:
         ValueError: unknown `kind`; fewer than two seeds, or values that are not finite; paired laws
             with other seeds; labels that differ; relabellings to draw without a generator;
-            "mean" of centred laws.
+            "mean" of centred laws; a distance that has no floor ("w2_debiased").
     """
     chosen = get_distance(kind)
+    if chosen.paired:
+        raise ValueError(f"{chosen.name!r} has lost its floor already; ask for 'w2_gaussian'.")
     if centred and chosen.name == "mean":
         raise ValueError("the mean shift of centred laws is 0 by construction.")
     x, y, pairs = _samples(before, after, paired, dim)

@@ -25,62 +25,16 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.names import unknown
-
 from .agreement import spearman_brown
-from .distances import log_ratio, variance
+from .distances import Distance, get_distance
 from .over_seeds import require_same_pairs, require_seeds
 
-Samples = np.ndarray  # (seed, ...)
 SOURCES = ("truth seeds", "prediction seeds", "subsets")
 
+METRICS = ("mean", "log_variance_ratio", "w2_gaussian_squared", "w2_debiased")
+"""What is scored unless told otherwise; ranks need no root of W2^2."""
+
 # ---------------------------------------------------------------- distributional influence
-
-
-def _mean(before: Samples, after: Samples) -> np.ndarray:
-    return after.mean(axis=0) - before.mean(axis=0)
-
-
-def _log_variance_ratio(before: Samples, after: Samples) -> np.ndarray:
-    return log_ratio(variance(after), variance(before))
-
-
-def _w2_squared(before: Samples, after: Samples) -> np.ndarray:
-    wider = np.sqrt(variance(after)) - np.sqrt(variance(before))
-    return _mean(before, after) ** 2 + wider**2
-
-
-def _w2_debiased(before: Samples, after: Samples) -> np.ndarray:
-    return _w2_squared(before, after) - w2_sampling_share(before, after)
-
-
-def w2_sampling_share(before: Samples, after: Samples) -> np.ndarray:
-    """What sampling adds on average to the Gaussian plug-in of W2^2 of *paired* samples `(seed,
-    ...)`.
-
-    That is the variance of the two differences in it, of means and of standard deviations; the
-    latter by the influence function of a standard deviation, (d^2 - s^2) / (2 s), so to first
-    order in 1/seeds. Two equal samples have none. For independent Gaussian samples of one law it
-    is 3 sigma^2 / seeds.
-    """
-    n = len(before)
-
-    def curve(sample: Samples) -> np.ndarray:
-        square = variance(sample)
-        deviation = sample - sample.mean(axis=0)
-        return (deviation**2 - square) / (2 * np.sqrt(np.where(square > 0, square, 1.0)))
-
-    spread = curve(after) - curve(before)
-    return (variance(after - before) + spread.var(axis=0, ddof=1)) / n
-
-
-INFLUENCES: dict[str, Callable[[Samples, Samples], np.ndarray]] = {
-    "mean": _mean,
-    "log_variance_ratio": _log_variance_ratio,
-    "w2": _w2_squared,
-    "w2_debiased": _w2_debiased,
-}
-"""Influence `(...)` of laws `(seed, ...)` before and after; ranks need no root of W2^2."""
 
 
 def distributional_influence(
@@ -91,16 +45,14 @@ def distributional_influence(
     Args:
         before: Measurement of full-data models `(seed, query)`.
         after: The same without each subset, same seeds in the same order `(seed, removal, query)`.
-        metric: "mean" (unit of the measurement), "log_variance_ratio" (none), "w2" and
-            "w2_debiased" (squared unit; the latter can be negative).
+        metric: A name in `distances.DELTAS`.
 
     Raises:
         ValueError: an unknown metric, fewer than three seeds, or seeds or queries that differ.
     """
-    if metric not in INFLUENCES:
-        raise ValueError(unknown("metric", metric, INFLUENCES))
+    influence = get_distance(metric)
     x, y = _laws(before, after)
-    found = INFLUENCES[metric](x[:, None], y)
+    found = influence(x[:, None], y)
     return after.isel(seed=0, drop=True).transpose("removal", "query").copy(data=found)
 
 
@@ -181,7 +133,7 @@ def score(
     predicted: Mapping[str, tuple[xr.DataArray, xr.DataArray]],
     *,
     generator: np.random.Generator,
-    metrics: Sequence[str] = tuple(INFLUENCES),
+    metrics: Sequence[str] = METRICS,
     n_splits: int = 20,
     n_permutations: int = 200,
 ) -> Scores:
@@ -192,7 +144,7 @@ def score(
         predicted: The same of each method, of seeds other than the truth's, paired among the
             methods (`distributions.shifted_samples`).
         generator: For random halves and permutations.
-        metrics: Of `INFLUENCES`.
+        metrics: Names in `distances.DELTAS`.
         n_splits: Random halves of seeds for the reliabilities (Spearman-Brown, see `agreement`).
         n_permutations: Random orders of subsets, the same for all queries, for the null.
 
@@ -202,7 +154,7 @@ def score(
     """
     if not predicted:
         raise ValueError("lds: no method was given.")
-    chosen = [INFLUENCES[m] if m in INFLUENCES else _refuse(m) for m in metrics]
+    chosen = [get_distance(metric) for metric in metrics]
     laws = {name: _laws(*pair) for name, pair in predicted.items()}
     true = _laws(*truth)
     for name, pair in predicted.items():
@@ -244,12 +196,8 @@ def score(
     )
 
 
-def _refuse(metric: str) -> None:
-    raise ValueError(unknown("metric", metric, INFLUENCES))
-
-
 def _influences(
-    influence: Callable[[Samples, Samples], np.ndarray], before: np.ndarray, after: np.ndarray
+    influence: Distance, before: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(removal, query)`, and the same with each seed left out `(seed, removal, query)`."""
     kept = [np.delete(np.arange(len(before)), s) for s in range(len(before))]
@@ -275,7 +223,7 @@ def _fit(
 
 
 def _reliability(
-    influence: Callable[[Samples, Samples], np.ndarray],
+    influence: Distance,
     law: tuple[np.ndarray, np.ndarray],
     halves: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> float:

@@ -12,7 +12,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,14 @@ from matplotlib.figure import Figure
 from dtda_lib.study.pages.gallery import render_gallery, render_readme, write_gallery
 
 from .artefacts import checking, study_root, to_json, write_atomic
+from .methods import METHODS
 
 __all__ = [
     "COLUMN_WIDTH",
-    "METHODS",
-    "STATISTICS",
     "TEXT_WIDTH",
+    "Drawn",
     "Exporter",
     "FigureMismatch",
-    "Style",
     "render_gallery",
     "render_readme",
     "use_style",
@@ -46,67 +44,8 @@ __all__ = [
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
 
-# Okabe & Ito's colours, which readers with any common colour blindness can tell apart. Their yellow
-# is left out: it vanishes on white.
-_BLACK, _GREY = "#000000", "#8C8C8C"
-_ORANGE, _SKY, _GREEN = "#E69F00", "#56B4E9", "#009E73"
-_OLIVE = "#999933"  # Tol's muted set; not used by STATISTICS
-_BLUE, _VERMILLION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-_VIOLET = "#6A3D9A"
-_BROWN, _DARK_GREEN = "#7A4B1E", "#117733"  # darker than all others that are not black
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one method looks in every figure."""
-
-    label: str
-    colour: str
-    marker: str
-    linestyle: str | tuple[int, tuple[float, ...]] = "-"
-
-    @property
-    def line(self) -> dict[str, Any]:
-        """Keywords for `Axes.plot` and `Axes.errorbar`."""
-        return {
-            "label": self.label,
-            "color": self.colour,
-            "marker": self.marker,
-            "linestyle": self.linestyle,
-        }
-
-    @property
-    def points(self) -> dict[str, Any]:
-        """Keywords for `Axes.scatter`."""
-        return {"label": self.label, "color": self.colour, "marker": self.marker}
-
-
-METHODS: dict[str, Style] = {
-    "loo": Style("leave-one-out", _BLACK, "o", "-"),
-    "grad_dot": Style("grad-dot", _ORANGE, "s", "--"),
-    "grad_cos": Style("grad-cos", _SKY, "D", "-."),
-    "ats_adam": Style("ATS (Adam)", _GREEN, "^", ":"),
-    "ats_sgd": Style("ATS (SGD)", _OLIVE, "p", (0, (1, 2))),
-    "if_lissa": Style("IF (LiSSA)", _VERMILLION, "v", (0, (5, 1))),
-    "if_ggn": Style("IF (GGN)", _PURPLE, "P", (0, (3, 1, 1, 1))),
-    "unrolling": Style("unrolling", _BLUE, "X", (0, (1, 1))),
-    "null": Style("null", _GREY, "*", (0, (4, 2, 1, 2))),
-    "if_ekfac": Style("IF (EK-FAC)", _BROWN, "d", (0, (5, 2, 1, 2, 1, 2))),
-    "trak": Style("TRAK", _DARK_GREEN, "H", (0, (8, 2))),
-    "if_damped": Style("IF (GGN, damped)", _VIOLET, "h", (0, (2, 1))),
-    "bif": Style("BIF (posterior)", "#994455", "8", (0, (6, 1, 1, 1, 1, 1))),
-    "if_hessian": Style("IF (Hessian)", "#BB5566", "<", (0, (4, 1, 4, 2))),
-    "source": Style("SOURCE", "#004488", ">", (0, (7, 1, 2, 1))),
-}
-"""Attribution methods: one colour, marker and line style each, in all notebooks."""
-
-# Paul Tol's muted colours: none is a method's, so that a colour never means two things.
-STATISTICS: dict[str, Style] = {
-    "code": Style("published: 2Φ(−|μ/σ|)", "#882255", "<", "--"),
-    "t": Style("Student's t", "#332288", ">", "-"),
-    "sign_flip": Style("sign-flip permutation", "#44AA99", "1", ":"),
-}
-"""Tests of "is the influence larger than the noise?"."""
+Drawn = tuple[Figure, pd.DataFrame]
+"""What a drawing returns: the figure, and exactly what it shows."""
 
 
 def use_style() -> None:

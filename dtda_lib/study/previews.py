@@ -4,14 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dtda_lib.data.task import Task
 
-from .figures import METHODS, TEXT_WIDTH
-
-Drawn = tuple[Figure, pd.DataFrame]
+from .figures import TEXT_WIDTH, Drawn
+from .methods import METHODS
 
 
 def task_preview(task: Task, per_class: int = 5) -> Drawn:

@@ -251,7 +251,7 @@ def line_with_far_point(n_train: int = 12, far: float = 3.0) -> tuple[AnchoredRi
 
 
 def gaussian_distances(before: GaussianLaw, after: GaussianLaw) -> xr.Dataset:
-    """Every distance of `distances.DISTANCES` between Gaussian laws, exactly, without sampling.
+    """Every distance of `distances.DELTAS` between Gaussian laws, exactly, without sampling.
 
     One variable for each, shaped like `after`; orientation and units as there. `ValueError`: the
     laws have queries with other labels.
@@ -273,6 +273,8 @@ def gaussian_distances(before: GaussianLaw, after: GaussianLaw) -> xr.Dataset:
         "w1": _mean_size(shift, abs(wider)),
         "w2": np.hypot(shift, wider),
         "w2_gaussian": np.hypot(shift, wider),
+        "w2_gaussian_squared": shift**2 + wider**2,
+        "w2_debiased": shift**2 + wider**2,  # sampling adds nothing
         "energy": np.sqrt(energy.clip(min=0)),
         "ks": xr.apply_ufunc(_ks, before.mean, before.sd, after.mean, after.sd),
     }

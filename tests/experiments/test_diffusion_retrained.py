@@ -289,7 +289,7 @@ def test_figures_draw_what_they_are_given():
     shown = [axis.get_text() for axis in fig.axes[0].get_yticklabels()]
     assert {("mean", "digit"), ("mean", "nearest")} <= set(against)  # V-digit and V-rival
     assert ("random", "none") not in against
-    assert shown[-2:] == ["by mean\nless random, same digit", "by mean\nless nearest in pixels"]
+    assert shown[-2:] == ["by mean\n− random, same digit", "by mean\n− nearest in pixels"]
     middles = [c.lines[0].get_xdata()[0] for c in fig.axes[0].containers]
     rows = rises.set_index(["first", "second"])["estimate"]
     assert middles[-2:] == [rows["mean", "digit"], rows["mean", "nearest"]]

@@ -493,7 +493,7 @@ def test_group_scores_of_a_bank(tiny):
 
 
 def curve(observed, law, low=None, high=None):
-    row = {"method": "m", "protocol": "unpaired", "runs": 1, "observed": observed, "law": law}
+    row = {"method": "if_ggn", "protocol": "unpaired", "runs": 1, "observed": observed, "law": law}
     return row | {"low": observed - 0.02 if low is None else low, "high": high or observed + 0.02}
 
 
@@ -508,11 +508,11 @@ def curve(observed, law, low=None, high=None):
 )
 def test_noisy_and_not_broken(single, limit, status):
     limits = pd.DataFrame(
-        [{"method": "m", "estimate": sum(limit) / 2, "low": limit[0], "high": limit[1]}]
+        [{"method": "if_ggn", "estimate": sum(limit) / 2, "low": limit[0], "high": limit[1]}]
     ).assign(n_seeds=9)
     curves = pd.DataFrame([curve(single, single)])
-    (claim,) = rules.noisy_claims(curves, limits, ["m"], "Toy, 3 points")
-    assert (claim.id, claim.status) == ("C8-toy-m", status)
+    (claim,) = rules.noisy_claims(curves, limits, ["if_ggn"], "Toy, 3 points")
+    assert (claim.id, claim.status) == ("C8-toy-if_ggn", status)
 
 
 @pytest.mark.parametrize(
@@ -627,8 +627,8 @@ def test_sentences_say_what_the_tables_say():
     wins = {"toy": {"if_damped": {"other run": {"estimate": 0.2, "low": 0.1, "high": 0.3}}}}
     said = words.target_words(estimands, wins).data
     assert "unrolling 0.91 with its own run, 0.71 with the law, 0.61 with another run" in said
-    assert "beyond error: IF (GGN, damped) (+0.050, +0.010 to +0.100)." in said
-    assert "ahead of IF (GGN, damped) by +0.20 (0.10 to 0.30)" in said
+    assert "beyond error: damped Gauss-Newton IF (+0.050, +0.010 to +0.100)." in said
+    assert "ahead of damped Gauss-Newton IF by +0.20 (0.10 to 0.30)" in said
 
 
 @pytest.mark.parametrize(
@@ -676,8 +676,8 @@ def test_sentences_on_fragility_and_lds():
         for method, lds in (("unrolling", 0.6), ("if_ekfac", 0.7), ("bif", 0.35))
     )  # fmt: skip
     said = words.lds_words(table).data
-    assert "by the mean IF (EK-FAC) 0.70 (ceiling 0.95), then unrolling 0.60" in said
-    assert "permuted subsets: BIF (posterior) (the mean), BIF" in said
+    assert "by mean EK-FAC IF 0.70 (ceiling 0.95), then unrolling 0.60" in said
+    assert "permuted subsets: Bayesian IF (mean), Bayesian IF" in said
     cases = pd.DataFrame(
         {"among": "all", "metric": metric, "low": low, "high": low + 0.1, "reversed": 1, "pairs": 6}
         for metric in evaluation_lds.LAWS

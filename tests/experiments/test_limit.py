@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch.func import grad, hessian
 
+from dtda_lib.attribution.damping import training_time
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.trajectory import training_steps
 from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
@@ -327,7 +328,7 @@ def test_step_sizes_are_compared_after_the_same_sum_of_steps(small, spread, stat
     claim = equal_time.equal_time_claim(found, {"n": 8, "setting": "made"})
     assert (claim.status, claim.estimate) == (status, pytest.approx(small - 0.5))
     sums = [
-        limit.sum_of_steps(replace(limit.RECIPES[name], epochs=epochs), 100)
+        training_time(replace(limit.RECIPES[name], epochs=epochs), 100)
         for name, epochs in (("constant 0.05", 1), ("constant 0.0125", 4))
     ]
     assert sums[0] == pytest.approx(sums[1])

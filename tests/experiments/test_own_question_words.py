@@ -54,9 +54,9 @@ def test_screenings_are_told_at_k_and_by_what_they_need():
     table = pd.DataFrame(rows, columns=["method", "k", "share", "low", "high"])
     said = words.screening_words(table, 2).data
     assert "first 2 of 10 points" in said
-    assert "influence functions 40% [0%, 100%], grad-dot 10%" in said
+    assert "damped Gauss-Newton IF 40% [0%, 100%], grad-dot 10%" in said
     assert "at random would hold 20%" in said
-    assert "takes 5 by influence functions, not even all by grad-dot" in said
+    assert "takes 5 by damped Gauss-Newton IF, not even all by grad-dot" in said
 
 
 def test_controls_speak_for_the_rest():

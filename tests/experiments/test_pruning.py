@@ -24,6 +24,7 @@ from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
 from dtda_lib.study.claims import CONFIRMED, INCONCLUSIVE, PARTLY, REFUTED
+from dtda_lib.study.methods import METHODS
 
 MODEL = get_model("mlp", widths=(784, 4, 10), activation="tanh")
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=0.01, batch_size=6, epochs=2)
@@ -226,7 +227,7 @@ def test_further_estimators_are_the_librarys_averaged_over_validation_points(jud
     assert names == ["own_loss", "grad_dot", "if_damped_0.1", "if_damped_1", "grad_cos", "trak"]
     task = pruning.only_queries(experiment.task, experiment.steers)
     pair = seed_pairs(3, "scoring")[1]
-    measures = [get_estimator(pruning.ALSO[name], RECIPE) for name in ("grad_cos", "trak")]
+    measures = [get_estimator(METHODS[name].estimator, RECIPE) for name in ("grad_cos", "trak")]
     weights = torch.ones(1, task.n_train)
     alone = train(task, MODEL, RECIPE, [pair[0]], [pair[1]], weights, measures)
     cosines = alone["gradient_similarity"][0, -1, 1].mean(-1)

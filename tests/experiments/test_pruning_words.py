@@ -95,10 +95,10 @@ def at_k(**shares):
 def test_found_labels_are_counted_and_averaging_is_judged():
     table = at_k(own_loss=(0.4, 0.6), grad_dot=(0.3, 0.32), **{pruning.ESTIMATOR: (0.44, 0.7)})
     said = words.found_words(table, 20).data
-    assert "14 by influence with damping 0.1, 12 by training loss, 6 by grad-dot" in said
+    assert "14 by Gauss-Newton IF with damping 0.1, 12 by training loss, 6 by grad-dot" in said
     assert "a random list holds 2" in said
     assert "44% wrong labels [39%, 49%], the averaged one 70%" in said
-    assert "single models' mean: training loss, influence with damping 0.1." in said
+    assert "single models' mean: training loss, Gauss-Newton IF with damping 0.1." in said
     assert "training loss above grad-dot" in said
     same = at_k(own_loss=(0.4, 0.4), grad_dot=(0.4, 0.4), **{pruning.ESTIMATOR: (0.4, 0.4)})
     said = words.found_words(same, 20).data

@@ -25,7 +25,7 @@ from dtda_lib.experiments.variance_changing_examples import scores as scoring
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import shift_upon_removal
-from dtda_lib.statistics.distances import DISTANCES
+from dtda_lib.statistics.distances import DELTAS
 from dtda_lib.statistics.distributions import distance
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import t_test
@@ -62,9 +62,8 @@ def test_influences_are_pooled_distances(pooling):
     one = drawn(1, [0.3, 0.0, -0.2], [1.0, 1.5, 0.8])
     found = changing.influences(one, np.ones((1, 40), dtype=int), pooling).isel(draw=0)
     x, y = one.values[:, :1], one.values[:, 1:]
-    kinds = {"w2": "w2_gaussian"}
     for delta in changing.DELTAS:
-        size = np.abs(DISTANCES[kinds.get(delta, delta)](np.broadcast_to(x, y.shape), y))
+        size = np.abs(DELTAS[changing.delta_key(delta)](np.broadcast_to(x, y.shape), y))
         pooled = size.max(-1) if pooling == "largest" else np.sqrt((size**2).mean(-1))
         np.testing.assert_allclose(found.sel(delta=delta), pooled, rtol=1e-10)
 
@@ -299,15 +298,6 @@ def test_chosen_and_random_groups_are_compared_at_the_same_queries():
 # --- predictions ---------------------------------------------------------------------------------
 
 
-def test_damping_is_one_over_the_time_of_training():
-    constant = Recipe("sgd", lr=0.5, batch_size=4, epochs=10)
-    assert predictions.early_stopping_damping(constant, 8) == pytest.approx(1 / (0.5 * 20))
-    heavy = Recipe("sgd", lr=0.5, momentum=0.9, batch_size=4, epochs=10)
-    assert predictions.early_stopping_damping(heavy, 8) == pytest.approx(0.1 / (0.5 * 20))
-    fading = Recipe("sgd", lr=0.5, schedule="linear", batch_size=4, epochs=500)
-    assert predictions.early_stopping_damping(fading, 8) == pytest.approx(2 / 500, rel=2e-3)
-
-
 @pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
     task, seeds = table_like(6, 3, torch.float32), [(1, 1), (2, 2), (3, 3)]
@@ -416,7 +406,7 @@ def test_drawings_return_what_they_show(two_sets):
     table = changing.influence_table(first, np.arange(4.0))
     task = get_task("regression1d", n_train=4, n_query=3)
     images = get_task("mnist3", per_class=2, queries_per_class=1)
-    laws = dict.fromkeys(plots.METHOD_STYLES, first)
+    laws = dict.fromkeys((*predictions.ESTIMATED, "unrolling"), first)
     kept = scoring.kept_table(laws, fresh, np.linspace(0, 0.5, 4))
     pair = groups.two_laws(fresh, "2", 1)
     drawings = [

@@ -80,8 +80,8 @@ def test_other_draws_are_counted():
     table = pd.DataFrame(
         {"draw": [1, 2, 3], "delta": "w2", "status": ["refuted", "confirmed", "refuted"]}
     )
-    assert "of 3 other draws, by W2 confirmed" in of_variance.draw_words(table).data
-    assert "by W2 confirmed in 1 and refuted in 2." in of_variance.draw_words(table).data
+    said = of_variance.draw_words(table).data
+    assert "of 3 other draws, by W2 of normal laws confirmed in 1 and refuted in 2." in said
 
 
 def test_the_lone_point_is_first_only_where_it_is():
@@ -103,14 +103,14 @@ def test_scores_are_judged_by_their_intervals():
         {"method": "rif", "point": [0, 1], "true_shift": 1.0, "leverage": 0.5, "kept": [0.4, 0.6]}
     )
     said = of_variance.line_score_words(scores, kept).data
-    assert "predicted by RIF 0.80 (0.70 to 0.90) of 0.95" in said
-    assert "the true one with RIF" in said
-    assert "1.5 by RIF" in said
+    assert "predicted by leverage-corrected IF (RIF) 0.80 (0.70 to 0.90) of 0.95" in said
+    assert "the true one with leverage-corrected IF (RIF)" in said
+    assert "1.5 by leverage-corrected IF (RIF)" in said
     assert "nearer to 1 − h, least 0.40 (point 0" in said
     scores = scores.assign(low=0.1, high=0.3, agree=0.0)
     said = of_variance.line_score_words(scores, kept.assign(kept=[0.9, 1.2])).data
-    assert "not predicted by RIF" in said
-    assert "another one with RIF" in said
+    assert "not predicted by leverage-corrected IF (RIF)" in said
+    assert "another one with leverage-corrected IF (RIF)" in said
     assert "nearer to 1, least" in said
 
 
@@ -193,7 +193,7 @@ def test_one_group_is_told_by_its_distances():
     w2 = xr.Dataset(squares, {"estimator": ["unrolling", "if_ggn"]})
     said = of_laws.one_group_words(w2, 0, ["unrolling", "if_ggn"]).data
     assert "no change 0.200; unrolling 0.224, nearer for 1 of 2 queries" in said
-    assert "influence functions 0.400, nearer for 0 of 2" in said
+    assert "damped Gauss-Newton IF 0.400, nearer for 0 of 2" in said
     assert "perfect prediction 0.050" in said
 
 
@@ -211,7 +211,8 @@ def share_rows(**by_estimator):
 def test_shares_are_judged_as_the_claims_are():
     said = of_laws.share_words(share_rows(unrolling=(0.7, 0.9), if_ggn=(0.1, 0.3))).data
     assert said.count(", nearer than no change in most cases: unrolling 0.80 (0.70 to 0.90);") == 3
-    assert said.count("**not** nearer than no change in most cases: influence functions 0.20") == 3
+    worse = "**not** nearer than no change in most cases: damped Gauss-Newton IF 0.20"
+    assert said.count(worse) == 3
     assert "at these sizes: none." in said
     helped = of_laws.share_words(share_rows(other_group=(0.6, 0.8))).data
     assert "at these sizes: 1 %." in helped
@@ -227,7 +228,7 @@ def test_errors_worse_than_the_control_are_named():
     said = of_laws.error_words(table, ["5 %"]).data
     assert "**Unrolling**: 30 % of the error of means is left at 5 %" in said
     assert said.count("better than the control at every size") == 5
-    assert "by unrolling at 5 %; influence functions at 5 %" in said
+    assert "by unrolling at 5 %; damped Gauss-Newton IF at 5 %" in said
     bad = table.assign(error=table["error"].where(table["estimator"] != "rif", 0.9), high=1.1)
     said = of_laws.error_words(bad, ["5 %"]).data
     assert "no better than the control at 5 %" in said.split("\n")[3]
@@ -422,7 +423,7 @@ def test_equal_steps_and_equal_time_are_told_apart(gain, words):
     said = of_limit.step_words(noisy, limit_equal_time.equal_time_table(noisy)).data.split("\n")
     assert "smaller step helps" in said[0]
     assert len(said) == 3
-    for line, name in zip(said[1:], ("Gauss-Newton", "the damped Hessian"), strict=True):
+    for line, name in zip(said[1:], ("Gauss-Newton IF", "damped exact-Hessian IF"), strict=True):
         assert f"Correlation with {name} after equal training time" in line
         assert f"smaller step {words}" in line
     odd = runs(lambda *_: 0.5, epochs=(1, 3))

@@ -6,6 +6,7 @@ import xarray as xr
 from scipy import stats
 
 from dtda_lib.statistics import lds
+from dtda_lib.statistics.distances import DELTAS, w2_sampling_share
 
 SEEDS, SUBSETS, QUERIES = 12, 9, 3
 
@@ -51,12 +52,12 @@ def by_hand(metric, x, y):
     return {
         "mean": shift,
         "log_variance_ratio": np.log(y.var(ddof=1) / x.var(ddof=1)),
-        "w2": square,
+        "w2_gaussian_squared": square,
         "w2_debiased": square - added,
     }[metric]
 
 
-@pytest.mark.parametrize("metric", lds.INFLUENCES)
+@pytest.mark.parametrize("metric", lds.METRICS)
 def test_influences_by_hand(metric):
     x, y = drawn()
     found = lds.distributional_influence(x, y, metric)
@@ -82,17 +83,17 @@ def test_predicted_w2_has_no_floor_and_the_retrained_one_loses_it():
     """Equal laws: the plug-in lies above 0 by 3 sigma^2 / n, unless the samples are the same."""
     rng, n, sigma = np.random.default_rng(0), 20, 2.0
     x, y = sigma * rng.standard_normal((2, n, 20_000))
-    raw = lds.INFLUENCES["w2"](x, y)
+    raw = DELTAS["w2_gaussian_squared"](x, y)
     assert raw.mean() == pytest.approx(3 * sigma**2 / n, rel=0.05)
     # First order in 1 / n: 6 % too little of it here.
-    assert lds.w2_sampling_share(x, y).mean() == pytest.approx(3 * sigma**2 / n, rel=0.08)
-    assert abs(lds.INFLUENCES["w2_debiased"](x, y).mean()) < 0.1 * raw.mean()
-    assert np.all(lds.INFLUENCES["w2"](x, x) == 0)
-    assert np.all(lds.w2_sampling_share(x, x) == 0)
+    assert w2_sampling_share(x, y).mean() == pytest.approx(3 * sigma**2 / n, rel=0.08)
+    assert abs(DELTAS["w2_debiased"](x, y).mean()) < 0.1 * raw.mean()
+    assert np.all(DELTAS["w2_gaussian_squared"](x, x) == 0)
+    assert np.all(w2_sampling_share(x, x) == 0)
     coupled = x + 0.1 * y  # what pairing leaves of the floor
-    least = lds.w2_sampling_share(x, coupled).mean()
+    least = w2_sampling_share(x, coupled).mean()
     assert least < 0.02 * raw.mean()
-    assert least == pytest.approx(lds.INFLUENCES["w2"](x, coupled).mean(), rel=0.15)
+    assert least == pytest.approx(DELTAS["w2_gaussian_squared"](x, coupled).mean(), rel=0.15)
 
 
 # --- the score -----------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def test_predicted_w2_has_no_floor_and_the_retrained_one_loses_it():
 def test_score_is_the_mean_of_spearman_correlations():
     scores = scored()
     truth = drawn()
-    assert scores.estimate.shape == (len(lds.INFLUENCES), 2)
+    assert scores.estimate.shape == (len(lds.METRICS), 2)
     for i, metric in enumerate(scores.metrics):
         y = lds.distributional_influence(*truth, metric).values
         for j, pair in enumerate((drawn(1), drawn(2, noise=5.0))):
@@ -125,27 +126,29 @@ def test_ranks_alone_count():
 def test_sign_of_the_mean_counts_and_that_of_w2_does_not():
     x, y = drawn(1)
     mirrored = (x, 2 * x + 0 * y - y)  # shifts of the other sign
-    flipped = scored(predicted={"a": (x, y), "mirrored": mirrored}, metrics=["mean", "w2"])
+    flipped = scored(
+        predicted={"a": (x, y), "mirrored": mirrored}, metrics=["mean", "w2_gaussian_squared"]
+    )
     assert flipped.estimate[0, 0] == pytest.approx(-flipped.estimate[0, 1])
     assert flipped.estimate[0, 0] > 0.5
 
 
 def test_left_out_scores_by_hand():
     truth, predicted = drawn(), {"a": drawn(1)}
-    scores = scored(truth, predicted, metrics=["w2"])
+    scores = scored(truth, predicted, metrics=["w2_gaussian_squared"])
     without = np.delete(np.arange(SEEDS), 4)
     cut = tuple(part.isel(seed=without) for part in truth)
     assert scores.left_out["truth seeds"][4] == pytest.approx(
-        scored(cut, predicted, metrics=["w2"]).estimate
+        scored(cut, predicted, metrics=["w2_gaussian_squared"]).estimate
     )
     cut = {"a": tuple(part.isel(seed=without) for part in predicted["a"])}
     assert scores.left_out["prediction seeds"][4] == pytest.approx(
-        scored(truth, cut, metrics=["w2"]).estimate
+        scored(truth, cut, metrics=["w2_gaussian_squared"]).estimate
     )
     without = np.delete(np.arange(SUBSETS), 4)
     fewer = [(x, y.isel(removal=without)) for x, y in (truth, predicted["a"])]
     assert scores.left_out["subsets"][4] == pytest.approx(
-        scored(fewer[0], {"a": fewer[1]}, metrics=["w2"]).estimate
+        scored(fewer[0], {"a": fewer[1]}, metrics=["w2_gaussian_squared"]).estimate
     )
     assert {name: len(v) for name, v in scores.left_out.items()} == {
         "truth seeds": SEEDS,
@@ -188,7 +191,7 @@ def test_ceiling_falls_with_noise():
     x, y = (part.values for part in drawn(noise=0.3))
     first, second = (y[half].mean(axis=0) - x[half].mean(axis=0) for half in halves)
     r = np.mean([stats.spearmanr(first[:, q], second[:, q]).statistic for q in range(QUERIES)])
-    found = lds._reliability(lds.INFLUENCES["mean"], (x, y), [tuple(halves)])
+    found = lds._reliability(DELTAS["mean"], (x, y), [tuple(halves)])
     assert found == pytest.approx(2 * r / (1 + r))
 
 
@@ -207,9 +210,9 @@ def test_null_is_that_of_permuted_subsets():
 
 def test_refusals():
     x, y = drawn()
-    with pytest.raises(ValueError, match="metric"):
+    with pytest.raises(ValueError, match="unknown distance"):
         lds.distributional_influence(x, y, "w3")
-    with pytest.raises(ValueError, match="metric"):
+    with pytest.raises(ValueError, match="unknown distance"):
         scored(metrics=["w3"])
     with pytest.raises(ValueError, match="no method"):
         scored(predicted={})

@@ -20,8 +20,6 @@ import matplotlib.pyplot as plt
 
 from dtda_lib.study import command_line, figures
 from dtda_lib.study.figures import (
-    METHODS,
-    STATISTICS,
     TEXT_WIDTH,
     Exporter,
     FigureMismatch,
@@ -31,6 +29,7 @@ from dtda_lib.study.figures import (
     use_style,
     write_gallery,
 )
+from dtda_lib.study.methods import METHODS
 from dtda_lib.study.pages.gallery import END, SHOWN_PROFILES, START, descriptions
 from dtda_lib.study.settings import parameters_of, resolve
 
@@ -235,15 +234,6 @@ class TestChecking:
     def test_missing_data_fail(self):
         with pytest.raises(FigureMismatch, match="missing"):
             export(self.root, name="other")
-
-
-def test_every_style_is_distinct():
-    for table in (METHODS, STATISTICS, METHODS | STATISTICS):
-        # There are too few clear markers for methods and statistics, which no figure mixes.
-        fields = ("label", "colour") if len(table) > len(METHODS) else ("label", "colour", "marker")
-        for field in fields:
-            assert len({getattr(style, field) for style in table.values()}) == len(table), field
-    assert len({style.linestyle for style in METHODS.values()}) == len(METHODS)
 
 
 # --- gallery -------------------------------------------------------------------------------------

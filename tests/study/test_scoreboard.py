@@ -237,6 +237,7 @@ def test_lds_are_read_at_the_best_profile(tmp_path):
     assert set(scores["lds"]) == {0.5}
     told = tables.lds_table(scores)
     assert list(told.columns) == ["setting", "size", "method", "mean", "variance", "W2"]
+    assert told["method"].tolist() == ["grad-dot"]
     assert told["mean"].tolist() == ["0.50 [0.10, 0.90] of 0.95"]
     fig, drawn = tables.lds_against_lds(scores)
     assert len(fig.axes[0].containers) == 1

@@ -1,37 +1,35 @@
 """Drawing for notebook 07: each function returns the figure and exactly what it shows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dtda_lib.experiments.conventions.plots import LAWS
-from dtda_lib.experiments.noise_vs_influence.plots import Drawn
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import LAWS, METHODS, PALETTE, palette
 
 from .chains import KINDS, QUERY, Sampled, chains, law_of
 from .maps import CASES, COLD
 
-MOVED = Style("moved by the influence function", METHODS["if_ggn"].colour, "P", ":")
-_AFTER = Style("after the removal", LAWS["after"].colour, "s", "--")
-_BEFORE = Style("before", LAWS["before"].colour, "o", "-")
-_STYLES = {"before": _BEFORE, "after": _AFTER, "moved": MOVED}
-# Tol's muted colours that no method or law has.
-_SHADES = ("#DDCC77", "#CC6677", "#44AA99", "#117733")
-_FIELDS = {
-    "nothing": Style("no change", METHODS["null"].colour, METHODS["null"].marker, "-"),
-    "constant": Style("best common shift", _SHADES[1], "v", "-."),
-    "gradient": Style("best gradient step", METHODS["grad_dot"].colour, "s", "--"),
-    "0.9 r": Style("0.9 × influence", _SHADES[2], "<", ":"),
-    "1.1 r": Style("1.1 × influence", _SHADES[3], ">", ":"),
-    "influence": Style("influence function", MOVED.colour, MOVED.marker, "-"),
-}
-_ESTIMATORS = {
-    "if_minimum": Style("influence at the minimum", _SHADES[1], "o"),
-    "if_sample": Style("influence at each sample", MOVED.colour, MOVED.marker),
-    "unrolling": Style("unrolling", METHODS["unrolling"].colour, METHODS["unrolling"].marker),
+MOVED = replace(METHODS["if_hessian"], label="moved by the influence function", linestyle=":")
+_STYLES = {"before": LAWS["before"], "after": LAWS["after"], "moved": MOVED}
+_SHADES = PALETTE[:4]
+_FIELDS = palette(
+    {
+        "nothing": "no change",
+        "constant": "best common shift",
+        "gradient": "best gradient step",
+        "0.9 r": "0.9 × influence",
+        "1.1 r": "1.1 × influence",
+    },
+    control="nothing",
+) | {"influence": replace(METHODS["if_hessian"], label="influence function", linestyle="-")}
+_ESTIMATORS = palette({"if_minimum": "influence at the minimum"}) | {
+    "if_sample": replace(METHODS["if_hessian"], label="influence at each sample"),
+    "unrolling": METHODS["unrolling"],
 }
 
 

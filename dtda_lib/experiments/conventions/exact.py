@@ -21,7 +21,9 @@ from dtda_lib.theory.testbeds import (
 )
 
 DELTAS = ("mean", "log_variance_ratio", "w2")
-"""The three Deltas: names in `distances.DISTANCES`. The log ratio stands for the variance."""
+"""The three Deltas: names in `distances.DELTAS`. The log ratio stands for the variance."""
+ESTIMATORS = {"if": "if_ggn", "rif": "rif"}
+"""Estimator in tables -> method; for squared errors of a linear model, Gauss-Newton is exact."""
 LEVERAGE = {"if": False, "rif": True}
 """Estimator -> whether the prediction is leverage-corrected."""
 STEP = 1e-6  # of N epsilon, for the slope at 0

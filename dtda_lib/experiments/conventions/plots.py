@@ -7,27 +7,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from scipy import stats
 
-from dtda_lib.experiments.noise_vs_influence.plots import Drawn
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import DELTAS, LAWS, METHODS
 from dtda_lib.theory.testbeds import AnchoredRidge, GaussianLaw
 
-from .exact import DELTAS
+from .exact import DELTAS as KEYS
+from .exact import ESTIMATORS
 from .simulated import LEVEL
 
-# Tol's muted colours that no method has.
-LAWS = {
-    "before": Style("all points", "#6699CC", "o", "-"),
-    "after": Style("without the point", "#882255", "s", "--"),
-}
-DELTA_STYLES = {
-    "mean": Style("mean", "#117733", "o", "-"),
-    "log_variance_ratio": Style("variance", "#CC6677", "s", "--"),
-    "w2": Style("W2", "#332288", "^", ":"),
-}
-ESTIMATORS = {
-    "if": Style("influence functions", METHODS["if_ggn"].colour, METHODS["if_ggn"].marker, "-"),
-    "rif": Style("leverage-corrected (RIF)", "#004488", "d", "--"),
-}
 _BAND = 2  # standard deviations
 
 
@@ -107,10 +94,9 @@ def bands_and_deltas(testbed: AnchoredRidge, points: dict[str, int], deltas: pd.
     first.set_ylabel("prediction")
     handles, labels = first.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3)
-    titles = ("|shift of the mean|", "|log variance ratio|", "W2")
-    for column, (name, title) in enumerate(zip(DELTAS, titles)):
+    for column, name in enumerate(KEYS):
         axis = fig.add_subplot(grid[1, 2 * column : 2 * column + 2])
-        style = DELTA_STYLES[name]
+        style = DELTAS[name]
         axis.vlines(deltas["x"], 0, deltas[name], color=style.colour, lw=1)
         axis.plot(deltas["x"], deltas[name], style.marker, color=style.colour)
         top = deltas.loc[deltas[name].idxmax()]
@@ -118,7 +104,7 @@ def bands_and_deltas(testbed: AnchoredRidge, points: dict[str, int], deltas: pd.
         margin = 0.15 * np.ptp(deltas["x"])
         reach = deltas["x"].min() - margin, deltas["x"].max() + margin
         axis.set(xlabel="x of the point", xlim=reach, ylim=(0, 1.18 * deltas[name].max()))
-        axis.set_title(title)
+        axis.set_title(style.size)
         rows += [("delta", name, "", at, y, np.nan) for at, y in zip(deltas["x"], deltas[name])]
     return fig, pd.DataFrame(rows, columns=["what", "name", "law", "x", "y", "sd"])
 
@@ -137,7 +123,8 @@ def estimator_errors(single: pd.DataFrame, summary: pd.DataFrame) -> Drawn:
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.6), sharey=True)
     rows = []
-    for name, style in ESTIMATORS.items():
+    for name, key in ESTIMATORS.items():
+        style = METHODS[key]
         part = single[single["estimator"] == name].sort_values("leverage")
         left.plot(part["leverage"], part["w2"], style.marker, color=style.colour, label=style.label)
         rows += [
@@ -179,7 +166,7 @@ def power_curves(table: pd.DataFrame) -> Drawn:
         for axis, form in zip(row, ("paired", "unpaired")):
             part = table[(table["point"] == point) & (table["form"] == form)]
             for name, curve in part.groupby("delta", sort=False):
-                style = DELTA_STYLES[name]
+                style = DELTAS[name]
                 reach = [
                     (curve["power"] - curve["low"]).clip(lower=0),
                     (curve["high"] - curve["power"]).clip(lower=0),

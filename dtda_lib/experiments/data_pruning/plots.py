@@ -5,23 +5,15 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import ACCENT, Style, palette
 from dtda_lib.study.previews import show_image
 
-from .strategies import ALSO, BASELINE, ESTIMATOR, OTHER, OTHER_ESTIMATOR, SAME
+from .methods import ESTIMATORS, method_of
+from .strategies import OTHER, SAME
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-ESTIMATORS: dict[str, Style] = {
-    ESTIMATOR: METHODS["if_damped"],
-    "if_damped_1": Style("IF (GGN, damping × 10)", "#BB9DD8", "v", (0, (1, 1))),
-    OTHER_ESTIMATOR: METHODS["grad_dot"],
-    **{name: METHODS[name] for name in ALSO},
-    BASELINE: Style("own training loss", "#661100", "x", "-."),
-}
 STRATEGIES: dict[str, str] = {
     "random": "at random",
     "same_own": "same seed: own score",
@@ -36,16 +28,23 @@ STRATEGIES: dict[str, str] = {
     "truth": "the wrong labels",
 }
 """How figures call what is removed, from top to bottom."""
-_FAMILIES = (
-    ("same", "#0072B2", "o"),
-    ("rest", "#0072B2", "o"),
-    ("other", "#D55E00", "s"),
-    ("", "#555555", "D"),
+_WHOSE = palette(
+    {SAME: "scores of the same seeds", OTHER: "scores of other seeds", "": "no scores"}, control=""
+)
+_SHIFTS = palette(
+    {
+        "selected": "predicted, by the scores that chose",
+        "predicted": "predicted, by the retrained seeds",
+        "validation": "observed, validation points",
+        "test": "observed, test points",
+    }
 )
 
 
-def _look(strategy: str) -> tuple[str, str]:
-    return next((c, m) for start, c, m in _FAMILIES if strategy.startswith(start))
+def _look(strategy: str) -> Style:
+    """Looks by whose scores choose what is removed."""
+    whose = strategy.partition("_")[0].replace("rest", SAME)
+    return _WHOSE[whose if whose in _WHOSE else ""]
 
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
@@ -55,10 +54,12 @@ def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
         for row in table.itertuples():
-            colour, marker = _look(row.strategy)
+            look = _look(row.strategy)
             middle, at = 100 * row.estimate, names.index(row.strategy)
             reach = [[middle - 100 * row.low], [100 * row.high - middle]]
-            axis.errorbar(middle, at, xerr=reach, color=colour, marker=marker, ls="", lw=1)
+            axis.errorbar(
+                middle, at, xerr=reach, color=look.colour, marker=look.marker, ls="", lw=1
+            )
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set(title=title)
         rows.append(table.assign(panel=title))
@@ -89,20 +90,14 @@ def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """
     fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
     names = [n for n in QUESTIONS if any(n in set(t["question"]) for t in tables.values())]
-    looks = {
-        SAME: ("scores of the same seeds", "#0072B2", "o", -0.16),
-        OTHER: ("scores of other seeds", "#D55E00", "s", 0.16),
-    }
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
-        for whose, (label, colour, marker, shift) in looks.items():
+        for whose, shift in ((SAME, -0.16), (OTHER, 0.16)):
             part = table[table["whose"] == whose]
             at = [names.index(question) + shift for question in part["question"]]
             middle = 100 * part["estimate"]
             reach = [middle - 100 * part["low"], 100 * part["high"] - middle]
-            axis.errorbar(
-                middle, at, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
-            )
+            axis.errorbar(middle, at, xerr=reach, **_WHOSE[whose].points, ls="", lw=1)
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set(title=title)
         rows.append(table.assign(panel=title))
@@ -120,7 +115,8 @@ def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
     kinds = {"own": "a single model", "mean": "averaged over models"}
     shown = curves[curves["ranking"].isin(list(kinds))]
     for axis, (ranking, title) in zip(axes, kinds.items()):
-        for name, style in ESTIMATORS.items():
+        for name in ESTIMATORS:
+            style = method_of(name)
             part = shown[(shown["estimator"] == name) & (shown["ranking"] == ranking)]
             axis.plot(part["k"], part["precision"], **style.line)
             if ranking == "own":
@@ -140,22 +136,14 @@ def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
 def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Predicted and observed shift of the loss upon removal of each list, a panel per data set."""
     fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), sharey=True, squeeze=False)
-    looks = {
-        "selected": ("predicted, by the scores that chose", "#6A3D9A", "h"),
-        "predicted": ("predicted, by the retrained seeds", "#BB9DD8", "h"),
-        "validation": ("came, validation points", "#000000", "o"),
-        "test": ("came, test points", "#8C8C8C", "s"),
-    }
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
-        for shift, (name, (label, colour, marker)) in enumerate(looks.items()):
+        for shift, (name, look) in enumerate(_SHIFTS.items()):
             at = np.arange(len(table)) + 0.17 * (shift - 1.5)
             reach = None
             if name != "selected":
                 reach = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-            axis.errorbar(
-                table[name], at, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
-            )
+            axis.errorbar(table[name], at, xerr=reach, **look.points, ls="", lw=1)
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set(title=title)
         rows.append(table.assign(panel=title))
@@ -186,7 +174,7 @@ def listed_images(
         for axis, point in zip(line, lists[title]):
             show_image(axis, task.train_x[point])
             label = task.classes[int(task.train_y[point])]
-            colour = "#D55E00" if point in wrong[title] else "black"
+            colour = ACCENT if point in wrong[title] else "black"
             axis.set_title(label, color=colour, pad=2, fontsize=7)
         line[0].text(
             -0.15,

@@ -27,14 +27,15 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, nothing
 from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.statistics.over_seeds import require_seeds
+from dtda_lib.study.methods import METHODS
 
 from .mean_query import mean_over_queries, mean_query_shifts
 
 ESTIMATOR = "if_damped_0.1"  # prunes; chosen before any retraining
 OTHER_ESTIMATOR = "grad_dot"
 BASELINE = "own_loss"
-ALSO = {"grad_cos": "gradient_similarity", "trak": "trak"}
-"""Estimators that are scored besides, on small data, and the library's measures they are from."""
+ALSO = ("grad_cos", "trak")
+"""Methods that are scored besides, on small data."""
 NONE, RANDOM, TRUTH = "none", "random", "truth"
 SAME, OTHER = "same", "other"  # whose scores: the evaluation seeds' own models, or others
 RANKINGS = ("own", "mean", "risk")
@@ -165,7 +166,8 @@ def scoring_bank(
 ) -> RunBank:
     """Full-data models of these seeds, their validation losses and scores; `also`: of `ALSO`."""
     measures = [mean_query_shifts(recipe, dampings=dampings), "query_loss"]
-    measures += [mean_over_queries(get_estimator(ALSO[name], recipe), name) for name in also]
+    chosen = {name: get_estimator(METHODS[name].estimator, recipe) for name in also}
+    measures += [mean_over_queries(measure, name) for name, measure in chosen.items()]
     runs = paired(nothing(task.n_train), seeds)
     return RunBank(only_queries(task, steers), model, recipe, runs, measures, **settings)
 

@@ -9,16 +9,9 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 from IPython.display import Markdown
 
+from .methods import method_of
 from .strategies import ESTIMATOR, OTHER, REST, SAME
 
-_ESTIMATORS = {
-    "own_loss": "training loss",
-    "grad_dot": "grad-dot",
-    "if_damped_0.1": "influence with damping 0.1",
-    "if_damped_1": "influence with damping 1",
-    "grad_cos": "grad-cos",
-    "trak": "TRAK",
-}
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
 _QUESTIONS = {
     "order": "Distributional against fixed-seed",
@@ -59,12 +52,12 @@ def found_words(at_k: pd.DataFrame, n_wrong: int) -> Markdown:
     mean, own = at.xs("mean", level="ranking"), at.xs("own", level="ranking")
     chance = at["chance"].iloc[0] * n_wrong
     hits = [
-        f"{round(row['precision'] * n_wrong)} by {_ESTIMATORS[name]}"
+        f"{round(row['precision'] * n_wrong)} by {method_of(name).words}"
         for name, row in mean.sort_values("precision", ascending=False, kind="stable").iterrows()
     ]
     helped = [n for n in mean.index if own.loc[n, "high"] < mean.loc[n, "precision"]]
     apart = [
-        f"{_ESTIMATORS[a]} above {_ESTIMATORS[b]}"
+        f"{method_of(a).words} above {method_of(b).words}"
         for a in mean.index
         for b in mean.index
         if mean.loc[a, "low"] > mean.loc[b, "high"]
@@ -75,10 +68,10 @@ def found_words(at_k: pd.DataFrame, n_wrong: int) -> Markdown:
             f"**Wrong labels among the first {n_wrong} points of the averaged list**, of {n_wrong} "
             f"in all: {', '.join(hits)}; a random list holds {chance:.0f}. Training loss sees no "
             "validation point.",
-            f"**A single model's list** ({_ESTIMATORS[ESTIMATOR]}) has {one['precision']:.0%} "
+            f"**A single model's list** ({method_of(ESTIMATOR).words}) has {one['precision']:.0%} "
             f"wrong labels [{one['low']:.0%}, {one['high']:.0%}], the averaged one "
             f"{mean.loc[ESTIMATOR, 'precision']:.0%}. Averaging helps, beyond the error of the "
-            f"single models' mean: {_named(_ESTIMATORS[n] for n in helped)}.",
+            f"single models' mean: {_named(method_of(n).words for n in helped)}.",
             f"**Between averaged lists**: {_named(apart)} beyond their intervals, which are wide "
             f"because each is one list of {n_wrong} points.",
         ]

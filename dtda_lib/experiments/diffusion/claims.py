@@ -18,6 +18,7 @@ from dtda_lib.study.claims import (
     decide_interval,
     interval_rule,
 )
+from dtda_lib.study.methods import DELTAS
 
 from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM
 from .retrained import DIGIT
@@ -25,9 +26,9 @@ from .retrained import DIGIT
 MARGIN = 0.05
 _PAPER = "2506.12965, Fig. 7"
 _NAMES = {
-    "mean": "|mean shift|",
-    "variance": "|variance shift|",
-    "w2": "W2",
+    "mean": DELTAS["mean"].size,
+    "variance": DELTAS["variance"].size,
+    "w2": DELTAS["w2"].label,
     "own": "fixed seed",
     "helps": "signed mean shift",
 }

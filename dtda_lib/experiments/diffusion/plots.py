@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from dtda_lib.study.figures import TEXT_WIDTH
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import ACCENT, DELTAS, Style, palette
 from dtda_lib.study.previews import show_image
 
 from .claims import MARGIN
@@ -17,27 +17,32 @@ from .lists import KINDS, influences
 from .quality import Confidence
 from .retrained import DIGIT
 
-Drawn = tuple[Figure, pd.DataFrame]
-
 LISTS = {
-    "mean": "mean shift, size",
-    "w2": "W2",
-    "variance": "variance shift, size",
+    "mean": f"{DELTAS['mean'].label}, size",
+    "w2": DELTAS["w2"].label,
+    "variance": f"{DELTAS['variance'].label}, size",
     "own": "fixed seed, size",
     "helps": "mean shift, signed",
 }
 """How figures call a list, from top to bottom."""
-_LOOKS = {
-    BY_MEAN: ("by mean", "#0072B2", "o"),
-    BY_VARIANCE: ("by variance", "#D55E00", "s"),
-    BY_PIXELS: ("nearest in pixels", "#009E73", "^"),
-    DIGIT: ("random, same digit", "#CC79A7", "D"),
-    RANDOM: ("random", "#555555", "x"),
-}
-_GAPS = {
-    "plain": ("plain gap", "#000000", "o", -0.13),
-    "strict": ("strict gap", "#8C8C8C", "s", 0.13),
-}
+_LOOKS = palette(
+    {
+        BY_MEAN: "by mean",
+        BY_VARIANCE: "by variance",
+        BY_PIXELS: "nearest in pixels",
+        DIGIT: "random, same digit",
+        RANDOM: "random",
+    },
+    control=RANDOM,
+)
+_OVERLAPS = palette(
+    {
+        "first": "halves, first list",
+        "second": "halves, second list",
+        "between": "between the two lists",
+    }
+)
+_GAPS = palette({"plain": "plain gap", "strict": "strict gap"})
 
 
 def _shown(axis: Axes, image: Tensor) -> None:
@@ -59,7 +64,7 @@ def samples(experiment: Experiment, found: Samples, sure: Confidence, columns: i
         line, column = 2 * (sample // columns), sample % columns
         _shown(axes[line, column], image)
         weak = sample in sure.weak
-        look = {"color": "#D55E00", "fontweight": "bold"} if weak else {"color": "black"}
+        look = {"color": ACCENT, "fontweight": "bold"} if weak else {"color": "black"}
         axes[line, column].set_title(str(sample + 1), fontsize=6, pad=1, **look)
         _shown(axes[line + 1, column], experiment.images[int(away[:, sample].argmin())])
     for line in range(2 * lines):
@@ -104,7 +109,7 @@ def lists(
                 _shown(axes[line, column], experiment.images[int(image)])
         part = pd.DataFrame({"sample": sample, "image": np.arange(len(away))} | values)
         rows.append(part)
-    names = [*LISTS.values(), _LOOKS[BY_PIXELS][0]]
+    names = [*LISTS.values(), _LOOKS[BY_PIXELS].label]
     for line, name in enumerate(names):
         place = {"transform": axes[line, -1].transAxes, "fontsize": 6.5}
         axes[line, -1].text(1.25, 0.5, name, ha="left", va="center", **place)
@@ -115,17 +120,14 @@ def overlaps(table: pd.DataFrame) -> Drawn:
     """Overlaps between halves and between Δ's on the left, their gaps with intervals right."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7), sharey=True)
     at = np.arange(len(table))
-    left.plot(table["first"], at - 0.15, "o", color="#0072B2", label="halves, first list")
-    left.plot(table["second"], at, "s", color="#56B4E9", label="halves, second list")
-    left.plot(table["between"], at + 0.15, "D", color="#D55E00", label="between the two lists")
+    for shift, (name, look) in zip((-0.15, 0, 0.15), _OVERLAPS.items()):
+        left.plot(table[name], at + shift, **look.points, ls="")
     left.axvline(table["chance"].iloc[0], color="0.6", lw=0.8, ls=":", label="at random")
     left.set(xlabel="overlap of top lists", xlim=(0, 1.03))
-    for name, (label, colour, marker, shift) in _GAPS.items():
+    for shift, (name, look) in zip((-0.13, 0.13), _GAPS.items()):
         middle = table[name]
         reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
-        right.errorbar(
-            middle, at + shift, xerr=reach, color=colour, marker=marker, ls="", lw=1, label=label
-        )
+        right.errorbar(middle, at + shift, xerr=reach, **look.points, ls="", lw=1)
     right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
     right.set(xlabel="overlap of halves less of questions")
     names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
@@ -152,22 +154,21 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
         key=lambda pair: (order[pair[1]], list(_LOOKS).index(pair[0])),
     )
     for at, (first, second) in enumerate(lines):
-        _, colour, marker = _LOOKS[first]
+        look = _LOOKS[first]
         row = rises[(rises["first"] == first) & (rises["second"] == second)].iloc[0]
         if second == RANDOM:
             part = each[each["list"] == first]["rise"]
-            left.plot(part, np.full(len(part), at + 0.22), "|", color=colour, ms=5, alpha=0.7)
-        _interval(left, row, at - 0.1, colour, marker)
+            left.plot(part, np.full(len(part), at + 0.22), "|", color=look.colour, ms=5, alpha=0.7)
+        _interval(left, row, at - 0.1, look)
     names = [
-        _LOOKS[first][0] + ("" if second == RANDOM else f"\nless {_LOOKS[second][0]}")
+        _LOOKS[first].label + ("" if second == RANDOM else f"\n− {_LOOKS[second].label}")
         for first, second in lines
     ]
     left.set_yticks(range(len(lines)), names)
     left.set(xlabel="rise of the loss over random\nremoval, or as named (%)")
     widenings = table[table["measured"] == "widening"]
     for at, (_, row) in enumerate(widenings.iterrows()):
-        _, colour, marker = _LOOKS[row["first"]]
-        _interval(right, row, at, colour, marker)
+        _interval(right, row, at, _LOOKS[row["first"]])
     short = {BY_MEAN: "mean", BY_VARIANCE: "variance", RANDOM: "random"}
     names = [f"{short[a]} to\n{short[b]}" for a, b in zip(widenings["first"], widenings["second"])]
     right.set_yticks(range(len(widenings)), names)
@@ -184,10 +185,10 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
     return fig, pd.concat([shown, dots], ignore_index=True)
 
 
-def _interval(axis: Axes, row: pd.Series, at: float, colour: str, marker: str) -> None:
+def _interval(axis: Axes, row: pd.Series, at: float, look: Style) -> None:
     middle = row["estimate"]
     reach = [[middle - row["low"]], [row["high"] - middle]]
-    axis.errorbar(middle, at, xerr=reach, color=colour, marker=marker, ls="", lw=1.2)
+    axis.errorbar(middle, at, xerr=reach, color=look.colour, marker=look.marker, ls="", lw=1.2)
 
 
 def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Drawn:
@@ -204,15 +205,15 @@ def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Dra
     columns = ["group", "kind", "sample", "own", "predicted", "came"]
     drawn = pd.DataFrame(rows, columns=columns)
     fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.8))
-    for kind, (label, colour, marker) in _LOOKS.items():
+    for kind, look in _LOOKS.items():
         part = drawn[drawn["kind"] == kind]
         for own, alpha in ((False, 0.25), (True, 1.0)):
             here = part[part["own"] == own]
             if here.empty:
                 continue
-            told = {"label": label} if own or kind in (DIGIT, RANDOM) else {}
-            told |= {"color": colour, "alpha": alpha, "ms": 3.5}
-            axis.plot(here["predicted"], here["came"], marker, **told)
+            told = {"label": look.label} if own or kind in (DIGIT, RANDOM) else {}
+            told |= {"color": look.colour, "alpha": alpha, "ms": 3.5}
+            axis.plot(here["predicted"], here["came"], look.marker, **told)
     ends = [drawn["predicted"].min(), drawn["predicted"].max()]
     axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0, label="came as predicted")
     axis.set(xlabel="predicted shift of the loss upon removal", ylabel="shift that came")

@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from dtda_lib.study.claims import CONFIRMED, PARTLY, REFUTED
+from dtda_lib.study.methods import DELTAS
 
 from .claims import MARGIN, list_status
 from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM
@@ -18,9 +19,9 @@ from .quality import BETWEEN, SAMPLES, TAIL, WITHIN, Confidence
 from .retrained import DIGIT
 
 _KINDS = {
-    "mean": "the mean",
-    "variance": "the variance",
-    "w2": "W2",
+    "mean": f"the {DELTAS['mean'].words}",
+    "variance": f"the {DELTAS['variance'].words}",
+    "w2": DELTAS["w2"].words,
     "own": "one model alone",
     "helps": "the signed mean",
 }

@@ -17,17 +17,17 @@ from dtda_lib.study.claims import (
     decide_interval,
     interval_rule,
 )
+from dtda_lib.study.methods import DELTAS
 
 from .estimands import DIFFERENCES
 from .lds import LAWS
+from .methods import LOOKS
 
 _PAPER = "2506.12965"
 _NEAR_ZERO, _HIGH = 0.3, 0.5  # correlations
 FITS, _MISSES = 0.1, 0.2  # deviation of an observed correlation from the law's
 _MARGIN = 0.02  # of a correlation, that does not count
 _SMALL, _LARGE = 0.1, 0.5  # of the distance between two seeds
-_WORDS = {"if_ggn": "plain influence", "if_damped": "damped influence", "unrolling": "unrolling"}
-_METRICS = {"log_variance_ratio": "the change of variance", "w2_debiased": "W2"}
 _AMONG = {"all": "", "with-unit": ", among methods with a unit"}
 _BATCHES = {"masked": "same batches", "re-shuffled": "batches drawn anew"}
 _SAME_ORDER = 0.8  # Kendall's tau, of ranks, so that rounding alone lies at the threshold
@@ -56,7 +56,7 @@ def noisy_claims(
         claims.append(
             Claim(
                 id=f"C8-{_word(setting)}-{method}",
-                claim=f"leave-one-out is noisy, not broken ({_WORDS.get(method, method)})",
+                claim=f"leave-one-out is noisy, not broken ({LOOKS[method].words})",
                 source=f"{_PAPER}, Fig 8",
                 status=decide(
                     confirmed=below(_NEAR_ZERO).contains(single) and above(_HIGH).contains(limit),
@@ -235,7 +235,7 @@ def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
             Claim(
                 id=f"C9-order-{metric}-{among}",
                 claim=(
-                    f"LDS of {_METRICS[metric]} orders methods otherwise than LDS of the mean"
+                    f"LDS of {DELTAS[metric].tick} orders methods otherwise than LDS of the mean"
                     + _AMONG[among]
                 ),
                 source=f"{_PAPER}, Fig 10",
@@ -268,7 +268,7 @@ def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
             Claim(
                 id=f"C9-separation-{metric}-{among}",
                 claim=(
-                    f"LDS of {_METRICS[metric]} holds methods further apart than LDS of the mean"
+                    f"LDS of {DELTAS[metric].tick} holds methods further apart than LDS of the mean"
                     + _AMONG[among]
                 ),
                 source=f"{_PAPER}, Fig 10",

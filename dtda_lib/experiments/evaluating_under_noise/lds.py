@@ -10,17 +10,20 @@ import xarray as xr
 from scipy import stats
 
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.statistics.distances import get_distance, w2_sampling_share
 from dtda_lib.statistics.distributions import shifted_samples
-from dtda_lib.statistics.lds import INFLUENCES, Scores, score, w2_sampling_share
+from dtda_lib.statistics.lds import Scores, score
+from dtda_lib.study.methods import METHODS, NO_UNIT
 
-from .setting import METHODS, SOURCE, UNROLLING, law_before, laws_after
+from .setting import ESTIMATED, SOURCE, UNROLLING, law_before, laws_after
 
 WITH_UNIT = (
-    *(name for name, (_, _, has_unit) in METHODS.items() if has_unit),
+    *(name for name in ESTIMATED if METHODS[name].unit != NO_UNIT),
     SOURCE,
     UNROLLING,
 )
 LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
+_LABELS = {"w2_gaussian_squared": "w2"}  # Delta -> label in tables and checks, where it differs
 
 
 def group_scores(
@@ -45,7 +48,8 @@ def group_scores(
         name: (base, shifted_samples(base, shifts, groups).reset_coords(drop=True))
         for name, shifts in predicted.items()
     }
-    return score((law_before(bank), after), laws, generator=generator)
+    found = score((law_before(bank), after), laws, generator=generator)
+    return replace(found, metrics=tuple(_LABELS.get(name, name) for name in found.metrics))
 
 
 def lds_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
@@ -145,7 +149,7 @@ def floor_table(banks: Mapping[str, RunBank], groups: Mapping[str, dict]) -> pd.
         before = law_before(bank).values
         for size, chosen in groups[setting].items():
             after = laws_after(bank, chosen).values
-            square = INFLUENCES["w2"](before[:, None], after).mean()
+            square = get_distance("w2_gaussian_squared")(before[:, None], after).mean()
             share = w2_sampling_share(before[:, None], after).mean() / square
             alone = 3 * before.var(axis=0, ddof=1).mean() / len(before) / square
             row = {"setting": setting, "size": size, "w2": float(np.sqrt(square))}

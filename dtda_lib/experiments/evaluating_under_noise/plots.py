@@ -1,54 +1,44 @@
 """Drawing of evaluation under noise: each function returns the figure and exactly what it shows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from dtda_lib.experiments.conventions.plots import ESTIMATORS
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import DELTAS, METHODS, Style, palette
 
+from .methods import LOOKS
 from .noise import PROTOCOLS
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-# Paul Tol's muted colours: neither methods' nor statistics'.
-_PROTOCOLS = {
-    "unpaired": Style("unpaired seeds", "#661100", "o"),
-    "paired, other seeds": Style("paired, models of other seeds", "#AA4499", "s"),
-    "paired, same seeds": Style("paired, models of the same seeds", "#6699CC", "D"),
-}
-_TARGETS = {
-    "own run": Style("its own run", "#6699CC", "D"),
-    "other run": Style("another run", "#AA4499", "s"),
-    "law": Style("the law (mean of other runs)", "#661100", "o"),
-}
-_INTERVENTIONS = {
-    "masked": Style("point masked, same batches", "#6699CC", "D"),
-    "re-shuffled": Style("point masked, new batches", "#661100", "o"),
-    "smaller data": Style("point deleted", "#CC6677", "^"),
-    "batches alone": Style("no removal, new batches", "#8C8C8C", "x"),
-}
-METRICS = {
-    "mean": "mean shift (LDS)",
-    "log_variance_ratio": "log variance ratio",
-    "w2_debiased": "W2, debiased",
-}
-_GREY = METHODS["null"].colour
-_RETRAINED = Style("retrained run itself", METHODS["loo"].colour, METHODS["loo"].marker)
-
-
-# In the order of rows: gradients, steps, influence functions, unrolling, truth.
-_ORDER = (
-    "grad_dot grad_cos ats_sgd ats_adam trak bif if_lissa if_ggn if_damped rif if_ekfac if_hessian "
-    "source unrolling"
+_PROTOCOLS = palette(
+    {
+        "unpaired": "unpaired seeds",
+        "paired, other seeds": "paired, models of other seeds",
+        "paired, same seeds": "paired, models of the same seeds",
+    }
 )
-STYLES = {
-    name: ESTIMATORS["rif"] if name == "rif" else METHODS[name] for name in _ORDER.split()
-} | {"retrained": _RETRAINED}
+_TARGETS = palette(
+    {
+        "own run": "its own run",
+        "other run": "another run",
+        "law": "the law (mean of other runs)",
+    }
+)
+_INTERVENTIONS = palette(
+    {
+        "masked": "point masked, same batches",
+        "re-shuffled": "point masked, new batches",
+        "smaller data": "point deleted",
+        "batches alone": "no removal, new batches",
+    },
+    control="batches alone",
+)
+METRICS = ("mean", "log_variance_ratio", "w2_debiased")
+_GREY = METHODS["null"].colour
 
 
 def _bars(rows: pd.DataFrame, of: str = "estimate") -> np.ndarray:
@@ -85,7 +75,7 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
             limit = plateaus.set_index(["setting", "method"]).loc[(setting, method), "estimate"]
             axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
             axis.set(xscale="log", ylim=(0, 1.08))
-            axis.set_title(f"{setting}: {STYLES[method].label}")
+            axis.set_title(f"{setting}: {LOOKS[method].label}")
     ticks = [4**i for i in range(6) if 4**i <= table["runs"].max()]
     axes[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
     axes[0, 0].minorticks_off()
@@ -106,7 +96,7 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
     Filled: scores of one model. Hollow: mean scores of many models, against the law.
     """
     settings = list(dict.fromkeys(table["setting"]))
-    methods = [name for name in STYLES if name in set(table["method"])]
+    methods = [name for name in LOOKS if name in set(table["method"])]
     rows = table[table["target"].isin(_TARGETS)]
     rows = rows[(rows["scored"] == "one model") | (rows["target"] == "law")]
     fig, axes = plt.subplots(
@@ -127,11 +117,13 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
         axis.set_xlim(0, 1.05)
         for level in range(len(methods) - 1):
             axis.axhline(level + 0.5, color="0.92", lw=0.6, zorder=0)
-    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
+    axes[0, 0].set_yticks(range(len(methods)), [LOOKS[m].label for m in methods])
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     fig.supxlabel("correlation over points with the retrained shift", fontsize=9)
     handles = [_handle(style) for style in _TARGETS.values()]
-    handles.append(_handle(Style("mean of many models, the law", "#661100", "o"), hollow=True))
+    handles.append(
+        _handle(replace(_TARGETS["law"], label="mean of many models, the law"), hollow=True)
+    )
     fig.legend(handles=handles, loc="outside upper center", ncols=2, title="scored against")
     return fig, rows
 
@@ -157,7 +149,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     """
     rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
     sizes = list(dict.fromkeys(rows["size"]))
-    methods = [name for name in STYLES if name in set(rows["method"])]
+    methods = [name for name in LOOKS if name in set(rows["method"])]
     fig, axes = plt.subplots(
         len(sizes), len(METRICS), sharex=True, sharey=True, squeeze=False,
         figsize=(TEXT_WIDTH, 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))),
@@ -167,16 +159,16 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
             part = rows[(rows["size"] == size) & (rows["metric"] == metric)]
             part = part.rename(columns={"lds": "estimate"}).set_index("method").loc[methods]
             for level, method in enumerate(methods):
-                one, style = part.loc[[method]], STYLES[method]
+                one, style = part.loc[[method]], LOOKS[method]
                 null = one["null"].iloc[0]
                 axis.plot([-null, null], [level] * 2, color="0.85", lw=4, solid_capstyle="butt")
                 axis.plot(one["ceiling"], [level], "|", color="k", ms=6, mew=1)
                 _dot(axis, one, level, style)
             axis.axvline(0, color="0.7", lw=0.6, zorder=0)
             if size == sizes[0]:
-                axis.set_title(METRICS[metric])
+                axis.set_title(DELTAS[metric].label)
         across[0].set_ylabel(f"leave out {size}")
-    axes[0, 0].set_yticks(range(len(methods)), [STYLES[m].label for m in methods])
+    axes[0, 0].set_yticks(range(len(methods)), [LOOKS[m].label for m in methods])
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
     fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)

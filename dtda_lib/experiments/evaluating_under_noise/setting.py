@@ -23,6 +23,7 @@ from dtda_lib.runs.protocols import Runs, SeedPair, paired, seed_pairs, unpaired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, leave_k_out, leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.study.methods import METHODS, NO_UNIT
 
 DAMPING = 0.01  # beside l2 = 0.001; our choice, not tuned on any retraining
 # Of the posterior: about 1 / N, and the estimator's own pull; our choice, made without retraining.
@@ -31,21 +32,12 @@ DAMPING = 0.01  # beside l2 = 0.001; our choice, not tuned on any retraining
 POSTERIOR = {"temperature": 0.01, "localisation": 0.1, "chains": 16, "draws": 100}
 HALF, SMALL = "half", "a tenth"
 
-# Variable of the bank, label of the estimator, and whether it predicts a shift with its unit.
-METHODS: dict[str, tuple[str, str, bool]] = {
-    "grad_dot": ("gradient_similarity", "grad_dot", False),
-    "grad_cos": ("gradient_similarity", "grad_cos", False),
-    "ats_adam": ("additional_step", "ats_adam", False),
-    "ats_sgd": ("additional_step", "ats_sgd", False),
-    "if_lissa": ("influence_lissa", "if_lissa", True),
-    "if_ggn": ("influence_ggn", "if_ggn", True),
-    "if_damped": ("influence_damped", "if_ggn", True),
-    "if_ekfac": ("influence_ekfac", "if_ekfac", True),
-    "if_hessian": ("influence_hessian", "if_hessian", True),
-    "rif": ("influence_leverage", "rif", True),
-    "bif": ("posterior_covariance", "bif", True),
-    "trak": ("trak", "trak", True),  # in a regression it is `if_damped`, so of digits alone
-}
+ESTIMATED = (
+    *("grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_lissa", "if_ggn", "if_damped", "if_ekfac"),
+    *("if_hessian", "rif", "bif"),
+    "trak",  # in a regression it is `if_damped`, so of digits alone
+)
+"""Methods taken on single models, in order."""
 UNROLLING, SOURCE = "unrolling", "source"  # from banks of their own, both with a unit
 SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
 
@@ -164,12 +156,12 @@ def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object
 
 
 def methods_of(task: Task) -> list[str]:
-    """The methods of `METHODS` that are taken on a task, in order."""
-    return [name for name in METHODS if name != "trak" or task.loss == "cross_entropy"]
+    """The methods of `ESTIMATED` that are taken on a task, in order."""
+    return [name for name in ESTIMATED if name != "trak" or task.loss == "cross_entropy"]
 
 
 def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
-    """The measures behind `METHODS`.
+    """The measures behind `ESTIMATED`.
 
     All influence functions are damped alike but `if_ggn`, which is not, and `if_lissa`, which has
     the damping published with it.
@@ -177,8 +169,8 @@ def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
     damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
     own = {name: {"damping": DAMPING} for name in damped_too} | {"posterior_covariance": POSTERIOR}
     found = {}
-    for variable, _, _ in (METHODS[name] for name in methods_of(task)):
-        if variable == "influence_damped":
+    for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(task)):
+        if variable == METHODS["if_damped"].variable:
             damped = get_estimator("influence_ggn", recipe, damping=DAMPING)
             found[variable] = replace(damped, name=variable)
         else:
@@ -247,13 +239,13 @@ def predicted_shifts(
     """
     data = bank.dataset().isel(removal=0, checkpoint=-1, drop=True).astype(np.float64)
     found = {
-        name: axes(data[variable].sel(estimator=label, drop=True))
-        for name, (variable, label, _) in METHODS.items()
-        if variable in data
+        name: axes(data[method.variable].sel(estimator=method.entry, drop=True))
+        for name, method in ((name, METHODS[name]) for name in ESTIMATED)
+        if method.variable in data
     }
     size = _root_mean_square(found[SCALE_OF])
     for name in found:
-        if not METHODS[name][2]:
+        if METHODS[name].unit == NO_UNIT:
             found[name] = found[name] * (size / _root_mean_square(found[name]))
     for name, other in (unrolled or {}).items():
         loss = other.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.figures import METHODS
+from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.wording import joined, percent
 
 from .claims import FITS
 from .lds import LAWS
+from .methods import LOOKS
 
-_LABELS = {name: style.label for name, style in METHODS.items()} | {
-    "rif": "leverage-corrected (RIF)",
-    "retrained": "the retrained run itself",
-}
-_METRICS = {"mean": "the mean", "log_variance_ratio": "variance", "w2_debiased": "W2"}
+_METRICS = {name: DELTAS[name].tick for name in ("mean", *LAWS)}
 
 
 def _list(sentences: list[str]) -> Markdown:
@@ -36,8 +33,8 @@ def curve_words(curves: pd.DataFrame, plateaus: pd.DataFrame) -> Markdown:
         for method, part in rows.groupby("method", sort=False):
             first, last, limit = part.iloc[0], part.iloc[-1], limits.loc[(setting, method)]
             parts.append(
-                f"{_LABELS[method]} correlates by {first['observed']:.2f} with one unpaired run, "
-                f"by {last['observed']:.2f} with the mean of {last['runs']}, and by "
+                f"{LOOKS[method].words} correlates by {first['observed']:.2f} with one "
+                f"unpaired run, by {last['observed']:.2f} with the mean of {last['runs']}, and by "
                 f"{limit['estimate']:.2f} ({limit['low']:.2f} to {limit['high']:.2f}) without noise"
             )
         off = (rows["observed"] - rows["law"]).abs().max()
@@ -103,20 +100,20 @@ def target_words(
     sentences = []
     for setting, rivals in wins.items():
         parts = [
-            f"{_LABELS[method]} {values[setting, method, 'own run']:.2f} with its own run, "
+            f"{LOOKS[method].words} {values[setting, method, 'own run']:.2f} with its own run, "
             f"{values[setting, method, 'law']:.2f} with the law, "
             f"{values[setting, method, 'other run']:.2f} with another run"
             for method in ("if_damped", "unrolling", "retrained")
         ]
         leads = [
-            f"{_LABELS[rival]} by {found['other run']['estimate']:+.2f} "
+            f"{LOOKS[rival].words} by {found['other run']['estimate']:+.2f} "
             f"({found['other run']['low']:.2f} to {found['other run']['high']:.2f})"
             for rival, found in rivals.items()
         ]
         gains = one[(one["setting"] == setting) & (one["target"] == "law - own run")]
         better = gains[gains["low"] > 0].sort_values("estimate", ascending=False)
         named = ", ".join(
-            f"{_LABELS[row.method]} ({row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f})"
+            f"{LOOKS[row.method].words} ({row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f})"
             for row in better.itertuples()
         )
         parts.append(
@@ -157,13 +154,13 @@ def lds_words(table: pd.DataFrame) -> Markdown:
             part = rows[rows["metric"] == metric].sort_values("lds", ascending=False)
             first, second = part.iloc[0], part.iloc[1]
             parts.append(
-                f"by {words} {_LABELS[first['method']]} {first['lds']:.2f} (ceiling "
-                f"{first['ceiling']:.2f}), then {_LABELS[second['method']]} {second['lds']:.2f}"
+                f"by {words} {LOOKS[first['method']].words} {first['lds']:.2f} (ceiling "
+                f"{first['ceiling']:.2f}), then {LOOKS[second['method']].words} {second['lds']:.2f}"
             )
         shown = rows[rows["metric"].isin(_METRICS)]
         blind = shown[shown["low"] <= shown["null"]]
         names = ", ".join(
-            f"{_LABELS[row.method]} ({_METRICS[row.metric]})" for row in blind.itertuples()
+            f"{LOOKS[row.method].words} ({_METRICS[row.metric]})" for row in blind.itertuples()
         )
         parts.append(f"not shown to beat permuted subsets: {names or 'none'}")
         sentences.append(f"**{setting}, {size} left out**: {'; '.join(parts)}.")

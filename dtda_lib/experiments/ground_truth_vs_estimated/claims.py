@@ -18,6 +18,7 @@ from dtda_lib.study.claims import (
     decide_interval,
     interval_rule,
 )
+from dtda_lib.study.methods import METHODS
 
 _PAPER = "2305.19765, abstract"
 _SECOND_HAND = "2305.19765, second-hand summaries"
@@ -111,8 +112,8 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
             status=decide(
                 confirmed=bool(part["change_low"] > 0), refuted=bool(part["change_high"] < 0)
             ),
-            statistic=f"correlation of IF (GGN) with the shift at fraction {smallest:g} "
-            f"({part['r']:.2f}) less that at removal",
+            statistic=f"correlation of {METHODS['if_ggn'].label} with the shift at fraction "
+            f"{smallest:g} ({part['r']:.2f}) less that at removal",
             estimate=float(part["change"]),
             ci=(float(part["change_low"]), float(part["change_high"])),
             n=n,

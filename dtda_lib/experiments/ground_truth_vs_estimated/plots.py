@@ -7,23 +7,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import DELTAS, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
 from .common_shift import PARTS
 from .tables import Scores
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-_STATISTICS = {"mean": "mean μ", "sd": "spread σ", "snr": "ratio μ/σ"}
-_SHORT = {
-    **{"loo": "LOO", "if_ggn": "IF\nGGN", "if_lissa": "IF\nLiSSA"},
-    **{"grad_dot": "grad-\ndot", "grad_cos": "grad-\ncos"},
-    **{"ats_adam": "ATS\nAdam", "ats_sgd": "ATS\nSGD"},
-}
+_STATISTICS = {name: DELTAS[name].label for name in ("mean", "sd", "snr")}
 
 
 def agreement_matrices(agreement: xr.Dataset) -> Drawn:
@@ -46,7 +39,7 @@ def agreement_matrices(agreement: xr.Dataset) -> Drawn:
             kind = "reliability" if i == j else "r"
             row = {"statistic": name, "method": methods[i], "other": methods[j], "kind": kind}
             rows.append(row | {"value": value})
-        labels = [_SHORT[m] for m in methods]
+        labels = [METHODS[m].tick for m in methods]
         axis.set_xticks(range(len(methods)), labels, fontsize=5)
         axis.set_yticks(range(len(methods)), labels, fontsize=5)
         axis.set_title(title)
@@ -155,12 +148,14 @@ def low_noise(table: pd.DataFrame) -> Drawn:
     return fig, shown.reset_index(drop=True)
 
 
-_PROTOCOLS = {
-    "paired_scratch": ("paired", "#000000", "o"),
-    "unpaired_scratch": ("unpaired", "#0072B2", "s"),
-    "continued": ("continued", "#D55E00", "^"),
-    "continued less control": ("continued\nless control", "#E69F00", "v"),
-}
+_PROTOCOLS = palette(
+    {
+        "paired_scratch": "paired",
+        "unpaired_scratch": "unpaired",
+        "continued": "continued",
+        "continued less control": "continued\n− control",
+    }
+)
 
 
 def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
@@ -174,20 +169,21 @@ def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
     names = [p for p in _PROTOCOLS if p in set(table["protocol"])]
     for axis, group in zip(axes, groups, strict=False):
         for index, protocol in enumerate(names):
-            label, colour, marker = _PROTOCOLS[protocol]
+            style = _PROTOCOLS[protocol]
             part = table[table["protocol"] == protocol].set_index("quantity").loc[group]
             at = np.arange(len(group)) + (index - (len(names) - 1) / 2) * 0.18
             error = [
                 (part["value"] - part["value_low"]).clip(lower=0),
                 (part["value_high"] - part["value"]).clip(lower=0),
             ]
-            options = {"fmt": marker, "color": colour, "ms": 3.5, "lw": 1}
-            axis.errorbar(at, part["value"], yerr=error, label=label.replace("\n", " "), **options)
+            options = {"fmt": style.marker, "color": style.colour, "ms": 3.5, "lw": 1}
+            label = style.label.replace("\n", " ")
+            axis.errorbar(at, part["value"], yerr=error, label=label, **options)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axes[0].set_xticks(range(2), ["publ.\np < .05", "t-test,\nFDR"])
+    axes[0].set_xticks(range(2), [TESTS[t].tick for t in ("code", "t_fdr")])
     axes[0].set_ylim(-0.02, 1.02)
     axes[0].set_title("significant pairs")
-    axes[1].set_xticks(range(len(groups[1])), [_SHORT[q.split()[-1]] for q in groups[1]])
+    axes[1].set_xticks(range(len(groups[1])), [METHODS[q.split()[-1]].tick for q in groups[1]])
     axes[1].set_ylim(-1.05, 1.05)
     axes[1].set_title("correlation of means")
     _stacked_parts(axes[2], parts, names)
@@ -198,17 +194,16 @@ def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
     return fig, pd.concat([table, shared], ignore_index=True)
 
 
-_PART_COLOURS = ("#332288", "#88CCEE", "#44AA99", "#DDCC77", "#BBBBBB")
-
-
 def _stacked_parts(axis: Axes, parts: pd.DataFrame, names: list[str]) -> None:
     bottom = np.zeros(len(names))
-    for part, colour in zip(PARTS, _PART_COLOURS, strict=True):
+    for part, colour in zip(PARTS, PALETTE):
         values = parts[parts["part"] == part].set_index("protocol")["share_of_squares"]
         values = values.loc[names].clip(lower=0).to_numpy()
         axis.bar(range(len(names)), values, bottom=bottom, color=colour, label=part, width=0.7)
         bottom += values
-    axis.set_xticks(range(len(names)), [_PROTOCOLS[n][0] for n in names], rotation=90, fontsize=6)
+    axis.set_xticks(
+        range(len(names)), [_PROTOCOLS[n].label for n in names], rotation=90, fontsize=6
+    )
     axis.set_title("squares of a shift")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), fontsize=5.5, ncols=1)
 
@@ -220,12 +215,11 @@ def lissa_against_grad_dot(estimates: Scores, gain: float) -> Drawn:
     dot = pick["grad_dot"].values.ravel().astype(float)
     n_train = pick["grad_dot"].sizes["train"]
     frames = {"grad_dot": dot}
-    titles = {"if_lissa": "LiSSA as published", "if_ggn": "Gauss-Newton, solved"}
-    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+    for axis, name in zip(axes, ("if_lissa", "if_ggn"), strict=True):
         published = -n_train * pick[name].values.ravel().astype(float)
         axis.plot(dot, published, ".", color=METHODS[name].colour, ms=1.5, rasterized=True)
-        axis.set_title(title)
-        axis.set_xlabel("grad-dot")
+        axis.set_title(METHODS[name].label)
+        axis.set_xlabel(METHODS["grad_dot"].label)
         frames[name] = published
     ends = np.array([dot.min(), dot.max()])
     axes[0].plot(ends, -gain * ends, color="k", lw=0.9, label="−c$_T$ × grad-dot")

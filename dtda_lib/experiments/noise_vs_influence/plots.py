@@ -10,23 +10,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy import stats
 
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.over_seeds import mean_and_sd
-from dtda_lib.study.figures import METHODS, STATISTICS, TEXT_WIDTH
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import METHODS, TESTS, Style, palette
 
 from .tables import ALPHA, late_mean
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-_TEST_LABELS = {
-    "code": "publ.",
-    "t": "t-test",
-    "sign_flip": "sign-\nflip",
-    "t_fdr": "t, FDR",
-}
+_SEEDS = palette({"first": "first seeds", "second": "second seeds"}, control="first")
 
 
 def influence_against_noise(
@@ -63,7 +56,7 @@ def influence_against_noise(
             "t": stats.t.isf(ALPHA / 2, n - 1) / np.sqrt(n),
         }
         for name, ratio in thresholds.items():
-            style = STATISTICS[name]
+            style = TESTS[name]
             axis.plot(line, ratio * line, color=style.colour, ls=style.linestyle, lw=1.2)
         axis.set(xlim=line, ylim=line)
         left, below = np.meshgrid(edges[:-1], edges[:-1], indexing="ij")
@@ -76,7 +69,7 @@ def influence_against_noise(
         frames.append(pd.DataFrame({"size": size, **columns}))
     axes[0, 0].set_ylabel("|μ| over seeds (nats)")
     handles = [
-        plt.Line2D([], [], color=STATISTICS[s].colour, ls=STATISTICS[s].linestyle, label=text)
+        plt.Line2D([], [], color=TESTS[s].colour, ls=TESTS[s].linestyle, label=text)
         for s, text in (("code", "published p = .05"), ("t", "t-test p = .05"))
     ]
     fig.legend(handles=handles, loc="outside upper center", ncols=2)
@@ -90,7 +83,7 @@ def significant_shares(table: pd.DataFrame) -> Drawn:
     Bars: jackknife over seeds. Grey: 97.5 % point with random signs of whole seeds.
     """
     sizes = sorted(table["size"].unique())
-    tests = [t for t in _TEST_LABELS if t in set(table["statistic"])]
+    tests = [t for t in TESTS if t in set(table["statistic"])]
     fig, axes = plt.subplots(1, len(sizes), figsize=(TEXT_WIDTH, 2.5), sharey=True, squeeze=False)
     methods = list(dict.fromkeys(table["method"]))
     for axis, size in zip(axes[0], sizes, strict=True):
@@ -100,7 +93,7 @@ def significant_shares(table: pd.DataFrame) -> Drawn:
             at = np.arange(len(tests)) + (index - (len(methods) - 1) / 2) * 0.22
             _interval_points(axis, at, part, METHODS[method])
             axis.plot(at, part["noise_high"], "_", color=METHODS["null"].colour, ms=7, mew=1.5)
-        axis.set_xticks(range(len(tests)), [_TEST_LABELS[t] for t in tests])
+        axis.set_xticks(range(len(tests)), [TESTS[t].tick for t in tests])
         axis.set_title(f"{size} per class")
         axis.set_ylim(-0.02, 1.02)
     axes[0, 0].set_ylabel("share of pairs, p < .05")
@@ -110,7 +103,7 @@ def significant_shares(table: pd.DataFrame) -> Drawn:
     return fig, table
 
 
-def _interval_points(axis: Axes, at: np.ndarray, part: pd.DataFrame, style: object) -> None:
+def _interval_points(axis: Axes, at: np.ndarray, part: pd.DataFrame, style: Style) -> None:
     low = (part["share"] - part["low"]).clip(lower=0)
     high = (part["high"] - part["share"]).clip(lower=0)
     axis.errorbar(
@@ -179,7 +172,7 @@ def pair_panels(
             axis.set_title(f"{part} {getattr(task, f'{part}_id')[position]}", fontsize=7)
         for level, (part, array) in enumerate((("first", scores), ("second", second))):
             pair = array.isel(train=k, query=q)
-            _seed_strip(row[2], pair, level, METHODS["loo"].colour if level == 0 else "#0072B2")
+            _seed_strip(row[2], pair, level, _SEEDS[part].colour)
             for seed in range(pair.sizes["seed"]):
                 for checkpoint in pair["checkpoint"].values:
                     shift = float(pair.isel(seed=seed).sel(checkpoint=checkpoint))
@@ -195,7 +188,7 @@ def pair_panels(
                         }
                     )
         row[2].axvline(0, color="0.6", lw=0.8, zorder=0)
-        row[2].set_yticks([0, 1], ["first seeds", "second seeds"])
+        row[2].set_yticks([0, 1], [style.label for style in _SEEDS.values()])
         row[2].set_ylim(1.6, -0.6)
         row[2].set_title(name)
     axes[-1][2].set_xlabel("shift of the query loss upon removal (nats)")
@@ -255,7 +248,7 @@ def null_curves(p_values: Mapping[str, np.ndarray], n: int) -> Drawn:
     for name, values in p_values.items():
         share = np.array([(values <= level).mean() for level in levels])
         for axis in axes:
-            style = STATISTICS[name]
+            style = TESTS[name]
             axis.plot(levels, share, color=style.colour, ls=style.linestyle, label=style.label)
         rows += [
             {"statistic": name, "n_seeds": n, "level": level, "share": s}

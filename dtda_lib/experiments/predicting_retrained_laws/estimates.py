@@ -6,7 +6,7 @@ Jacobian of the N training outputs, e the residuals, C = J^T J / N + ridge (ridg
 damping) and H = J C^-1 J^T / N:
 
 * "if_ggn", `grad(m)^T C^-1 J_k^T e_k / N`: `influence_ggn` with the damping of
-  `training_time_damping`; "if_ggn_raw" is without damping;
+  `damping_by_training_time`; "if_ggn_raw" is without damping;
 * "if_hessian", `influence_hessian`: the exact Hessian instead of J^T J / N;
 * "rif", `influence_leverage`: "if_ggn" / (1 - H_kk);
 * "joint": a whole group at once, (1 - H_S)^-1 e_S with the joint leverage H_S of the group. One
@@ -26,6 +26,7 @@ import xarray as xr
 from torch import Tensor
 from torch.func import grad, vmap
 
+from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.influence import smallest_eigenvalue
 from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
@@ -36,23 +37,12 @@ from dtda_lib.models.networks import Model, Network
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure, measure, query_prediction
 from dtda_lib.runs.protocols import seed_pairs
-from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
 
 from .laws import Laws, Removals, of_other_groups, predicted_laws
 
 TOGETHER = 16  # models that are estimated at once; more gain nothing
-
-
-def training_time_damping(recipe: Recipe, n_train: int) -> float:
-    """1 / (sum of learning rates): curvatures below it have not been followed to their minimum.
-
-    Gradient descent of that length filters directions about as a ridge of that strength does; our
-    choice, made before anything was compared. Unit: curvature.
-    """
-    total = recipe.steps(n_train)
-    rates = [recipe.lr * SCHEDULES[recipe.schedule](step / total) for step in range(total)]
-    return 1 / sum(rates)
 
 
 def linearised(network: Network, theta: Tensor, task: Task, ridge: float) -> tuple[Tensor, Tensor]:
@@ -98,7 +88,7 @@ def estimators(recipe: Recipe, n_train: int, groups: Sequence[Sequence[int]]) ->
     `(train,)` and "smallest", the smallest eigenvalue of the damped exact Hessian `()`: where it is
     negative, "if_hessian" is the answer of a saddle.
     """
-    damping = training_time_damping(recipe, n_train)
+    damping = damping_by_training_time(recipe, n_train)
     settings = {
         "if_ggn": ("influence_ggn", damping),
         "if_ggn_raw": ("influence_ggn", 0.0),

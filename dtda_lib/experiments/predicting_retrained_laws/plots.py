@@ -9,25 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import LAWS
 
 from .laws import LEVERAGE, Laws, Removals
+from .methods import DRAWN, looks
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-ESTIMATORS: dict[str, Style] = {
-    "unrolling": METHODS["unrolling"],
-    "ud_corrected": Style("unrolling / (1 − h)", "#88CCEE", "<", (0, (3, 1))),
-    "if_ggn": METHODS["if_ggn"],
-    "rif": Style("RIF", "#004488", "d", "--"),  # as in notebook 00
-    "joint": Style("RIF, joint", "#DDAA33", "^", "-."),
-    "other_group": Style("unrolling, other group", METHODS["null"].colour, "*", ":"),
-}
-"""What is drawn, in this order; the tables hold more."""
-FULL = Style("all points", METHODS["null"].colour, "", (0, (4, 2)))
-RETRAINED = Style("retrained", METHODS["loo"].colour, "", "-")
 UNIT = "sd of strength"
 
 
@@ -45,18 +33,18 @@ def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequenc
     rows = []
     for axis, (title, query) in zip(np.atleast_1d(axes), queries.items()):
         drawn = {
-            FULL: laws.base.isel(query=query),
-            RETRAINED: laws.retrained.isel(query=query, removal=removal),
+            "all points": (LAWS["before"], laws.base.isel(query=query)),
+            "retrained": (LAWS["retrained"], laws.retrained.isel(query=query, removal=removal)),
         }
         for name in names:
             guess = laws.predicted.sel(estimator=name).isel(query=query, removal=removal)
-            drawn[ESTIMATORS[name]] = guess
-        for style, sample in drawn.items():
+            drawn[name] = looks(name), guess
+        for law, (style, sample) in drawn.items():
             values = np.sort(sample.values)
             share = np.arange(1, len(values) + 1) / len(values)
             line = {"label": style.label, "color": style.colour, "ls": style.linestyle}
             axis.step(values, share, where="post", lw=1.2, **line)
-            rows += [(title, query, style.label, *at) for at in zip(values, share)]
+            rows += [(title, query, law, *at) for at in zip(values, share)]
         axis.set_title(f"{title} (query {query})")
     np.atleast_1d(axes)[0].set_ylabel("share of runs below")
     fig.supxlabel(f"prediction ({UNIT})", fontsize=9)
@@ -75,7 +63,7 @@ def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Dra
     rows = []
     low, high = 0.8 * floor.min(), 1.15 * x.max()
     for axis, name in zip(axes[0], names):
-        style = ESTIMATORS[name]
+        style = looks(name)
         y = np.sqrt(squares["predicted"].sel(estimator=name).isel(removal=removal).values)
         axis.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
         axis.plot(x, floor, "_", color="0.5", ms=4, label="best possible: retrained to itself")
@@ -100,14 +88,15 @@ def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
     """Relative error against the size of random groups: of means and of standard deviations."""
     fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9), sharey=True)
     sets = removals.random_sets
-    shown = errors[errors["set"].isin(sets) & errors["estimator"].isin(list(ESTIMATORS))]
+    shown = errors[errors["set"].isin(sets) & errors["estimator"].isin(DRAWN)]
     shown = shown[shown["kind"].isin(["mean", "sd"])]
     top = 2.0
     for axis, (kind, title) in zip(axes, (("mean", "means"), ("sd", "standard deviations"))):
-        for number, (name, style) in enumerate(ESTIMATORS.items()):
+        for number, name in enumerate(DRAWN):
+            style = looks(name)
             part = shown[(shown["kind"] == kind) & (shown["estimator"] == name)]
             part = part.set_index("set").loc[sets]
-            at = np.arange(len(sets)) + 0.12 * (number - (len(ESTIMATORS) - 1) / 2)
+            at = np.arange(len(sets)) + 0.12 * (number - (len(DRAWN) - 1) / 2)
             reach = [
                 (part["error"] - part["low"]).clip(lower=0),
                 (part["high"] - part["error"]).clip(lower=0),
@@ -129,7 +118,7 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
     shown = single[single["estimator"].isin(names)]
     line = np.array([0, 1.05 * shown["leverage"].max()])
     for axis, name in zip(axes, names):
-        style, part = ESTIMATORS[name], shown[shown["estimator"] == name]
+        style, part = looks(name), shown[shown["estimator"] == name]
         axis.plot(line, 1 - line, color="0.6", lw=0.8, zorder=0, label="1 − leverage")
         axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
         for chosen, face in (("high", style.colour), ("random", "white")):

@@ -23,19 +23,11 @@ from dtda_lib.study.wording import (
 
 from .claims import NEAR, share_status
 from .laws import LEVERAGE
+from .methods import looks
 from .tables import ALL
 
 COST_GOAL = 20
 """Our goal: trainings of a run for which forward unrolling of all its points may last at most."""
-_NAMES = {
-    "unrolling": "unrolling",
-    "ud_corrected": "unrolling divided by 1 − h",
-    "if_ggn": "influence functions",
-    "if_ggn_raw": "undamped influence functions",
-    "rif": "RIF",
-    "joint": "the group as a whole (`joint`)",
-    "other_group": "the control",
-}
 _SHARES = {
     "confirmed": "nearer than no change in most cases",
     "partly": "nearer in most cases over all sizes, but not at each size",
@@ -53,7 +45,7 @@ def one_group_words(w2: xr.Dataset, removal: int, estimators: Sequence[str]) -> 
         guess = one["predicted"].sel(estimator=estimator)
         nearer = int((guess < one["no_change"]).sum())
         parts.append(
-            f"{_NAMES[estimator]} {float(guess.mean() ** 0.5):.3f}, nearer for {nearer} of "
+            f"{looks(estimator).words} {float(guess.mean() ** 0.5):.3f}, nearer for {nearer} of "
             f"{guess.sizes['query']} queries"
         )
     return Markdown(
@@ -71,7 +63,7 @@ def share_words(shares: pd.DataFrame) -> Markdown:
         for estimator in ("unrolling", "if_ggn", "rif", "if_ggn_raw", "other_group"):
             rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
             whole = rows[rows["set"] == ALL].iloc[0]
-            told = f"{_NAMES[estimator]} {with_interval(whole, 'share')}"
+            told = f"{looks(estimator).words} {with_interval(whole, 'share')}"
             verdicts.append((_SHARES[share_status(rows)], told))
         told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
         sentences.append(f"**By {words}**, {told}.")
@@ -101,12 +93,14 @@ def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
             if len(no_use)
             else "better than the control at every size"
         )
-        sentences.append(f"**{upper(_NAMES[estimator])}**: {_left(rows)}; {beaten}.")
+        sentences.append(f"**{upper(looks(estimator).words)}**: {_left(rows)}; {beaten}.")
     sentences.append(f"**The control**, unrolling for another group: {_left(control)}.")
     parts = []
     for estimator in ("unrolling", "if_ggn", "joint"):
         rows = by.loc[("sd", estimator)].loc[list(sets)]
-        parts.append(f"{_NAMES[estimator]} at {joined(rows.index[rows['high'] < 1], 'no size')}")
+        parts.append(
+            f"{looks(estimator).words} at {joined(rows.index[rows['high'] < 1], 'no size')}"
+        )
     sentences.append(
         f"**Standard deviations** are shown to be predicted better than by no change by "
         f"{'; '.join(parts)}."
@@ -151,8 +145,8 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
             for name, part in points.groupby("set", sort=False)
         )
         sentences.append(
-            f"**{upper(_NAMES[estimator])}**: {with_interval(rows.loc[('kept', estimator)])} of "
-            f"the shift of the mean is predicted, {verdict}. "
+            f"**{upper(looks(estimator).words)}**: {with_interval(rows.loc[('kept', estimator)])} "
+            f"of the shift of the mean is predicted, {verdict}. "
             f"Single points lie {scatter:.2f} from {target} (root mean square, the noise of seeds "
             f"included); means are {sets}."
         )
@@ -174,12 +168,12 @@ def spread_words(spreads: pd.DataFrame, sets: Sequence[str]) -> Markdown:
             )  # fmt: skip
             verdicts.append((verdict, f"{number(r)} of {number(ceiling)} at {name}"))
         told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
-        sentences.append(f"**{upper(_NAMES[estimator])}**, correlation {told}.")
+        sentences.append(f"**{upper(looks(estimator).words)}**, correlation {told}.")
     parts = []
     for name in sets:
         one = by.loc[("r", name)]
         guesses = joined(
-            f"{one.loc[e, 'predicted']:+.2f} by {_NAMES[e]}" for e in ("unrolling", "if_ggn")
+            f"{one.loc[e, 'predicted']:+.2f} by {looks(e).words}" for e in ("unrolling", "if_ggn")
         )
         parts.append(f"{one.loc['unrolling', 'change']:+.2f} at {name} ({guesses})")
     sentences.append(f"**Mean log variance ratio**, true and predicted: {joined(parts)}.")

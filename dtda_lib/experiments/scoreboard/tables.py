@@ -10,21 +10,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
-from dtda_lib.experiments.evaluating_under_noise.plots import STYLES
 from dtda_lib.study.claims import STATUSES, described, rule_numbers
-from dtda_lib.study.figures import TEXT_WIDTH
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import DELTAS, METHODS, STATUS_COLOURS
 from dtda_lib.study.pages import markdown
 from dtda_lib.study.pages.gallery import SHOWN_PROFILES, descriptions
 from dtda_lib.study.pages.scoreboard import HEADLINES, Found, headline_of, link, scoreboard
 
 LDS_NOTEBOOK = "08_evaluating_under_noise"
-TOLD = {"mean": "mean", "log_variance_ratio": "variance", "w2_debiased": "W2"}
+TOLD = {name: DELTAS[name].tick for name in ("mean", "log_variance_ratio", "w2_debiased")}
 """Metrics of notebook 08 -> column names."""
-
-# Status colours: one hue from sure to sure, grey where nothing was decided.
-_COLOURS = dict(zip(STATUSES, ("#117733", "#88CCAA", "#882255", "#BBBBBB", "#FFFFFF")))
 
 
 def headline_table(found: Sequence[Found]) -> Markdown:
@@ -43,7 +39,7 @@ def status_counts(found: Iterable[Found]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def status_bars(counts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def status_bars(counts: pd.DataFrame) -> Drawn:
     """One bar per headline: the share of its variants with each status, and their number."""
     words = {line.id: line.words for line in HEADLINES}
     wide = counts.pivot(index="id", columns="status", values="variants").loc[list(words)]
@@ -52,7 +48,7 @@ def status_bars(counts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     left = pd.Series(0.0, wide.index)
     for status in STATUSES[:-1]:
         share = wide[status] / total.where(total > 0, 1)
-        axis.barh(range(len(words)), share, left=left, color=_COLOURS[status], label=status)
+        axis.barh(range(len(words)), share, left=left, color=STATUS_COLOURS[status], label=status)
         left += share
     for level, (name, n) in enumerate(total.items()):
         axis.text(1.02, level, n or "not tested", va="center", fontsize=7)
@@ -129,19 +125,20 @@ def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
     text = [
         f"{r.lds:.2f} [{r.low:.2f}, {r.high:.2f}] of {r.ceiling:.2f}" for r in rows.itertuples()
     ]
-    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD))
+    names = [METHODS[name].label for name in rows["method"]]
+    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD), method=names)
     wide = rows.pivot(index=["setting", "size", "method"], columns="metric", values="text")
     order = rows[["setting", "size", "method"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())].reset_index()
 
 
-def lds_against_lds(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def lds_against_lds(scores: pd.DataFrame) -> Drawn:
     """Distributional LDS (variance) against LDS of the mean, one mark per estimator."""
     wide = scores.pivot(
         index=["setting", "size", "method"], columns="metric", values=["lds", "low", "high"]
     )
     panels = list(dict.fromkeys(zip(scores["setting"], scores["size"])))
-    methods = [name for name in STYLES if name in set(scores["method"])]
+    methods = [name for name in METHODS if name in set(scores["method"])]
     rows = math.ceil(len(panels) / 2)
     fig, axes = plt.subplots(
         rows, 2, sharex=True, sharey=True, squeeze=False, figsize=(TEXT_WIDTH, 0.8 + 2.1 * rows)
@@ -149,7 +146,7 @@ def lds_against_lds(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     for axis, panel in zip(axes.flat, panels):
         here = wide.loc[panel]
         for method in filter(here.index.__contains__, methods):
-            row, style = here.loc[method], STYLES[method]
+            row, style = here.loc[method], METHODS[method]
             ends = {
                 side: [
                     [row["lds", metric] - row["low", metric]],

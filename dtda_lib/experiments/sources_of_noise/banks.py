@@ -30,16 +30,11 @@ from dtda_lib.statistics.variance import (
     init_minus_order,
     variance_shares,
 )
+from dtda_lib.study.methods import METHODS
 
-# Measure and estimator behind each method. LiSSA as published is dear, and up to a constant it is
-# grad-dot (claim R1), so its shares are grad-dot's.
-ESTIMATED = {
-    "grad_dot": ("gradient_similarity", "grad_dot"),
-    "grad_cos": ("gradient_similarity", "grad_cos"),
-    "ats_adam": ("additional_step", "ats_adam"),
-    "ats_sgd": ("additional_step", "ats_sgd"),
-    "if_ggn": ("influence_ggn", "if_ggn"),
-}
+# LiSSA as published is dear, and up to a constant it is grad-dot (claim R1), so its shares are
+# grad-dot's.
+ESTIMATED = ("grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn")
 LEVELS = ("sigma", "abs_mu", "snr")
 SHARES = ("code", "t_fdr")
 WEIGHTINGS = ("pooled", "equal")
@@ -107,7 +102,7 @@ def estimator_bank(
     task: Task, model: Model, recipe: Recipe, seeds: Sequence[SeedPair], **settings: object
 ) -> RunBank:
     """Runs on all points, on which the estimators of `ESTIMATED` are taken."""
-    names = dict.fromkeys(measure for measure, _ in ESTIMATED.values())
+    names = dict.fromkeys(METHODS[name].variable for name in ESTIMATED)
     measures = [get_estimator(name, recipe) for name in names]
     return RunBank(task, model, recipe, paired(nothing(task.n_train), seeds), measures, **settings)
 
@@ -123,9 +118,10 @@ def estimated_scores(bank: RunBank, ids: Sequence[int]) -> dict[str, xr.DataArra
     data = bank.dataset().sel(removal="none", drop=True)
     chosen = positions(bank.task, ids)
     found = {}
-    for method, (measure, estimator) in ESTIMATED.items():
-        scores = data[measure].sel(estimator=estimator, drop=True).isel(train=chosen)
-        found[method] = _labelled(late_mean(scores), ids)
+    for name in ESTIMATED:
+        method = METHODS[name]
+        scores = data[method.variable].sel(estimator=method.entry, drop=True).isel(train=chosen)
+        found[name] = _labelled(late_mean(scores), ids)
     return found
 
 

@@ -10,28 +10,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dtda_lib.data.published_lists import N_TEST, N_TRAIN, QUERIES, TEST
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.variance import COMPONENTS
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import CONTROL, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
 from .banks import noise_floor, positions
 from .crop_noise import WAYS
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-# Paul Tol's muted colours, other ones than those of the statistics: models are no methods.
-MODELS: dict[str, Style] = {
-    "MLP": Style("MLP", "#661100", "o"),
-    "CNN2-L": Style("CNN2-L", "#117733", "s"),
-    "CNN3-L": Style("CNN3-L", "#AA4499", "D"),
-    "ViT+LoRA": Style("ViT+LoRA", "#CC6677", "^"),
-    "ViT+LoRA, rate ×10": Style("ViT+LoRA, rate ×10", "#6699CC", "v"),
-}
+MODELS = palette(["MLP", "CNN2-L", "CNN3-L", "ViT+LoRA", "ViT+LoRA, rate ×10"])
 _GREY = METHODS["null"].colour
 _LEVEL_LABELS = {"sigma": "σ (nats)", "abs_mu": "|μ| (nats)", "snr": "|μ| / σ"}
 _COMPONENT_LABELS = {
@@ -225,9 +216,6 @@ def crop_noise_panels(
     return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
 
 
-_TESTS = {"code": "publ.", "t": "t-test", "sign_flip": "sign-\nflip", "t_fdr": "t, FDR"}
-
-
 def images_and_shares(
     task: Task, ids: Sequence[int], table: pd.DataFrame, per_class: int = 3
 ) -> Drawn:
@@ -259,7 +247,7 @@ def images_and_shares(
             -0.15, 0.5, task.classes[label], transform=row[0].transAxes, ha="right", va="center"
         ).set_fontsize(7)
     left.suptitle("left out, one at a time", fontsize=8)
-    axis, tests = right.subplots(), [t for t in _TESTS if t in set(table["statistic"])]
+    axis, tests = right.subplots(), [t for t in TESTS if t in set(table["statistic"])]
     methods = list(dict.fromkeys(table["method"]))
     for index, method in enumerate(methods):
         part = table[table["method"] == method].set_index("statistic").loc[tests]
@@ -273,7 +261,7 @@ def images_and_shares(
             label=style.label,
             lw=1,
         )
-    axis.set_xticks(range(len(tests)), [_TESTS[t] for t in tests])
+    axis.set_xticks(range(len(tests)), [TESTS[t].tick for t in tests])
     axis.set(ylim=(-0.02, 1.02), ylabel="share of pairs, p < .05")
     handles, labels = axis.get_legend_handles_labels()
     handles.append(plt.Line2D([], [], marker="_", ls="", color=_GREY, ms=7))
@@ -291,7 +279,7 @@ def list_positions(
     frames = []
     for level, (name, numbers) in enumerate(lists.items()):
         share = np.histogram(numbers, edges)[0] / len(numbers)
-        colour = "#882255" if verdicts[name] == TEST and name != QUERIES else "0.45"
+        colour = PALETTE[0] if verdicts[name] == TEST and name != QUERIES else CONTROL
         height = -0.85 * share / share.max()  # upwards: the axis is inverted
         axis.bar(edges[:-1], height, np.diff(edges), level + 0.42, color=colour, align="edge")
         columns = {"list": name, "bin_start": edges[:-1].astype(int), "share": share}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.figures import METHODS
+from dtda_lib.study.methods import METHODS
 
 _QUANTITIES = {"sigma": "noise σ", "abs_mu": "influence |μ|", "snr": "their ratio |μ|/σ"}
 

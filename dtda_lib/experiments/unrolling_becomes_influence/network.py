@@ -17,6 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from dtda_lib.attribution.curvature import dense_gauss_newton, dense_hessian
+from dtda_lib.attribution.damping import training_time
 from dtda_lib.attribution.eigenvalues import reciprocals
 from dtda_lib.attribution.gradients import per_example_gradients
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
@@ -24,7 +25,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.agreement import correlation
@@ -277,19 +278,12 @@ def time_table(found: Mapping[tuple[str, int], xr.Dataset], n_train: int) -> pd.
     for (name, epochs), values in found.items():
         recipe = replace(RECIPES[name], epochs=epochs)
         about = {"recipe": name, "epochs": epochs, "steps": recipe.steps(n_train)}
-        about["sum_of_steps"] = sum_of_steps(recipe, n_train)
+        about["sum_of_steps"] = training_time(recipe, n_train)
         rows += [
             about | {"quantity": quantity} | mean_interval(array.values)
             for quantity, array in values.items()
         ]
     return pd.DataFrame(rows)
-
-
-def sum_of_steps(recipe: Recipe, n_train: int) -> float:
-    """Training time: the sum of the step sizes, times 1 / (1 - momentum); Adam's is no time."""
-    steps = recipe.steps(n_train)
-    rate = recipe.lr / (1 - recipe.momentum)
-    return float(sum(rate * SCHEDULES[recipe.schedule](t / steps) for t in range(steps)))
 
 
 def difference(

@@ -5,26 +5,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import METHODS, palette
 
 from .network import OVER_TIME
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-# Schedules are no methods: shades of one grey-brown, told apart by line and marker.
-SCHEDULES = {
-    "constant 0.1": ("#B09C85", "s", "--"),
-    "constant 0.02": ("#7E6148", "D", "-."),
-    "constant 0.05": ("#B09C85", "s", "--"),
-    "constant 0.0125": ("#7E6148", "D", "-."),
-    "constant": ("#7E6148", "D", "-."),
-    "decaying": ("black", "o", "-"),
-    "decaying, strong decay": ("black", "^", "none"),
-    "momentum": ("#3C5488", "v", "none"),
-    "Adam": ("#DC0000", "*", "none"),
+_RECIPES = palette(
+    ["decaying", "large steps", "small steps", "decaying, strong decay", "momentum", "Adam"]
+)
+SCHEDULES = dict(_RECIPES) | {
+    **dict.fromkeys(("constant 0.1", "constant 0.05"), _RECIPES["large steps"]),
+    **dict.fromkeys(("constant 0.02", "constant 0.0125", "constant"), _RECIPES["small steps"]),
 }
+"""How a schedule or recipe looks; those that share looks share no figure."""
+_ONE_LENGTH = ("decaying, strong decay", "momentum", "Adam")  # drawn as points
 _GREY = METHODS["null"].colour
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 
@@ -38,11 +33,12 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     fig, axes = plt.subplots(1, len(links) + 1, figsize=(TEXT_WIDTH, 2.5))
     for axis, link in zip(axes[:-1], links, strict=True):
         for name, part in table[table["problem"] == link].groupby("schedule", sort=False):
-            colour, _, line = SCHEDULES[name]
+            style = SCHEDULES[name]
             label = name if name == "decaying" else name.replace("constant", "constant step")
-            axis.plot(part["step"], part["error"], color=colour, ls=line, label=label)
+            look = {"color": style.colour, "ls": style.linestyle, "label": label}
+            axis.plot(part["step"], part["error"], **look)
             axis.fill_between(
-                part["step"], part["low"], part["high"], color=colour, alpha=0.2, lw=0
+                part["step"], part["low"], part["high"], color=style.colour, alpha=0.2, lw=0
             )
         axis.set(xscale="log", yscale="log", title=_LINKS[link], xlabel="steps")
         axis.sharey(axes[0])
@@ -137,7 +133,7 @@ def over_time(table: pd.DataFrame) -> Drawn:
 
 
 def _errors(axis: Axes, part: pd.DataFrame, name: str) -> None:
-    colour, marker, line = SCHEDULES[name]
+    style = SCHEDULES[name]
     bars = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
     # Recipes that share a length are set apart a little.
     apart = {"decaying, strong decay": 1.15, "momentum": 1.3, "Adam": 1.45}.get(name, 1)
@@ -145,9 +141,9 @@ def _errors(axis: Axes, part: pd.DataFrame, name: str) -> None:
         part["steps"] * apart,
         part["estimate"],
         yerr=bars,
-        color=colour,
-        marker=marker,
-        ls=line,
+        color=style.colour,
+        marker=style.marker,
+        ls="none" if name in _ONE_LENGTH else style.linestyle,
         label=name,
         lw=1,
     )
@@ -166,11 +162,11 @@ def against_retraining(table: pd.DataFrame) -> Drawn:
     fig, axes = plt.subplots(1, len(OVER_TIME), figsize=(TEXT_WIDTH, 2.6), sharey=True)
     shown = []
     for axis, recipe in zip(axes, OVER_TIME, strict=True):
-        for method, key in (("unrolling", "unrolling"), ("if_ggn", "if_ggn")):
+        for method in ("unrolling", "if_ggn"):
             for target, filled in (("retrained", True), ("law", False)):
                 chosen = table["quantity"] == f"{target}, {method}"
                 part = table[chosen & (table["recipe"] == recipe)]
-                style = METHODS[key]
+                style = METHODS[method]
                 bars = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
                 axis.errorbar(
                     part["steps"] * (1 if filled else 1.12),
@@ -197,14 +193,14 @@ def broken(flat: pd.DataFrame, saddle: pd.DataFrame) -> Drawn:
     """Left: a gradient along a flat direction; right: starts at and near a saddle."""
     fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.6))
     for name, part in flat.groupby("schedule", sort=False):
-        colour, marker, _ = SCHEDULES[name]
+        style = SCHEDULES[name]
         bars = [part["response"] - part["low"], part["high"] - part["response"]]
         axes[0].errorbar(
             part["step"],
             part["response"],
             yerr=bars,
-            color=colour,
-            marker=marker,
+            color=style.colour,
+            marker=style.marker,
             ls="",
             label=f"{name} steps",
             ms=3,

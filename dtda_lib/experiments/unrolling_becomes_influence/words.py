@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from IPython.display import Markdown
 
+from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import (
     bullets,
     grouped,
@@ -28,12 +29,6 @@ from .network_claims import PAPER_CORRELATION, Row, late_rows
 from .small import LATE
 
 Found = Mapping[tuple[str, int], xr.Dataset]
-_NAMES = {
-    "if_hessian": "the exact Hessian",
-    "if_hessian_damped": "the damped Hessian",
-    "if_ggn": "Gauss-Newton",
-    "unrolling": "unrolling",
-}
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 STRONG = "decaying, strong decay"
 SHOWN_AS = {
@@ -169,7 +164,7 @@ def network_words(table: pd.DataFrame) -> Markdown:
         told = joined(
             f"{with_interval(row)} with {SHOWN_AS[recipe]}" for recipe, row in rows.items()
         )
-        sentences.append(f"**{upper(_NAMES[name])}**: {told}; {_reached(rows)}.")
+        sentences.append(f"**{upper(METHODS[name].words)}**: {told}; {_reached(rows)}.")
     smallest = late_rows(table, "smallest")
     short = [
         SHOWN_AS[recipe]
@@ -190,7 +185,7 @@ def network_words(table: pd.DataFrame) -> Markdown:
     strong = late_rows(table, QUANTITY)[STRONG]
     sentences.append(
         f"**Tenfold weight decay** (decaying steps): smallest eigenvalue "
-        f"{with_interval(smallest[STRONG], digits=3)}, correlation with {_NAMES['if_ggn']} "
+        f"{with_interval(smallest[STRONG], digits=3)}, correlation with {METHODS['if_ggn'].words} "
         f"{with_interval(strong)}; {_reached({'': strong})}."
     )
     return bullets(sentences)
@@ -237,14 +232,14 @@ def step_words(found: Found, equal: pd.DataFrame) -> Markdown:
     words = {"above": "helps", "below": "**hurts**", "unclear": "is not shown to help or to hurt"}
     row = difference(found, (large, last, QUANTITY), (small, last, QUANTITY))
     sentences = [
-        f"**Correlation with {_NAMES['if_ggn']} after equally many steps** ({last} epochs): the "
-        f"smaller step {side(row, 0, **words)}: "
+        f"**Correlation with {METHODS['if_ggn'].words} after equally many steps** ({last} "
+        f"epochs): the smaller step {side(row, 0, **words)}: "
         f"{with_interval(row)}. It has then trained for a quarter of the time."
     ]
     for name in ("if_ggn", "if_hessian_damped"):
         for pair in equal[equal["quantity"] == f"unrolling, {name}"].to_dict("records"):
             sentences.append(
-                f"**Correlation with {_NAMES[name]} after equal training time** "
+                f"**Correlation with {METHODS[name].words} after equal training time** "
                 f"({pair['epochs_small']} epochs against {pair['epochs']}): the smaller step "
                 f"{side(pair, 0, **words)}: {pair['at_small']:.2f} against "
                 f"{pair['at_large']:.2f}, difference {with_interval(pair)}."
@@ -267,8 +262,8 @@ def fading_words(found: Found) -> Markdown:
             means = [float(found[key[:2]][key[2]].mean()) for key in keys]
             row = difference(found, *keys)
             parts.append(
-                f"{_NAMES[method]} {side(row, 0, **words)}: {means[0]:.3f} to {means[1]:.3f}, "
-                f"difference {with_interval(row, digits=3)}"
+                f"{METHODS[method].words} {side(row, 0, **words)}: {means[0]:.3f} to "
+                f"{means[1]:.3f}, difference {with_interval(row, digits=3)}"
             )
         gaps = [
             difference(found, (recipe, e, "retrained, if_ggn"), (recipe, e, "retrained, unrolling"))

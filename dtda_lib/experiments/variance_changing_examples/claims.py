@@ -10,20 +10,12 @@ import pandas as pd
 from dtda_lib.study.claims import Claim, above, combine, decide, decide_interval, interval_rule
 
 from .digits import ALPHA, FDR, NEGLIGIBLE
-from .line import DELTAS, POOLINGS
+from .line import DELTAS, POOLINGS, delta_words
 
 SURE = 0.95
 """Share of resamples from which a pick counts as known."""
 WELL = 0.5
 """Correlation above which changes of variance count as predicted."""
-NAMES = {
-    "mean": "mean",
-    "variance": "variance",
-    "log_variance_ratio": "log variance ratio",
-    "w2": "W2",
-}
-METHOD_NAMES = {"if_ggn": "influence functions", "rif": "RIF", "unrolling": "unrolling"}
-
 _PAPER = "2506.12965"
 _LAW = "law over seeds"
 
@@ -80,7 +72,8 @@ def rival_claims(
 
 
 def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
-    told = f"{pooling} over queries: mean picks {row['by_mean']}, {NAMES[delta]} {row['by_delta']}"
+    picks = f"mean picks {row['by_mean']}, {delta_words(delta)} {row['by_delta']}"
+    told = f"{pooling} over queries: {picks}"
     if row["by_mean"] == row["by_delta"]:
         return told
     gaps = (
@@ -113,7 +106,7 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
     claims = []
     for method, rows in scores.groupby("method", sort=False):
         told = "; ".join(
-            f"{NAMES[row['delta']]} {row['pick']} for {row['true_pick']}, {row['agree']:.2f}"
+            f"{delta_words(row['delta'])} {row['pick']} for {row['true_pick']}, {row['agree']:.2f}"
             for _, row in rows.iterrows()
         )
         claims.append(

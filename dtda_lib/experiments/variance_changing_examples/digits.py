@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.statistics.distances import DISTANCES, jackknife_interval
+from dtda_lib.statistics.distances import DELTAS, jackknife_interval
 from dtda_lib.statistics.over_seeds import require_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg
 
@@ -46,7 +46,7 @@ def variance_test(
 
     Two-sided p of Student's t with n - 1 degrees of freedom.
     """
-    ratio = DISTANCES["log_variance_ratio"]
+    ratio = DELTAS["log_variance_ratio"]
     df = len(before) - 1
     low, high = jackknife_interval(before, after, ratio, paired=True, level=LEVEL)
     error = (high - low) / (2 * stats.t.ppf((1 + LEVEL) / 2, df))

@@ -20,12 +20,24 @@ from scipy import stats
 from dtda_lib.data.task import Task
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.over_seeds import require_seeds
+from dtda_lib.study import methods
 
 DELTAS = ("mean", "variance", "log_variance_ratio", "w2")
-"""Sizes of: shift of the mean, change of the variance, its log ratio, W2 of normal laws."""
+"""Labels in tables and claims; "w2" is `w2_gaussian` here, which means and variances give."""
 POOLINGS = ("average", "largest")
 """Over queries: root mean square, or the largest. Ours; the first is the main one."""
 LEVEL = 0.95
+
+
+def delta_key(label: str) -> str:
+    """The key in `statistics.distances.DELTAS` of one of the labels above."""
+    return "w2_gaussian" if label == "w2" else label
+
+
+def delta_words(label: str) -> str:
+    """What a sentence calls the Delta of one of the labels above."""
+    return methods.DELTAS[delta_key(label)].words
+
 
 # ---------------------------------------------------------------- laws
 

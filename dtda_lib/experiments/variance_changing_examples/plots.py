@@ -10,33 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from dtda_lib.data.task import Task
-from dtda_lib.experiments.conventions.plots import DELTA_STYLES, ESTIMATORS, LAWS
-from dtda_lib.experiments.noise_vs_influence.plots import Drawn
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import ACCENT, DELTAS, LAWS, METHODS, palette
 from dtda_lib.study.previews import show_image
 
 from .digits import Replicated
-from .line import DELTAS, changes
+from .line import DELTAS as LABELS
+from .line import changes, delta_key
 
-STYLES = {
-    "mean": DELTA_STYLES["mean"],
-    "variance": Style("variance", "#AA4499", "D", "-."),
-    "log_variance_ratio": DELTA_STYLES["log_variance_ratio"],
-    "w2": DELTA_STYLES["w2"],
-}
-"""How each Delta looks, as in notebook 00."""
-TITLES = {
-    "mean": "|shift of the mean|",
-    "variance": "|change of the variance|",
-    "log_variance_ratio": "|log variance ratio|",
-    "w2": "W2",
-}
-METHOD_STYLES = {
-    "if_ggn": METHODS["if_ggn"],
-    "if_damped": Style("IF (GGN), damped", "#661100", "p", "-."),
-    "rif": ESTIMATORS["rif"],
-    "unrolling": METHODS["unrolling"],
-}
+_STATES = palette({"survives": "found, survives on fresh seeds", "found": "found"})
 _BAND = 2  # standard deviations
 
 
@@ -46,8 +28,8 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
     `table` is `variance_changing.influence_table`.
     """
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 3.4), sharex=True)
-    for axis, delta in zip(axes.flat, DELTAS):
-        part, style = table[table["delta"] == delta], STYLES[delta]
+    for axis, delta in zip(axes.flat, LABELS):
+        part, style = table[table["delta"] == delta], DELTAS[delta_key(delta)]
         reach = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
         axis.errorbar(
             part["x"], part["estimate"], yerr=reach, fmt=style.marker, color=style.colour, lw=0.8,
@@ -55,7 +37,7 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
         )  # fmt: skip
         top = part.loc[part["estimate"].idxmax()]
         axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
-        axis.set_title(f"{TITLES[delta]}: point {top['point']}", fontsize=8)
+        axis.set_title(f"{style.size}: point {top['point']}", fontsize=8)
         axis.set_ylim(0, 1.12 * part["high"].max())
     for axis in axes[-1]:
         axis.set_xlabel("input x of the point removed")
@@ -73,7 +55,7 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
     """
     by_point: dict[int, list[str]] = {}
     for delta, point in picks.items():
-        by_point.setdefault(int(point), []).append(TITLES[delta])
+        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].size)
     fig, axes = plt.subplots(
         1, len(by_point), figsize=(TEXT_WIDTH, 2.7), sharey=True, squeeze=False
     )
@@ -112,14 +94,14 @@ def predicted_against_retrained(
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 4.6))
     rows = []
     for axis, delta in zip(axes.flat, ("mean", "log_variance_ratio", "w2")):
-        d = DELTAS.index(delta)
+        d = LABELS.index(delta)
         for method, found in influences.items():
             axis.plot(truth[d], found[d], ls="", **_marks(method))
             rows += [(delta, method, p, *row) for p, row in enumerate(zip(truth[d], found[d]))]
         ends = [truth[d].min() / 1.3, truth[d].max() * 1.3]
         axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="retrained, fresh seeds", ylabel="predicted")
-        axis.set_title(TITLES[delta])
+        axis.set_title(DELTAS[delta_key(delta)].size)
         for side in (axis.xaxis, axis.yaxis):  # labels of minor ticks would overlap
             side.set_minor_formatter(NullFormatter())
     axis = axes[1, 1]
@@ -139,7 +121,7 @@ def predicted_against_retrained(
 
 
 def _marks(method: str) -> dict[str, object]:
-    style = METHOD_STYLES[method]
+    style = METHODS[method]
     return {"marker": style.marker, "color": style.colour, "label": style.label, "ms": 4}
 
 
@@ -153,10 +135,10 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
     truth, rows = ratios(fresh), []
     fig, axes = plt.subplots(1, len(predicted), figsize=(TEXT_WIDTH, 1.9), sharex=True, sharey=True)
     for axis, (method, law) in zip(axes, predicted.items()):
-        guess, style = ratios(law), METHOD_STYLES[method]
+        guess, style = ratios(law), METHODS[method]
         axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(style.label.replace("leverage-corrected (RIF)", "RIF"), fontsize=8)
+        axis.set_title(style.label, fontsize=8)
         rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
     reach = 1.1 * np.abs(truth).max()
     axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
@@ -177,11 +159,8 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
         state = np.where(survives, "survives", np.where(found, "found", "other"))
         axis.plot(x[~found], y[~found], ".", color="0.75", ms=1.5, rasterized=True)
         lost = found & ~survives
-        axis.plot(x[lost], y[lost], "o", color="#DDCC77", ms=3, mec="none", label="found")
-        axis.plot(
-            x[survives], y[survives], "o", color="#882255", ms=3, mec="none",
-            label="found, survives on fresh seeds",
-        )  # fmt: skip
+        for name, chosen in (("found", lost), ("survives", survives)):
+            axis.plot(x[chosen], y[chosen], **_STATES[name].points, ls="", ms=3, mec="none")
         axis.axvspan(-1.98, 1.98, color="0.92", zorder=0, lw=0)
         axis.set_xscale("symlog", linthresh=4)
         axis.set_xticks([-100, -10, 0, 10, 100], ["−100", "−10", "0", "10", "100"])
@@ -215,7 +194,7 @@ def examples(
             axis.set_title(f"{task.train_id[member]}", fontsize=6.5, pad=2)
         axis = fig.add_subplot(grid[row, most])
         show_image(axis, task.query_x[query])
-        axis.set_title(f"query {task.query_id[query]}", fontsize=6.5, pad=2, color="#882255")
+        axis.set_title(f"query {task.query_id[query]}", fontsize=6.5, pad=2, color=ACCENT)
         _two_laws(fig.add_subplot(grid[row, most + 1 :]), law, row == len(cases) - 1)
         for name in ("before", "after"):
             rows += [

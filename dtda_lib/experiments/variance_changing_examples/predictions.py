@@ -1,7 +1,7 @@
 """Laws after a removal, predicted from runs on all data: influence functions and unrolling.
 
 Four methods: "if_ggn" (Gauss-Newton curvature and the recipe's weight decay), "if_damped" (the same
-with `early_stopping_damping`), "rif" (corrected for leverage) and "unrolling" (the derivative of
+with `damping_by_training_time`), "rif" (corrected for leverage) and "unrolling" (the derivative of
 each training itself). Measurements are a scalar prediction or a margin.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
@@ -18,18 +19,15 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import SCHEDULES, Recipe
+from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
 from dtda_lib.statistics.distributions import shifted_samples
+from dtda_lib.study.methods import METHODS
 
 from .line import plain
 
-METHODS = {
-    "if_ggn": ("influence_ggn", "if_ggn"),
-    "if_damped": ("influence_damped", "if_ggn"),
-    "rif": ("influence_leverage", "rif"),
-}
-"""Method -> the measure and its entry, of a bank from `estimator_bank`."""
+ESTIMATED = ("if_ggn", "if_damped", "rif")
+"""Methods of a bank from `estimator_bank`."""
 
 # ---------------------------------------------------------------- banks
 
@@ -58,12 +56,12 @@ def estimator_bank(
     **settings: object,
 ) -> RunBank:
     """Full-data runs with the measurement, its influence functions and the leverage of points."""
-    damping = early_stopping_damping(recipe, task.n_train)
+    damping = damping_by_training_time(recipe, task.n_train)
     damped = get_estimator("influence_ggn", recipe, of=measurement, damping=damping)
     measures = [
         measurement,
         get_estimator("influence_ggn", recipe, of=measurement),
-        replace(damped, name="influence_damped"),
+        replace(damped, name=METHODS["if_damped"].variable),
         get_estimator("influence_leverage", recipe, of=measurement),
         leverage(recipe),
     ]
@@ -92,8 +90,8 @@ def base_law(bank: RunBank) -> xr.DataArray:
 def influence_shifts(estimates: RunBank) -> dict[str, xr.DataArray]:
     """Method -> predicted shift `(seed, train, query)` of the bank's measurement."""
     return {
-        method: _last(estimates, measure).sel(estimator=entry, drop=True)
-        for method, (measure, entry) in METHODS.items()
+        name: _last(estimates, method.variable).sel(estimator=method.entry, drop=True)
+        for name, method in ((name, METHODS[name]) for name in ESTIMATED)
     }
 
 
@@ -125,15 +123,3 @@ def predicted_law(
     after = shifted_samples(base, shift, groups).drop_vars("point")
     before = base.expand_dims(removal=["none"], axis=1)
     return xr.concat([before, after], "removal", join="exact")
-
-
-def early_stopping_damping(recipe: Recipe, n_train: int) -> float:
-    """1 / (sum of step sizes): the ridge that stands for training that stops early.
-
-    Momentum multiplies steps by 1 / (1 - momentum) in the long run. Directions of less curvature
-    than this have hardly been trained, and an influence function without damping takes them as
-    converged. A rule of thumb (Ali, Kolter and Tibshirani 2019, for least squares), not fitted.
-    """
-    steps = recipe.steps(n_train)
-    factors = sum(SCHEDULES[recipe.schedule](step / steps) for step in range(steps))
-    return (1 - recipe.momentum) / (recipe.lr * factors)

@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from dtda_lib.data.task import Task
+from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import (
     bullets,
     counted,
@@ -23,16 +24,10 @@ from dtda_lib.study.wording import (
     with_interval,
 )
 
-from .claims import NAMES, SURE, WELL, pick_status, rival_status
+from .claims import SURE, WELL, pick_status, rival_status
 from .digits import ALPHA, NEGLIGIBLE, Replicated
-from .line import DELTAS
+from .line import DELTAS, delta_words
 
-_METHODS = {
-    "if_ggn": "influence functions",
-    "if_damped": "damped influence functions",
-    "rif": "RIF",
-    "unrolling": "unrolling",
-}
 _POOLED = {"average": "averaged over queries", "largest": "at the largest"}
 
 # ---------------------------------------------------------------- a line
@@ -60,7 +55,7 @@ def pick_words(picks: pd.DataFrame) -> Markdown:
 
 
 def _by(delta: str) -> str:
-    return NAMES[delta] if delta == "w2" else f"the {NAMES[delta]}"
+    return delta_words(delta) if delta == "w2" else f"the {delta_words(delta)}"
 
 
 def rival_words(rivals: pd.DataFrame) -> Markdown:
@@ -121,7 +116,7 @@ def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
                 f"puts {others} before the lone point; in at least {share} of all resamples of "
                 "either set of seeds the pick is the same"
             )
-        sentences.append(f"**{upper(NAMES[delta])}** {told}.")
+        sentences.append(f"**{upper(delta_words(delta))}** {told}.")
     return bullets(sentences)
 
 
@@ -132,22 +127,22 @@ def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
     right = {"confirmed": "the true one with", "refuted": "another one with"}
     for delta, rows in scores.groupby("delta", sort=False):
         told = grouped(
-            (side(row, WELL, **words), f"{_METHODS[row['method']]} "
+            (side(row, WELL, **words), f"{METHODS[row['method']].words} "
              f"{with_interval(row, 'correlation')} of {row['ceiling']:.2f}")
             for _, row in rows.iterrows()
         )  # fmt: skip
         picks = grouped(
             (
                 right.get(pick_status(row["agree"]), "not known which with"),
-                _METHODS[row["method"]],
+                METHODS[row["method"]].words,
             )
             for _, row in rows.iterrows()
         )
         sizes = joined(
-            f"{row['size']:.1f} by {_METHODS[row['method']]}" for _, row in rows.iterrows()
+            f"{row['size']:.1f} by {METHODS[row['method']].words}" for _, row in rows.iterrows()
         )
         sentences.append(
-            f"**{upper(NAMES[delta])}** (correlation, of its ceiling; predicted: "
+            f"**{upper(delta_words(delta))}** (correlation, of its ceiling; predicted: "
             f"above {WELL:g}): "
             f"{_by_verdict(told)}. Predicted picks: {_by_verdict(picks)}. "
             f"Size of predicted influence over the true one: {sizes}."
@@ -172,8 +167,8 @@ def _kept(kept: pd.DataFrame) -> list[str]:
         nearer = "1 − h" if off[0] < off[1] else "1"
         least = part.loc[part["kept"].abs().idxmin()]
         parts.append(
-            f"{_METHODS[method]} {middle:.2f} in the median ({low:.2f} to {high:.2f}), nearer to "
-            f"{nearer}, least {number(least['kept'])} (point {least['point']}, h = "
+            f"{METHODS[method].words} {middle:.2f} in the median ({low:.2f} to {high:.2f}), nearer "
+            f"to {nearer}, least {number(least['kept'])} (point {least['point']}, h = "
             f"{least['leverage']:.2f})"
         )
     return [
@@ -237,7 +232,7 @@ def pair_score_words(scores: pd.DataFrame) -> Markdown:
             else ""
         )
         sentences.append(
-            f"**{upper(_METHODS[method])}**: changes of variance "
+            f"**{upper(METHODS[method].words)}**: changes of variance "
             f"{verdict} (criterion: a correlation above {WELL:g}): "
             f"{with_interval(ratio, 'correlation')}, ceiling {ratio['ceiling']:.2f}; shifts of the "
             f"mean {with_interval(mean, 'correlation')}. Of the 5 % of pairs that it ranks "

@@ -10,19 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dtda_lib.ask.answer import points_of
-from dtda_lib.ask.page import HELPS, HURTS
 from dtda_lib.ask.plan import Plan
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.power import power
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH, Style
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.methods import HELPS, HURTS, METHODS
 
-Drawn = tuple[Figure, pd.DataFrame]
-
-SCREENINGS: dict[str, Style] = {
-    "if_ggn": METHODS["if_ggn"],
-    "grad_dot": METHODS["grad_dot"],
-    "retraining": METHODS["loo"],
-}
+from .methods import screening
 
 
 def power_curve(table: pd.DataFrame, plan: Plan) -> Drawn:
@@ -47,7 +41,7 @@ def screening_lines(curves: pd.DataFrame, k: int) -> Drawn:
     fig, axis = plt.subplots(figsize=(0.72 * TEXT_WIDTH, 2.5))
     axis.plot([0, 1], [0, 1], color="0.5", lw=0.8, label="at random")
     for method, part in curves.groupby("method", sort=False):
-        style = SCREENINGS[str(method)]
+        style = screening(str(method))
         look = {"color": style.colour, "ls": style.linestyle, "label": style.label}
         axis.plot([0, *part["points"]], [0, *part["share"]], lw=1.2, **look)
         axis.fill_between(part["points"], part["low"], part["high"], color=style.colour, alpha=0.15)

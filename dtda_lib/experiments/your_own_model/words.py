@@ -10,11 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-_SCREENS = {
-    "if_ggn": "influence functions",
-    "grad_dot": "grad-dot",
-    "retraining": "retraining on the pilot's seeds",
-}
+from .methods import screening
 
 
 def _list(sentences: list[str]) -> Markdown:
@@ -82,10 +78,12 @@ def screening_words(curves: pd.DataFrame, k: int, share: float = 0.9) -> Markdow
     parts, needed = [], []
     for method, rows in curves.groupby("method", sort=False):
         at = rows[rows["k"] == k].iloc[0]
-        parts.append(f"{_SCREENS[method]} {at['share']:.0%} [{at['low']:.0%}, {at['high']:.0%}]")
+        parts.append(
+            f"{screening(method).words} {at['share']:.0%} [{at['low']:.0%}, {at['high']:.0%}]"
+        )
         enough = rows[rows["share"] >= share]
         size = f"{int(enough['k'].min())}" if len(enough) else "not even all"
-        needed.append(f"{size} by {_SCREENS[method]}")
+        needed.append(f"{size} by {screening(method).words}")
     return Markdown(
         f"The first {k} of {n} points hold, of those sought: {', '.join(parts)}; points drawn at "
         f"random would hold {k / n:.0%}. To hold {share:.0%} of them takes {', '.join(needed)}."

@@ -15,15 +15,8 @@ FLOORS: dict[str, str] = {
 """Floor -> what it holds, lowest first. Each imports from the floors below it and from itself."""
 
 SHARED_EXPERIMENTS: dict[tuple[str, str], str] = {
-    ("cold_posterior_transport", "conventions"): "styles of laws",
-    ("cold_posterior_transport", "noise_vs_influence"): "what a drawing returns",
-    ("conventions", "noise_vs_influence"): "what a drawing returns",
     ("data_pruning", "sources_of_noise"): "where the images of CIFAR-10 are",
-    ("evaluating_under_noise", "conventions"): "styles of estimators",
     ("ground_truth_vs_estimated", "noise_vs_influence"): "late checkpoints, levels of tests",
-    ("scoreboard", "evaluating_under_noise"): "styles of methods",
     ("sources_of_noise", "noise_vs_influence"): "score arrays, shares beyond noise",
-    ("variance_changing_examples", "conventions"): "styles of estimators and laws",
-    ("variance_changing_examples", "noise_vs_influence"): "what a drawing returns",
 }
 """(experiment, the one that it imports from) -> what it takes from there; no other pair may."""
