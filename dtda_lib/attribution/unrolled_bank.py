@@ -21,7 +21,7 @@ from dtda_lib.runs.shards import Job, Shard
 
 from .metagradient import metagradient_shifts
 from .source import source_shifts
-from .unrolling import best_chunk, checked_measure, checked_points, unrolled_shifts
+from .unrolling import best_unrolling_chunk, checked_measure, checked_points, unrolled_shifts
 
 MODES = ("forward", "reverse", "source")
 _CODE = ("batch_loss", "metagradient", "trajectory", "unrolling")
@@ -125,7 +125,7 @@ class UnrolledBank(RunBank):
         size, names, settings = 1, _CODE, {}
         if self.mode == "forward":
             cpu = torch.device("cpu")
-            size = self.chunk or best_chunk(self.network, len(self.points), cpu)
+            size = self.chunk or best_unrolling_chunk(self.network, len(self.points), cpu)
         if self.mode == "source":
             size, names, settings = self.chunk or 8, (*_CODE, *_SOURCE_CODE), {"source": SOURCE}
         code = module_digest(*(f"attribution/{name}.py" for name in names))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, listing, unknown
 
 # Larger pieces fall out of the cache and take longer (benchmark eval_chunk).
 QUERY_CHUNK = 100
@@ -26,8 +26,8 @@ class MeasureFunction(Protocol):
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class Measure:
+@dataclass(frozen=True, repr=False)
+class Measure(Shown):
     """A measurement with its axes and unit.
 
     Args:
@@ -46,6 +46,10 @@ class Measure:
 
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor:
         return self.function(network, theta, task)
+
+    def _facts(self) -> dict[str, object]:
+        labels = {dim: listing(names) for dim, names in self.labels.items()}
+        return {"name": self.name, "dims": self.dims, "unit": self.unit} | labels
 
 
 def measure(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtda_lib.data.sources import published_seeds
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, listing, unknown
 
 from .removal import Design
 
@@ -42,8 +42,8 @@ def crossed_pairs(init_seeds: Sequence[int], order_seeds: Sequence[int]) -> list
     return [(init, order) for init in init_seeds for order in order_seeds]
 
 
-@dataclass(frozen=True)
-class Runs:
+@dataclass(frozen=True, repr=False)
+class Runs(Shown):
     """Runs laid out as `(seed, removal)`.
 
     Args:
@@ -72,6 +72,19 @@ class Runs:
     def n_seeds(self) -> int:
         """Number of runs in each law."""
         return len(self.init_seeds)
+
+    def _facts(self) -> dict[str, object]:
+        alike = bool(
+            (self.init_seeds == self.init_seeds[:, :1]).all()
+            and (self.order_seeds == self.order_seeds[:, :1]).all()
+        )
+        return {
+            "runs": len(self),
+            "seeds": self.n_seeds,
+            "removals": listing(self.design.labels),
+            "train": self.design.n_train,
+            "paired": alike,
+        }
 
     def __len__(self) -> int:
         return self.init_seeds.size

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, unknown
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done -> factor on lr
@@ -18,8 +18,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done 
 }
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Shown):
     """How one model is trained.
 
     Args:
@@ -77,6 +77,14 @@ class Recipe:
     def checkpoints(self) -> tuple[int, ...]:
         """Epochs (0-based, as in the published code) after which models are measured."""
         return tuple(range(self.epochs - self.keep_last, self.epochs))
+
+    def _facts(self) -> dict[str, object]:
+        main = ("optimiser", "lr", "batch_size", "epochs")
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name in main or getattr(self, one.name) != one.default
+        }
 
     def steps(self, n_train: int) -> int:
         """Optimiser steps of one run, warm epochs included."""

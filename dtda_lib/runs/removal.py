@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dtda_lib.names import Shown, listing
 
-@dataclass(frozen=True)
-class Design:
+
+@dataclass(frozen=True, repr=False)
+class Design(Shown):
     """A removal design.
 
     Args:
@@ -54,6 +56,9 @@ class Design:
     def n_train(self) -> int:
         """Number of training points N."""
         return self.weights.shape[1]
+
+    def _facts(self) -> dict[str, object]:
+        return {"removals": listing(self.labels), "train": self.n_train}
 
     def __len__(self) -> int:
         return len(self.labels)

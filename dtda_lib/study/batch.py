@@ -16,7 +16,7 @@ from dtda_lib.runs.executors import available_cores
 
 from . import execution
 from .artefacts import to_json, write_atomic
-from .execution import ROOT, Job, Outcome
+from .execution import ROOT, Execution, NotebookJob
 from .settings import StudyError, configure
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -98,7 +98,7 @@ def select(wanted: Sequence[str]) -> list[Path]:
     return [path for name, path in found.items() if not wanted or name in chosen]
 
 
-def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
+def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:
     """Execute what is due, one notebook at a time, each with all workers; end with a table."""
     env = execution.environment(**({"DTDA_BLESS": "1"} if args.bless else {}))
     always = args.force or args.update or args.bless
@@ -128,12 +128,12 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def in_order(jobs: Sequence[Job]) -> list[Job]:
+def in_order(jobs: Sequence[NotebookJob]) -> list[NotebookJob]:
     """The order of execution: those last that show what the others have exported."""
     return sorted(jobs, key=lambda job: job.notebook.stem in READS_OTHERS)
 
 
-def show_list(jobs: Sequence[Job]) -> int:
+def show_list(jobs: Sequence[NotebookJob]) -> int:
     """Print each notebook with its title, state, cached shards and measured cost."""
     costs = _read_costs()
     rows = []
@@ -196,7 +196,7 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         )
 
 
-def _job(notebook: Path, args: argparse.Namespace) -> Job:
+def _job(notebook: Path, args: argparse.Namespace) -> NotebookJob:
     given: dict[str, Any] = {}
     for parameter in args.parameters:
         name, equals, value = parameter.partition("=")
@@ -216,7 +216,7 @@ def _job(notebook: Path, args: argparse.Namespace) -> Job:
     for key in passed:
         if key not in execution.parameter_names(notebook):
             raise StudyError(f"The parameters cell of notebook {name} lacks {key!r}: add it there.")
-    return Job(notebook, config, passed)
+    return NotebookJob(notebook, config, passed)
 
 
 def _stop_once(*_: object) -> None:
@@ -240,7 +240,7 @@ def _write_gallery() -> str:
     return ""
 
 
-def _row(job: Job, state: str, seconds: float, summary: Mapping[str, Any]) -> list[str]:
+def _row(job: NotebookJob, state: str, seconds: float, summary: Mapping[str, Any]) -> list[str]:
     def share(part: str, whole: int) -> str:
         return f"{summary[part]} of {whole}" if whole else "-"
 
@@ -259,7 +259,7 @@ def _table(head: list[str], rows: list[list[str]]) -> None:
         _say(NO_NOTEBOOK)
 
 
-def _title(job: Job) -> str:
+def _title(job: NotebookJob) -> str:
     for cell in execution.cell_sources(job.notebook):
         for line in cell.splitlines():
             if cell.startswith("markdown") and line.startswith("#"):
@@ -267,7 +267,7 @@ def _title(job: Job) -> str:
     return "-"
 
 
-def _shards(job: Job) -> str:
+def _shards(job: NotebookJob) -> str:
     keys = job.record().get("summary", {}).get("shards", [])
     if not keys:
         return "-"
@@ -283,7 +283,7 @@ def _read_costs() -> dict[str, dict[str, float]]:
     return json.loads(COSTS.read_text()) if COSTS.exists() else {}
 
 
-def _write_cost(job: Job, outcome: Outcome) -> None:
+def _write_cost(job: NotebookJob, outcome: Execution) -> None:
     if outcome.summary.get("runs_cached"):
         _say("  cost not recorded: part of the work came from the cache")
         return

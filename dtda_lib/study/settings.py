@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, unknown
 
 from .artefacts import digest
 from .profiles import PROFILES
@@ -159,8 +159,8 @@ RULES: dict[str, Rule | Place] = {
 """What each parameter may be; a parameter means the same in every notebook that has it."""
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, repr=False)
+class Config(Shown):
     """The resolved settings of a notebook; each parameter is also an attribute (`cfg.n_seeds`)."""
 
     notebook: str
@@ -190,6 +190,16 @@ class Config:
     def hash(self) -> str:
         """Short hash of everything that decides the numbers, apart from code and machine."""
         return digest([self.notebook, self.profile, self.parameters])[:16]
+
+    def _facts(self) -> dict[str, object]:
+        changed = {name: self.parameters[name] for name in self.overridden}
+        return {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            **(changed or {"changed": "nothing"}),
+            "device": self.device,
+            "workers": self.workers,
+        }
 
     def _machine(self) -> str:
         return f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"

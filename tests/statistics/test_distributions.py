@@ -10,10 +10,11 @@ from scipy import stats
 
 from dtda_lib.runs import removal
 from dtda_lib.statistics import distributions as ds
+from dtda_lib.statistics.distances import DISTANCES, cvar_shift, quantile_shift
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import sign_flip
 
-EACH_KIND = pytest.mark.parametrize("kind", ds.DISTANCES)
+EACH_KIND = pytest.mark.parametrize("kind", DISTANCES)
 SMOOTH = ("mean", "variance", "log_variance_ratio")
 
 
@@ -82,14 +83,14 @@ def test_distances_are_those_of_scipy_or_a_loop(kind, n, m, whole):
     if whole:
         x, y = np.round(x), np.round(y)
         x[0], x[1], y[0], y[1] = -2, 2, 2, -3  # some spread everywhere
-    found = ds.DISTANCES[kind](x, y)
+    found = DISTANCES[kind](x, y)
     expected = [ORACLES[kind](x[:, i, j], y[:, i, j]) for i, j in np.ndindex(3, 2)]
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-9, atol=1e-12)
 
 
 @EACH_KIND
 def test_offset_unit_order_and_orientation(kind):
-    each = ds.DISTANCES[kind]
+    each = DISTANCES[kind]
     x, y = draw(8, 30).values, 1.4 * draw(8, 30, seed=1).values + 0.5
     d = each(x, y)
     assert d.shape == (30,)
@@ -105,28 +106,28 @@ def test_offset_unit_order_and_orientation(kind):
 
 def test_w1_is_at_most_w2_and_bounds_the_mean_shift():
     x, y = draw(6, 200).values, draw(9, 200, seed=1).values
-    mean, w1, w2 = (ds.DISTANCES[name](x, y) for name in ("mean", "w1", "w2"))
+    mean, w1, w2 = (DISTANCES[name](x, y) for name in ("mean", "w1", "w2"))
     assert (abs(mean) <= w1 + 1e-12).all()
     assert (w1 <= w2 + 1e-12).all()
 
 
 def test_constant_laws_are_defined():
     still, moving = np.full((4, 1), 0.1), np.arange(4.0)[:, None]
-    ratio = ds.DISTANCES["log_variance_ratio"]
+    ratio = DISTANCES["log_variance_ratio"]
     assert [ratio(still, still), ratio(still, moving), ratio(moving, still)] == [0, np.inf, -np.inf]
     law = xr.DataArray(still, dims=("seed", "pair"))
-    for kind in ds.DISTANCES:
+    for kind in DISTANCES:
         found = ds.distance(law, law, kind, paired=True)
         assert (float(found.estimate[0]), float(found.p[0])) == (0, 1)
 
 
 def test_own_quantiles_and_tails():
     x, y = draw(50, 4).values, draw(40, 4, seed=1).values
-    np.testing.assert_allclose(ds.quantile_shift(0.25)(x, y), ds.quantile_shift(0.75)(-y, -x))
-    np.testing.assert_allclose(ds.cvar_shift(0)(x, y), ds.DISTANCES["mean"](x, y))
-    np.testing.assert_allclose(ds.cvar_shift(0.99)(x, y), y.max(0) - x.max(0))
+    np.testing.assert_allclose(quantile_shift(0.25)(x, y), quantile_shift(0.75)(-y, -x))
+    np.testing.assert_allclose(cvar_shift(0)(x, y), DISTANCES["mean"](x, y))
+    np.testing.assert_allclose(cvar_shift(0.99)(x, y), y.max(0) - x.max(0))
     law, other = (xr.DataArray(sample, dims=("seed", "query")) for sample in (x, y))
-    found = ds.distance(law, other, ds.quantile_shift(0.2), paired=False, n_permutations=0)
+    found = ds.distance(law, other, quantile_shift(0.2), paired=False, n_permutations=0)
     np.testing.assert_allclose(found.estimate, np.quantile(y, 0.2, 0) - np.quantile(x, 0.2, 0))
     assert found.low.isnull().all()
 
@@ -166,7 +167,7 @@ def test_all_relabellings_are_the_brute_force_ones(kind, paired):
         assert low - 1e-9 <= here.null_high.item() <= high + 1e-9
         excess = estimate**2 - np.mean(null**2)
         expected = np.sign(excess) * np.sqrt(abs(excess))
-        signed = ds.DISTANCES[kind].signed
+        signed = DISTANCES[kind].signed
         assert here.debiased.item() == pytest.approx(estimate if signed else expected, abs=1e-9)
 
 
@@ -327,7 +328,7 @@ def test_intervals_cover(paired):
         found = ds.distance(x, 2 * y + 0.4, kind, paired=paired, n_permutations=0)
         covered = float(((found.low <= truth[kind]) & (truth[kind] <= found.high)).mean())
         assert (0.89 if kind == "variance" else 0.93) < covered < 0.97
-    for kind in set(ds.DISTANCES) - set(SMOOTH):
+    for kind in set(DISTANCES) - set(SMOOTH):
         found = ds.distance(x[:, :2], y[:, :2], kind, paired=paired, n_permutations=0)
         assert found.low.isnull().all()
 
@@ -441,8 +442,8 @@ REFUSED = {
     "252 relabellings exceed": lambda: ds.distance(LAW, LAW, paired=False, n_permutations=251),
     "negative": lambda: ds.distance(LAW, LAW, paired=False, n_permutations=-1),
     "0 by construction": lambda: ds.distance(LAW, LAW, "mean", paired=True, centred=True),
-    "level lies in 0..1": lambda: ds.quantile_shift(90),
-    "level of a CVaR": lambda: ds.cvar_shift(1),
+    "level lies in 0..1": lambda: quantile_shift(90),
+    "level of a CVaR": lambda: cvar_shift(1),
     r"group \[\]": lambda: ds.shifted_samples(BASE, SHIFT, [[0], []]),
     r"group \[1, 1\]": lambda: ds.shifted_samples(BASE, SHIFT, [[1, 1]]),
     r"group \[4\]": lambda: ds.shifted_samples(BASE, SHIFT, [[4]]),
