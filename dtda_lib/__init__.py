@@ -26,7 +26,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
     "Models": {
         "models.networks": ("Network", "get_model"),
         "models.lora": ("add_lora",),
-        "models.vision_transformer": ("published_vit_lora", "vit_lora"),
+        "models.vision_transformer": ("published_vit_lora",),
         "ask.refusals": ("check_model", "why_refused"),
     },
     "Runs": {
@@ -96,7 +96,6 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .models.networks import Network as Network
     from .models.networks import get_model as get_model
     from .models.vision_transformer import published_vit_lora as published_vit_lora
-    from .models.vision_transformer import vit_lora as vit_lora
     from .runs.bank import RunBank as RunBank
     from .runs.measures import Measure as Measure
     from .runs.measures import get_measure as get_measure

@@ -39,6 +39,15 @@ ESTIMATORS: dict[str, Callable[..., Measure]] = {
 def get_estimator(name: str, recipe: Recipe, **settings: float) -> Measure:
     """The estimator of that name for models trained by `recipe`.
 
+    Args:
+        name: A name in `ESTIMATORS`: "influence_ggn", "gradient_similarity", "trak", ...
+        recipe: Gives weight decay and learning rate.
+        settings: Of that estimator, such as `damping`.
+
+    Returns:
+        A measure `(estimator, train, query)`, in the sign of a shift upon removal: for the query's
+        loss, positive = the point helps. Its unit says where the scale is another.
+
     Raises:
         ValueError: an unknown name, or settings that the estimator cannot use.
     """

@@ -248,7 +248,15 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 
 def get_task(name: str, **settings: object) -> Task:
-    """The task of that name; unknown names, also of settings, are refused with the nearest one."""
+    """The task of that name.
+
+    Args:
+        name: A name in `TASKS`: "mnist3", "concrete", "regression1d", "mnist", "cifar10", ...
+        settings: Of that task's function, such as `per_class` of "mnist3".
+
+    Raises:
+        ValueError: an unknown name, also of a setting, with the nearest one; impossible values.
+    """
     if name not in TASKS:
         raise ValueError(unknown("task", name, TASKS))
     refuse_unknown_settings(f"task {name!r}", TASKS[name], settings)

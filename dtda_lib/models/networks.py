@@ -92,7 +92,15 @@ class ModelFactory(Shown, functools.partial):
 
 
 def get_model(name: str, **settings: object) -> Model:
-    """A factory for the model of that name; unknown names, also of settings, are refused."""
+    """A factory of the model of that name: called without arguments it returns a new network.
+
+    Args:
+        name: A name in `MODELS`: "mlp", "cnn2l", "cnn3l_rgb", ...
+        settings: Of that network, such as `widths` and `activation` of "mlp".
+
+    Raises:
+        ValueError: an unknown name, also of a setting, with the nearest one.
+    """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
     refuse_unknown_settings(f"model {name!r}", MODELS[name], settings)
@@ -166,7 +174,14 @@ def _flat(parameter: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A model as a pure function of theta: `network(theta, x) -> output`."""
+    """A model as a pure function of theta: `network(theta, x) -> output`; see `Network.of`.
+
+    theta `(parameter,)` holds all that trains, x `(example, ...)`, the output `(example, output)`.
+
+    Args:
+        module: Gives the computation; its own weights are not used, but for frozen ones.
+        layout: Where each named parameter lies in theta.
+    """
 
     module: nn.Module
     layout: Layout

@@ -55,7 +55,12 @@ class Measure(Shown):
 def measure(
     dims: tuple[str, ...], unit: str, labels: dict[str, tuple[str, ...]] | None = None
 ) -> Callable[[MeasureFunction], Measure]:
-    """Decorator: makes a function a `Measure` named like the function."""
+    """Decorator: makes a function `(network, theta, task) -> Tensor` a `Measure` of its name.
+
+    Args:
+        dims, unit, labels: As for `Measure`; the function returns a tensor with these axes, and
+            `torch.func` has to be able to run it: no in-place changes of theta, no `.item()`.
+    """
 
     def wrap(function: MeasureFunction) -> Measure:
         return Measure(function.__name__, dims, unit, function, labels or {})
@@ -108,7 +113,11 @@ MEASURES: dict[str, Measure] = {
 
 
 def get_measure(name_or_measure: str | Measure) -> Measure:
-    """The measure of that name (or the measure itself); unknown names are refused."""
+    """The measure of that name in `MEASURES`, or the measure itself.
+
+    Raises:
+        ValueError: an unknown name, with the nearest one.
+    """
     if isinstance(name_or_measure, Measure):
         return name_or_measure
     if name_or_measure not in MEASURES:

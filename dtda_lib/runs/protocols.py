@@ -38,7 +38,10 @@ def seed_pairs(n: int, stream: str = "first") -> list[SeedPair]:
 
 
 def crossed_pairs(init_seeds: Sequence[int], order_seeds: Sequence[int]) -> list[SeedPair]:
-    """The full factorial of initialisation and order seeds, initialisation outermost."""
+    """The full factorial of initialisation and order seeds, initialisation outermost.
+
+    For `variance_components`: every `init_seed` trains with every `order_seed`.
+    """
     return [(init, order) for init in init_seeds for order in order_seeds]
 
 
@@ -91,7 +94,15 @@ class Runs(Shown):
 
 
 def paired(design: Design, seeds: Sequence[SeedPair]) -> Runs:
-    """Every removal trains with the same two seeds as the full data: protocol `paired_scratch`."""
+    """Every removal trains with the same two seeds as the full data: protocol `paired_scratch`.
+
+    Args:
+        design: The removals.
+        seeds: Pairs `(init_seed, order_seed)`, from `seed_pairs` or `crossed_pairs`.
+
+    Returns:
+        Runs `(seed, removal)`, seeds * removals of them.
+    """
     table = np.array(seeds, dtype=np.int64).reshape(-1, 2)  # (seed, 2)
     ones = np.ones((1, len(design)), dtype=np.int64)
     return Runs(design, table[:, :1] * ones, table[:, 1:] * ones)
@@ -102,6 +113,9 @@ def unpaired(design: Design, seeds: Sequence[SeedPair]) -> Runs:
 
     As the published ViT code does (run_vit_loo.py). The full-data runs keep `seeds`, so they are
     shared with `paired`.
+
+    Args:
+        design, seeds: As for `paired`.
     """
     runs = paired(design, seeds)
     init, order = runs.init_seeds.copy(), runs.order_seeds.copy()

@@ -101,7 +101,11 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name; unknown names are refused with the nearest known one."""
+    """The recipe of that name in `RECIPES`: "published_adam" (2305.19765) or "sgd".
+
+    Raises:
+        ValueError: an unknown name, with the nearest one.
+    """
     if name not in RECIPES:
         raise ValueError(unknown("recipe", name, RECIPES))
     return RECIPES[name]
