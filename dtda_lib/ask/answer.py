@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from dtda_lib.names import Shown, listing
 from dtda_lib.statistics.over_seeds import mean_and_sd, require_seeds, wilson_interval
 from dtda_lib.statistics.significance import benjamini_hochberg, t_test
 
@@ -83,8 +84,8 @@ def points_of(found: xr.Dataset, query: int, n: int | None = None) -> pd.DataFra
 # ---------------------------------------------------------------- many points: screen and confirm
 
 
-@dataclass(frozen=True)
-class Candidates:
+@dataclass(frozen=True, repr=False)
+class Candidates(Shown):
     """Points to retrain without: `top` by an estimator, `random` ones out of the rest, of N."""
 
     top: tuple[int, ...]
@@ -95,6 +96,13 @@ class Candidates:
     def points(self) -> tuple[int, ...]:
         """All of them, in the order of the training set."""
         return tuple(sorted(self.top + self.random))
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "top": listing(self.top, 8),
+            "random": listing(self.random, 8),
+            "train": self.n_train,
+        }
 
 
 def screen(

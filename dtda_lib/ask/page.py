@@ -36,12 +36,15 @@ _STYLE = (
 _SCRIPT = "for(const s of document.querySelectorAll('section'))s.hidden=s.id!==this.value"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Page:
     """A page of its own; shows itself in JupyterLab."""
 
     text: str
     height: int
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.text):,} characters of HTML; show it in a notebook or save(path))"
 
     def save(self, path: Path | str) -> None:
         """Write it as an HTML file that needs nothing else."""
@@ -60,7 +63,6 @@ def page(
     *,
     n: int = 10,
     title: str = "",
-    columns: Sequence[str] = (),
     labels: Sequence[str] = (),
     query_labels: Sequence[str] = (),
     picture: Picture | None = None,
@@ -68,15 +70,15 @@ def page(
     """A page with a list of queries; of the chosen one, its `n` first points as `points_of`.
 
     Args:
-        found: From `own_answer.reliable`.
-        task: Its training points and queries are pictured.
+        found: `(train, query)`, from `reliable`.
+        task: Its training points and queries are pictured; a table's column names are shown when
+            the pointer rests on their bar.
         n: Points shown of each query.
         title: Heading.
-        columns: Names of a table's inputs, shown when the pointer rests on their bar.
         labels, query_labels: What to call points and queries beside their number.
         picture: HTML of one input; None: an image, or bars of a table's inputs.
     """
-    drawn = picture or (image_tag if task.train_x.ndim == 4 else _bars(columns))
+    drawn = picture or (image_tag if task.train_x.ndim == 4 else _bars(task.input_names))
     queries = found["query"].values.tolist()
     count = {query: int(found["reliable"].sel(query=query).sum()) for query in queries}
     options = "".join(
@@ -132,7 +134,7 @@ def image_tag(image: Tensor) -> str:
     )
 
 
-def _bars(columns: Sequence[str]) -> Picture:
+def _bars(names: Sequence[str]) -> Picture:
     """Bars of standardised inputs `(input,)`, cut at 3 standard deviations."""
 
     def bars(row: Tensor) -> str:
@@ -141,10 +143,9 @@ def _bars(columns: Sequence[str]) -> Picture:
         for at, value in enumerate(row.flatten().tolist()):
             size = min(abs(value), 3.0) / 3 * height / 2
             top = height / 2 - (size if value > 0 else 0)
-            name = columns[at] if at < len(columns) else f"input {at}"
             parts.append(
                 f'<rect x="{at * width}" y="{top:.1f}" width="{width - 2}" height="{size:.1f}" '
-                f'fill="dimgrey"><title>{html.escape(str(name))}: {value:.2f}</title></rect>'
+                f'fill="dimgrey"><title>{html.escape(names[at])}: {value:.2f}</title></rect>'
             )
         wide = width * row.numel()
         line = f'<line x2="{wide}" y1="{height / 2}" y2="{height / 2}" stroke="silver"/>'

@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from dtda_lib.models.networks import initial_theta
+from dtda_lib.names import Shown
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.progress import readable_seconds
 from dtda_lib.statistics.over_seeds import mean_and_sd
@@ -18,8 +19,8 @@ from .answer import FAMILIES, tested_over
 HEADER_BYTES = 200  # of a shard: names, shapes, checksum
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What a retraining bank costs, and which shifts it can show.
 
     Args:
@@ -93,6 +94,15 @@ class Plan:
         if self.sigma is None:
             return text
         return f"{text} = {snr * self.sigma:.2g} at the pilot's median sigma"
+
+    def _facts(self) -> dict[str, object]:
+        return dict(self.table().itertuples(index=False))
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({self.points} points x {self.queries} queries, {self.seeds} seeds: {self.runs} "
+            f"runs, {self.missing} missing,\n    shows {self._shift(self.snr_many)})"
+        )
 
     def __str__(self) -> str:
         rows = self.table().itertuples(index=False)

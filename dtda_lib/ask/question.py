@@ -14,13 +14,13 @@ The estimand is the mean of that shift over the law of seeds.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import xarray as xr
 
 from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.registry import get_estimator
-from dtda_lib.data.own import as_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
@@ -31,14 +31,7 @@ from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
-from .answer import Candidates, hits, points_of, reliable, screen
-from .plan import Plan, plan
-from .refusals import check_model, why_refused
-
-__all__ = [
-    "Candidates", "Plan", "as_task", "check_model", "estimator_bank", "hits", "plan", "points_of",
-    "reliable", "retraining_bank", "scores", "screen", "shifts", "why_refused",
-]  # fmt: skip
+from .refusals import check_model
 
 
 def retraining_bank(
@@ -50,19 +43,46 @@ def retraining_bank(
     points: Sequence[int] | None = None,
     stream: str = "first",
     measure: str | Measure = "query_loss",
-    **machine: object,
+    device: str = "cpu",
+    workers: int | None = None,
+    executor: Executor | None = None,
+    chunk: int | None = None,
 ) -> RunBank:
-    """Declare retraining without each of `points` (None: all), `n_seeds` times; trains nothing.
+    """Declare retraining without each of `points`, `n_seeds` times; trains nothing yet.
 
-    `stream` names the seeds: other streams are independent. `machine` goes to `RunBank`.
+    Args:
+        task: N training points, and the queries that are measured; see `as_task`.
+        model: A class or function that returns a new `nn.Module` at each call.
+        recipe: How one model is trained.
+        n_seeds: Trainings of each law; the same two seeds with and without the point.
+        points: Training positions, 0 to N - 1, each left out alone; None: all.
+        stream: Name of the stream of seeds; other streams are independent.
+        measure: What is measured at each query: a name, or a `Measure` of your own.
+        device: "cpu", "cuda", ...; GPUs train in this process.
+        workers: Worker processes on a CPU; None: as many as there are cores.
+        executor: Your own `concurrent.futures.Executor` in place of worker processes.
+        chunk: Runs per vectorised pass; None: the measured best; 1 where `vmap` fails.
+
+    Returns:
+        A bank of (1 + points) * n_seeds runs, for `plan` and `shifts`.
 
     Raises:
         ValueError: the model is refused by `check_model`, or the points are not there.
     """
-    check_model(model, task, recipe, chunk=machine.get("chunk"))
+    check_model(model, task, recipe, chunk=chunk)
     runs = paired(leave_one_out(task.n_train, points), seed_pairs(n_seeds, stream))
-    title = f"{task.name}, seeds {stream!r}"
-    return RunBank(task, model, recipe, runs, [measure], title=title, **machine)
+    return RunBank(
+        task,
+        model,
+        recipe,
+        runs,
+        [measure],
+        title=f"{task.name}, seeds {stream!r}",
+        device=device,
+        workers=workers,
+        executor=executor,
+        chunk=chunk,
+    )
 
 
 def estimator_bank(
@@ -75,33 +95,63 @@ def estimator_bank(
     stream: str = "screen",
     measure: str | Measure = "query_loss",
     settings: dict[str, float] | None = None,
-    **machine: object,
+    device: str = "cpu",
+    workers: int | None = None,
+    executor: Executor | None = None,
+    chunk: int | None = None,
 ) -> RunBank:
     """Declare `n_seeds` models of all points and what an estimator says of each; trains nothing.
 
-    `measure` is the one whose shift is predicted: that of the `retraining_bank` to compare with.
-    Without `settings`, `influence_ggn` is damped by `damping_by_training_time`, as if the learning
-    rate stayed where it starts: a screening needs no more.
+    Args:
+        task, model, recipe, n_seeds, stream, device, workers, executor, chunk: As for
+            `retraining_bank`.
+        estimator: A name for `get_estimator`.
+        measure: The one whose shift is predicted: that of the `retraining_bank` to compare with.
+        settings: Of the estimator. None: `influence_ggn` is damped by `damping_by_training_time`,
+            as if the learning rate stayed where it starts (a screening needs no more); the others
+            keep their own.
+
+    Returns:
+        A bank of n_seeds runs, for `scores`.
+
+    Raises:
+        ValueError: the model is refused by `check_model`, or the estimator or a setting is unknown.
     """
-    check_model(model, task, recipe, chunk=machine.get("chunk"))
+    check_model(model, task, recipe, chunk=chunk)
     if settings is None:
         start = replace(recipe, schedule="constant")
         damped = estimator == "influence_ggn"
         settings = {"damping": damping_by_training_time(start, task.n_train)} if damped else {}
-    predicted = get_estimator(estimator, recipe, of=measure, **settings)
-    runs = paired(nothing(task.n_train), seed_pairs(n_seeds, stream))
-    title = f"{task.name}, {estimator}"
-    return RunBank(task, model, recipe, runs, [predicted], title=title, **machine)
+    return RunBank(
+        task,
+        model,
+        recipe,
+        paired(nothing(task.n_train), seed_pairs(n_seeds, stream)),
+        [get_estimator(estimator, recipe, of=measure, **settings)],
+        title=f"{task.name}, {estimator}",
+        device=device,
+        workers=workers,
+        executor=executor,
+        chunk=chunk,
+    )
 
 
 def shifts(bank: RunBank) -> xr.DataArray:
-    """Shifts `(seed, train, query)` of a retraining bank; trains what is missing."""
+    """Shifts `(seed, train, query)` of a retraining bank; trains what is missing.
+
+    m(theta(D without the point)) - m(theta(D)) in the unit of the measure, averaged over the kept
+    checkpoints of a run; with m = query loss, positive = the point helps.
+    """
     shift = shift_upon_removal(bank.dataset()[bank.measures[0].name])
     return average_checkpoints(shift, shift.sizes["checkpoint"])
 
 
 def scores(bank: RunBank) -> xr.DataArray:
-    """Estimates `(seed, train, query)` of an estimator bank (the first of its estimators)."""
+    """Estimates `(seed, train, query)` of an estimator bank; trains what is missing.
+
+    Of an estimator with several variants the first; sign and scale of a shift upon removal, unless
+    the unit of the measure says otherwise.
+    """
     values = bank.dataset()[bank.measures[0].name].isel(removal=0, estimator=0, drop=True)
     values = values.drop_vars([n for n in ("init_seed", "order_seed") if n in values.coords])
     return average_checkpoints(values, values.sizes["checkpoint"])

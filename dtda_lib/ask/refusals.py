@@ -57,7 +57,11 @@ def check_model(
 
 
 def why_refused(model: Model, task: Task, recipe: Recipe | None = None) -> str:
-    """The sentence with which `check_model` refuses a model, or "accepted"."""
+    """The sentence with which `check_model` refuses a model, or "accepted".
+
+    Args:
+        model, task, recipe: As for `check_model`.
+    """
     try:
         check_model(model, task, recipe)
     except ValueError as refusal:

@@ -43,7 +43,7 @@ def get_estimator(
     """The estimator of that name for models trained by `recipe`.
 
     Args:
-        name: In `ESTIMATORS`.
+        name: A name in `ESTIMATORS`: "influence_ggn", "gradient_similarity", "trak", ...
         recipe: How the models are trained; gives weight decay and learning rate.
         of: The measurement whose shift upon removal is predicted: a name in `measures.MEASURES`, or
             a measure of your own, which all but "additional_step" and "posterior_covariance"
@@ -51,7 +51,9 @@ def get_estimator(
         settings: Of that estimator, such as `damping`.
 
     Returns:
-        A measure called `name`, `(estimator, train, *of.dims)`.
+        A measure called `name`, `(estimator, train, *of.dims)`, in the sign of a shift upon
+        removal: for the query's loss, positive = the point helps. Its unit says where the scale is
+        another.
 
     Raises:
         ValueError: an unknown name or setting, settings that the estimator cannot use, or a

@@ -21,7 +21,7 @@ from dtda_lib.runs.shards import Job, Shard, full_precision
 from .metagradient import metagradient_shifts
 from .source import source_shifts
 from .targets import checked_target, refuse_flat, target_shape
-from .unrolling import best_chunk, checked_points, unrolled_shifts
+from .unrolling import best_unrolling_chunk, checked_points, unrolled_shifts
 
 _UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
 MODES = tuple(_UNROLL)
@@ -131,7 +131,7 @@ class UnrolledBank(RunBank):
         size, settings = 1, {}
         if self.mode == "forward":
             cpu = torch.device("cpu")
-            size = self.chunk or best_chunk(self.network, len(self.points), cpu)
+            size = self.chunk or best_unrolling_chunk(self.network, len(self.points), cpu)
         if self.mode == "source":
             size, settings = self.chunk or 8, {"source": SOURCE}
         return self._cut(size, unrolled=self.mode, points=list(self.points), **settings)

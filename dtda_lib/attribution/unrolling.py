@@ -126,7 +126,7 @@ def unrolled_shifts(
         raise ValueError("unrolling: zero seeds were given; give at least one pair.")
     loss = BatchLoss(task, model, device)
     at = checked_weights(weights, loss.task)
-    size = chunk or best_chunk(loss.network, len(chosen), loss.task.train_x.device)
+    size = chunk or best_unrolling_chunk(loss.network, len(chosen), loss.task.train_x.device)
     parts = []
     for first in range(0, len(seeds), size):
         inits, orders = zip(*seeds[first : first + size])
@@ -210,7 +210,7 @@ def projected_responses(loss: BatchLoss, m: Measure, unrolled: Unrolled) -> Tens
     return torch.stack([along(theta, responses) for theta, responses in pairs]).cpu()
 
 
-def best_chunk(network: Network, n_points: int, device: torch.device) -> int:
+def best_unrolling_chunk(network: Network, n_points: int, device: torch.device) -> int:
     """Runs to unroll together, measured: up to `MOST_RUNS` while responses stay in the cache."""
     if network.convolutional:
         return 1

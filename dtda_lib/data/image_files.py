@@ -137,16 +137,11 @@ def refuse_twins(train: Mapping[str, bytes], query: Mapping[str, bytes]) -> None
 def checksum(train: Mapping[str, bytes], query: Mapping[str, bytes]) -> str:
     """sha256 over names and content of images, the same for a folder and its .zip."""
     lines = [
-        f"{part} {sha256(content)} {name}\n"
+        f"{part} {hashlib.sha256(content).hexdigest()} {name}\n"
         for part, contents in (("train", train), ("query", query))
         for name, content in contents.items()
     ]
-    return sha256("".join(lines).encode())
-
-
-def sha256(content: bytes) -> str:
-    """Hexadecimal sha256."""
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _folder_entries(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Tasks of colour images: CIFAR-10, and a folder or .zip of anybody's own images."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,14 +11,22 @@ from torch import Tensor
 
 from dtda_lib.names import unknown
 
-from .image_files import ImageFiles, checksum, decode, find_images, refuse_twins, sha256
+from .image_files import ImageFiles, checksum, decode, find_images, refuse_twins
 from .published_lists import QUERIES, SIZES, published_cifar10_list
 from .sources import import_torchvision
 from .task import Task
 
 CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
 )
 
 
@@ -298,7 +307,11 @@ def _ranked(
                 f"image folder {str(files.path)!r}: class {label!r} has {len(by_class[label])} "
                 f"images, but {needed} are asked for; ask for fewer or add images."
             )
-        yield sorted(by_class[label], key=lambda name: sha256(f"{seed}/{name}".encode()))
+        yield sorted(by_class[label], key=lambda name: _rank(seed, name))
+
+
+def _rank(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
 
 
 def _scaled(pixels: np.ndarray, mean: float, std: float) -> Tensor:

@@ -197,7 +197,7 @@ def concrete(n_train: int = 200, n_query: int = 100, split_seed: int = 0) -> Tas
         licence="CC BY 4.0",
         source="I-Cheng Yeh (1998), UCI Machine Learning Repository, DOI 10.24432/C5PK67",
         checksum=hashlib.sha256(raw).hexdigest(),
-        classes=tuple(header),
+        columns=tuple(header[:-1]),
     )
 
 
@@ -232,7 +232,7 @@ def regression1d(n_train: int = 40, n_query: int = 101, noise: float = 0.15, see
         n_outputs=1,
         licence="MIT (made by this study)",
         source=f"synthetic, generator seed {seed}",
-        classes=("x", "y"),
+        columns=("x",),
     )
 
 
@@ -248,7 +248,15 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 
 def get_task(name: str, **settings: object) -> Task:
-    """The task of that name; unknown names, also of settings, are refused with the nearest one."""
+    """The task of that name.
+
+    Args:
+        name: A name in `TASKS`: "mnist3", "concrete", "regression1d", "mnist", "cifar10", ...
+        settings: Of that task's function, such as `per_class` of "mnist3".
+
+    Raises:
+        ValueError: an unknown name, also of a setting, with the nearest one; impossible values.
+    """
     if name not in TASKS:
         raise ValueError(unknown("task", name, TASKS))
     refuse_unknown_settings(f"task {name!r}", TASKS[name], settings)

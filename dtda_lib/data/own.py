@@ -52,7 +52,8 @@ def as_task(
         name, licence, source: Printed in notebooks.
 
     Returns:
-        A task whose ids are row numbers of `data` (queries: of `query`, if given).
+        A task whose ids are row numbers of `data` (queries: of `query`, if given), with the labels
+        as `classes` and the names of a table's inputs as `columns`.
 
     Raises:
         ValueError: one sentence; missing values, words among the inputs, too few examples, data
@@ -81,7 +82,7 @@ def as_task(
     _require_share("n_train", n_train, len(order))
     rows = np.sort(order[:n_train])
     train_x, train_y = x[rows], y[rows]
-    classes: tuple[str, ...] = columns
+    classes: tuple[str, ...] = ()
     n_outputs = 1
     if loss == "cross_entropy":
         labels = np.unique(y)
@@ -114,6 +115,7 @@ def as_task(
         licence=licence,
         source=source,
         classes=classes,
+        columns=columns,
     )
 
 

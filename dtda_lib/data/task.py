@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, listing, unknown
 
 
 def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Shown):
     """Training and query points of one learning problem.
 
     Args:
@@ -48,6 +48,8 @@ class Task:
             nested subsets.
         query_id: The same for query points.
         licence, source, checksum: Provenance, printed in notebooks.
+        classes: Names of the classes by their number; none for a regression.
+        columns: Names of the inputs of a table, in their order.
 
     Raises:
         ValueError: wrong shape or dtype, non-finite values, labels out of range; one sentence.
@@ -65,7 +67,8 @@ class Task:
     licence: str = "not stated"
     source: str = "user"
     checksum: str = ""
-    classes: tuple[str, ...] = field(default=())
+    classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -82,6 +85,11 @@ class Task:
             raise ValueError(
                 f"task {self.name!r}: training inputs are {self.train_x.dtype} but query inputs "
                 f"{self.query_x.dtype}; convert one of them."
+            )
+        if self.columns and self.train_x.shape[1:] != (len(self.columns),):
+            raise ValueError(
+                f"task {self.name!r}: {len(self.columns)} columns are named but a training point "
+                f"has shape {tuple(self.train_x.shape[1:])}; name each input of a table once."
             )
         for part in ("train", "query"):
             if not getattr(self, f"{part}_id"):
@@ -104,8 +112,13 @@ class Task:
         return LOSSES[self.loss]
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs of a point: `columns`, or "input 0", "input 1", ..."""
+        return self.columns or tuple(f"input {k}" for k in range(self.train_x[0].numel()))
+
+    @property
     def digest(self) -> str:
-        """sha256 of everything that a training or a measurement can see."""
+        """sha256 of everything that a training or a measurement can see; names are no part."""
         seen = hashlib.sha256(f"{self.loss}|{self.n_outputs}".encode())
         for tensor in (self.train_x, self.train_y, self.query_x, self.query_y):
             array = np.ascontiguousarray(tensor.cpu().numpy())
@@ -137,6 +150,21 @@ class Task:
 
         names = ("train_x", "train_y", "query_x", "query_y")
         return replace(self, **{name: move(getattr(self, name)) for name in names})
+
+    def _facts(self) -> dict[str, object]:
+        facts = {
+            "name": self.name,
+            "train": self.n_train,
+            "query": self.n_query,
+            "shape": tuple(self.train_x.shape[1:]),
+            "loss": self.loss,
+            "outputs": self.n_outputs,
+        }
+        if self.classes:
+            facts["classes"] = listing(self.classes)
+        if self.columns:
+            facts["columns"] = listing(self.columns)
+        return facts | {"source": self.source, "licence": self.licence}
 
     def describe(self) -> str:
         """One paragraph for a notebook: sizes, licence, source, checksum."""

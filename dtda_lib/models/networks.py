@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
-from dtda_lib.names import refuse_unknown_settings, unknown
+from dtda_lib.names import Shown, refuse_unknown_settings, unknown
 
 from .convnets import CNN2LRGB, CNN3L, CNN3LRGB
 
@@ -80,12 +80,31 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 
+class ModelFactory(Shown, functools.partial):
+    """`() -> nn.Module`: a new network of one kind and size at each call.
+
+    To a fingerprint it is the partial that it is: a class, and the settings given to it.
+    """
+
+    def _facts(self) -> dict[str, object]:
+        given = {f"argument {k}": value for k, value in enumerate(self.args)}
+        return {"network": self.func.__name__} | given | self.keywords
+
+
 def get_model(name: str, **settings: object) -> Model:
-    """A factory for the model of that name; unknown names, also of settings, are refused."""
+    """A factory of the model of that name: called without arguments it returns a new network.
+
+    Args:
+        name: A name in `MODELS`: "mlp", "cnn2l", "cnn3l_rgb", ...
+        settings: Of that network, such as `widths` and `activation` of "mlp".
+
+    Raises:
+        ValueError: an unknown name, also of a setting, with the nearest one.
+    """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
     refuse_unknown_settings(f"model {name!r}", MODELS[name], settings)
-    return functools.partial(MODELS[name], **settings)
+    return ModelFactory(MODELS[name], **settings)
 
 
 @dataclass(frozen=True)
@@ -155,7 +174,14 @@ def _flat(parameter: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A model as a pure function of theta: `network(theta, x) -> output`."""
+    """A model as a pure function of theta: `network(theta, x) -> output`; see `Network.of`.
+
+    theta `(parameter,)` holds all that trains, x `(example, ...)`, the output `(example, output)`.
+
+    Args:
+        module: Gives the computation; its own weights are not used, but for frozen ones.
+        layout: Where each named parameter lies in theta.
+    """
 
     module: nn.Module
     layout: Layout

@@ -15,7 +15,6 @@ no stochastic depth: initialisation and batch order stay the only sources of
 noise.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from dtda_lib.data.sources import import_torchvision
 
 from .lora import LoraAttention
-from .networks import Model, Network
+from .networks import Model, ModelFactory, Network
 from .vision_transformer import VitConfig, bare_transformer
 
 
@@ -125,12 +124,12 @@ class SmallSwin(nn.Module):
 
 def small_vit(config: VitConfig, channels: int = 1, classes: int = 10) -> Model:
     """A factory of `SmallViT`, checked here before anything trains."""
-    return _checked(functools.partial(SmallViT, config, channels, classes))
+    return _checked(ModelFactory(SmallViT, config, channels, classes))
 
 
 def small_swin(**settings: object) -> Model:
     """A factory of `SmallSwin` with its settings, checked here before anything trains."""
-    return _checked(functools.partial(SmallSwin, **settings))
+    return _checked(ModelFactory(SmallSwin, **settings))
 
 
 def _checked(model: Model) -> Model:

@@ -22,7 +22,7 @@ from dtda_lib.data.sources import import_torchvision
 from dtda_lib.names import unknown
 
 from .lora import add_lora
-from .networks import Model, Network
+from .networks import Model, ModelFactory, Network
 
 Weights = dict[str, Tensor]  # the state dict of a torchvision VisionTransformer
 
@@ -61,7 +61,7 @@ class VitConfig:
 
 
 VIT_B_16 = VitConfig(
-    *(224, 16, 12, 12, 768, 3072), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    224, 16, 12, 12, 768, 3072, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
 
 
@@ -238,7 +238,7 @@ def vit_lora(base: Base, rank: int = 16, alpha: float = 16, **settings: object) 
     Raises:
         ValueError: see `LoraVit`; here, before anything trains.
     """
-    model = functools.partial(LoraVit, base, rank, alpha, **settings)
+    model = ModelFactory(LoraVit, base, rank, alpha, **settings)
     Network.of(model)
     return model
 

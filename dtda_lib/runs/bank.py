@@ -18,6 +18,7 @@ import xarray as xr
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network, initial_theta
+from dtda_lib.names import Shown, listing
 
 from .executors import available_cores, in_flight, worker_pool
 from .fingerprint import canonical, measure_identity, model_identity, sha256, source_digest
@@ -26,16 +27,13 @@ from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
 from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
-from .shifts import plan, plan_alike, shift_upon_removal
 from .store import Arrays, CacheError, DamagedShard, Store, cache_folder
 from .training import best_chunk
-
-__all__ = ["RunBank", "plan", "plan_alike", "shift_upon_removal"]
 
 CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
 
 
-class RunBank:
+class RunBank(Shown):
     """Many trainings of one model on one task, cached and resumable.
 
     Args:
@@ -320,6 +318,14 @@ class RunBank:
         """Positions in the task along the axis `train` or `query`."""
         return np.arange(n)
 
-    def __repr__(self) -> str:
-        kind, shards = type(self).__name__, len(self.shards)
-        return f"{kind}({self.title!r}, {len(self.runs)} runs in {shards} shards)"
+    def _facts(self) -> dict[str, object]:
+        return {
+            "title": self.title,
+            "task": self.task.name,
+            "runs": len(self.runs),
+            "missing": sum(shard.runs for shard in self.missing()),
+            "seeds": self.runs.n_seeds,
+            "removals": listing(self.runs.design.labels),
+            "measures": listing([m.name for m in self.measures]),
+            "shards": len(self.shards),
+        }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, listing, unknown
 
 # Larger pieces fall out of the cache and take longer (benchmark eval_chunk).
 QUERY_CHUNK = 100
@@ -36,8 +36,8 @@ class OutputFunction(Protocol):
     def __call__(self, outputs: Tensor, targets: Tensor, task: Task) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class Measure:
+@dataclass(frozen=True, repr=False)
+class Measure(Shown):
     """A measurement with its axes and unit.
 
     Args:
@@ -62,11 +62,20 @@ class Measure:
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor:
         return self.function(network, theta, task)
 
+    def _facts(self) -> dict[str, object]:
+        labels = {dim: listing(names) for dim, names in self.labels.items()}
+        return {"name": self.name, "dims": self.dims, "unit": self.unit} | labels
+
 
 def measure(
     dims: tuple[str, ...], unit: str, labels: dict[str, tuple[str, ...]] | None = None
 ) -> Callable[[MeasureFunction], Measure]:
-    """Decorator: makes a function a `Measure` named like the function."""
+    """Decorator: makes a function `(network, theta, task) -> Tensor` a `Measure` of its name.
+
+    Args:
+        dims, unit, labels: As for `Measure`; the function returns a tensor with these axes, and
+            `torch.func` has to be able to run it: no in-place changes of theta, no `.item()`.
+    """
 
     def wrap(function: MeasureFunction) -> Measure:
         return Measure(function.__name__, dims, unit, function, labels or {})
@@ -138,7 +147,11 @@ MEASURES: dict[str, Measure] = {
 
 
 def get_measure(name_or_measure: str | Measure) -> Measure:
-    """The measure of that name (or the measure itself); unknown names are refused."""
+    """The measure of that name in `MEASURES`, or the measure itself.
+
+    Raises:
+        ValueError: an unknown name, with the nearest one.
+    """
     if isinstance(name_or_measure, Measure):
         return name_or_measure
     if name_or_measure not in MEASURES:

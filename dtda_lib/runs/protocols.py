@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtda_lib.data.sources import published_seeds
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, listing, unknown
 
 from .removal import Design
 
@@ -38,12 +38,15 @@ def seed_pairs(n: int, stream: str = "first") -> list[SeedPair]:
 
 
 def crossed_pairs(init_seeds: Sequence[int], order_seeds: Sequence[int]) -> list[SeedPair]:
-    """The full factorial of initialisation and order seeds, initialisation outermost."""
+    """The full factorial of initialisation and order seeds, initialisation outermost.
+
+    For `variance_components`: every `init_seed` trains with every `order_seed`.
+    """
     return [(init, order) for init in init_seeds for order in order_seeds]
 
 
-@dataclass(frozen=True)
-class Runs:
+@dataclass(frozen=True, repr=False)
+class Runs(Shown):
     """Runs laid out as `(seed, removal)`.
 
     Args:
@@ -73,12 +76,33 @@ class Runs:
         """Number of runs in each law."""
         return len(self.init_seeds)
 
+    def _facts(self) -> dict[str, object]:
+        alike = bool(
+            (self.init_seeds == self.init_seeds[:, :1]).all()
+            and (self.order_seeds == self.order_seeds[:, :1]).all()
+        )
+        return {
+            "runs": len(self),
+            "seeds": self.n_seeds,
+            "removals": listing(self.design.labels),
+            "train": self.design.n_train,
+            "paired": alike,
+        }
+
     def __len__(self) -> int:
         return self.init_seeds.size
 
 
 def paired(design: Design, seeds: Sequence[SeedPair]) -> Runs:
-    """Every removal trains with the same two seeds as the full data: protocol `paired_scratch`."""
+    """Every removal trains with the same two seeds as the full data: protocol `paired_scratch`.
+
+    Args:
+        design: The removals.
+        seeds: Pairs `(init_seed, order_seed)`, from `seed_pairs` or `crossed_pairs`.
+
+    Returns:
+        Runs `(seed, removal)`, seeds * removals of them.
+    """
     table = np.array(seeds, dtype=np.int64).reshape(-1, 2)  # (seed, 2)
     ones = np.ones((1, len(design)), dtype=np.int64)
     return Runs(design, table[:, :1] * ones, table[:, 1:] * ones)
@@ -89,6 +113,9 @@ def unpaired(design: Design, seeds: Sequence[SeedPair]) -> Runs:
 
     As the published ViT code does (run_vit_loo.py). The full-data runs keep `seeds`, so they are
     shared with `paired`.
+
+    Args:
+        design, seeds: As for `paired`.
     """
     runs = paired(design, seeds)
     init, order = runs.init_seeds.copy(), runs.order_seeds.copy()

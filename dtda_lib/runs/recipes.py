@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from dtda_lib.names import unknown
+from dtda_lib.names import Shown, unknown
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done -> factor on lr
@@ -18,8 +18,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done 
 }
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Shown):
     """How one model is trained.
 
     Args:
@@ -78,6 +78,14 @@ class Recipe:
         """Epochs (0-based, as in the published code) after which models are measured."""
         return tuple(range(self.epochs - self.keep_last, self.epochs))
 
+    def _facts(self) -> dict[str, object]:
+        main = ("optimiser", "lr", "batch_size", "epochs")
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name in main or getattr(self, one.name) != one.default
+        }
+
     def steps(self, n_train: int) -> int:
         """Optimiser steps of one run, warm epochs included."""
         return (self.epochs + self.warm_epochs) * math.ceil(n_train / self.batch_size)
@@ -93,7 +101,11 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name; unknown names are refused with the nearest known one."""
+    """The recipe of that name in `RECIPES`: "published_adam" (2305.19765) or "sgd".
+
+    Raises:
+        ValueError: an unknown name, with the nearest one.
+    """
     if name not in RECIPES:
         raise ValueError(unknown("recipe", name, RECIPES))
     return RECIPES[name]

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dtda_lib.names import Shown, listing
 
-@dataclass(frozen=True)
-class Design:
+
+@dataclass(frozen=True, repr=False)
+class Design(Shown):
     """A removal design.
 
     Args:
@@ -55,6 +57,9 @@ class Design:
         """Number of training points N."""
         return self.weights.shape[1]
 
+    def _facts(self) -> dict[str, object]:
+        return {"removals": listing(self.labels), "train": self.n_train}
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -79,12 +84,16 @@ def _design(n_train: int, groups: list[tuple[int, ...]]) -> Design:
 
 
 def nothing(n_train: int) -> Design:
-    """No removal at all: the law of the full data."""
+    """No removal at all: the law of all `n_train` points, for estimators and base models."""
     return _design(n_train, [])
 
 
 def leave_one_out(n_train: int, points: Sequence[int] | None = None) -> Design:
-    """Nothing, then each training point (or each of `points`) alone.
+    """Nothing, then each training point (or each of `points`) alone: 1 + points removals.
+
+    Args:
+        n_train: Number of training points N.
+        points: Training positions, 0 to N - 1; None: all.
 
     Raises:
         ValueError: a position outside 0..n_train-1, or fewer than two points in all.
@@ -115,7 +124,11 @@ def down_weighted(n_train: int, points: Sequence[int], fractions: Sequence[float
 
 
 def leave_groups_out(n_train: int, groups: Sequence[Sequence[int]]) -> Design:
-    """Nothing, then each group of training positions."""
+    """Nothing, then each group of training positions, left out at once.
+
+    Raises:
+        ValueError: a position outside 0..n_train-1, or a group of all points.
+    """
     for group in groups:
         _check_positions(group, n_train)
     return _design(n_train, [tuple(sorted(map(int, group))) for group in groups])
@@ -145,7 +158,11 @@ def leave_k_out(n_train: int, k: int, n_groups: int, generator: np.random.Genera
 
 
 def half_subsets(n_train: int, n_subsets: int, generator: np.random.Generator) -> Design:
-    """Nothing, then random removals of half the points (the design behind LDS)."""
+    """Nothing, then `n_subsets` distinct random removals of half the points: the design of LDS.
+
+    Raises:
+        ValueError: more subsets than there are.
+    """
     return leave_k_out(n_train, n_train // 2, n_subsets, generator)
 
 

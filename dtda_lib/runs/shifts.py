@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .bank import RunBank
 
 
-def plan(banks: Sequence[RunBank], total_of: str = "in all") -> float:
+def print_costs(banks: Sequence[RunBank], total_of: str = "in all") -> float:
     """Print what each bank will cost before anything trains; returns the seconds in all.
 
     `total_of` says what the total is of, where these are not all banks of a study.
@@ -29,13 +29,13 @@ def plan(banks: Sequence[RunBank], total_of: str = "in all") -> float:
     return total
 
 
-def plan_alike(kinds: Mapping[str, Sequence[RunBank]], total_of: str = "in all") -> float:
-    """As `plan`, a line for each kind of banks; of a kind, only the largest is timed.
+def print_costs_by_kind(kinds: Mapping[str, Sequence[RunBank]], total_of: str = "in all") -> float:
+    """As `print_costs`, a line for each kind of banks; of a kind, only the largest is timed.
 
     Args:
         kinds: Banks by name of their kind. Those of a kind must take equally long for a step of a
             run; the time of the one with most to train is scaled by runs * steps.
-        total_of: As for `plan`.
+        total_of: As for `print_costs`.
     """
     total = 0.0
     for name, banks in kinds.items():

@@ -25,21 +25,13 @@ import xarray as xr
 
 from .agreement import halves_of
 from .distances import (
-    DELTAS,
     Distance,
     about_own_means,
-    cvar_shift,
     get_distance,
     jackknife_interval,
-    quantile_shift,
     relabelled,
 )
 from .over_seeds import require_same_pairs, require_seeds
-
-__all__ = [
-    "DELTAS", "Distance", "against_retrained", "cvar_shift", "distance", "get_distance",
-    "quantile_shift", "shifted_samples",
-]  # fmt: skip
 
 _BLOCK = 2**17  # values of both samples at a time: what stays in the cache
 _RESULTS = ("estimate", "low", "high", "debiased", "null_mean", "null_high", "p")

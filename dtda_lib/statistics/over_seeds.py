@@ -73,7 +73,12 @@ def mean_and_sd(scores: xr.DataArray, dim: str = "seed") -> tuple[xr.DataArray, 
 
 
 def signal_to_noise(scores: xr.DataArray, dim: str = "seed") -> xr.DataArray:
-    """mu / sigma of each pair, signed, without unit; where sigma = 0 it is 0 or +-inf like mu."""
+    """mu / sigma of each pair, signed, without unit; where sigma = 0 it is 0 or +-inf like mu.
+
+    Args:
+        scores: `(seed, ...)`, one number a run; sigma is the unbiased standard deviation.
+        dim: The axis of runs.
+    """
 
     def ratio(mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         certain = np.where(mu == 0, 0.0, np.copysign(np.inf, mu))

@@ -19,7 +19,7 @@ from dtda_lib.runs.executors import available_cores
 from . import command_line, execution
 from .artefacts import to_json, write_atomic
 from .command_line import PROFILE_NAMES, Refusal, print_table
-from .execution import ROOT, Job, Outcome
+from .execution import ROOT, Execution, NotebookJob
 from .settings import StudyError, parameters_of, resolve
 
 COSTS = ROOT / "tests" / "reference" / "costs.json"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
+def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:
     """Execute what is due, one notebook at a time, each with all workers; end with a table."""
     env = execution.environment(**({"DTDA_BLESS": "1"} if args.bless else {}))
     always = args.force or args.update or args.bless
@@ -82,12 +82,12 @@ def run_notebooks(jobs: Sequence[Job], args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def in_order(jobs: Sequence[Job]) -> list[Job]:
+def in_order(jobs: Sequence[NotebookJob]) -> list[NotebookJob]:
     """The order of execution: those last that show what the others have exported."""
     return sorted(jobs, key=lambda job: job.notebook.stem in READS_OTHERS)
 
 
-def show_list(jobs: Sequence[Job]) -> int:
+def show_list(jobs: Sequence[NotebookJob]) -> int:
     """Print each notebook with its title, state, cached shards and measured cost."""
     costs = _read_costs()
     rows = []
@@ -181,7 +181,7 @@ def _refuse_foreign_package() -> None:
         )
 
 
-def _job(notebook: Path, args: argparse.Namespace) -> Job:
+def _job(notebook: Path, args: argparse.Namespace) -> NotebookJob:
     config = resolve(
         parameters_of(notebook.stem),
         profile=args.profile,
@@ -193,7 +193,7 @@ def _job(notebook: Path, args: argparse.Namespace) -> Job:
     passed |= {"device": config.device} if args.device else {}
     passed |= {"workers": config.workers} if args.workers else {}
     passed |= {key: config.parameters[key] for key in config.overridden}
-    return Job(notebook, config, passed)
+    return NotebookJob(notebook, config, passed)
 
 
 def _stop_once(*_: object) -> None:
@@ -217,7 +217,7 @@ def _write_gallery() -> str:
     return ""
 
 
-def _row(job: Job, state: str, seconds: float, summary: Mapping[str, Any]) -> list[str]:
+def _row(job: NotebookJob, state: str, seconds: float, summary: Mapping[str, Any]) -> list[str]:
     def share(part: str, whole: int) -> str:
         return f"{summary[part]} of {whole}" if whole else "-"
 
@@ -228,7 +228,7 @@ def _row(job: Job, state: str, seconds: float, summary: Mapping[str, Any]) -> li
     return [job.notebook.stem, state, f"{seconds:.1f}", runs, checks, claims]
 
 
-def _shards(job: Job) -> str:
+def _shards(job: NotebookJob) -> str:
     keys = job.record().get("summary", {}).get("shards", [])
     if not keys:
         return "-"
@@ -244,7 +244,7 @@ def _read_costs() -> dict[str, dict[str, float]]:
     return json.loads(COSTS.read_text()) if COSTS.exists() else {}
 
 
-def _write_cost(job: Job, outcome: Outcome) -> None:
+def _write_cost(job: NotebookJob, outcome: Execution) -> None:
     if outcome.summary.get("runs_cached"):
         _say("  cost not recorded: part of the work came from the cache")
         return

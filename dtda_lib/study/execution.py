@@ -31,7 +31,7 @@ STRIP = (
 
 
 @dataclass(frozen=True)
-class Job:
+class NotebookJob:
     """A notebook with its settings; `given` is what papermill passes on (nothing: no new cell)."""
 
     notebook: Path
@@ -64,7 +64,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Execution:
     """How the execution of a notebook ended; `error` is empty after a success."""
 
     seconds: float
@@ -120,7 +120,7 @@ def run(
         raise
 
 
-def execute(job: Job, env: Mapping[str, str], say: Callable[[str], None]) -> Outcome:
+def execute(job: NotebookJob, env: Mapping[str, str], say: Callable[[str], None]) -> Execution:
     """Execute a notebook; its result and record appear only after a success."""
     job.file("").parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -130,10 +130,10 @@ def execute(job: Job, env: Mapping[str, str], say: Callable[[str], None]) -> Out
             finally:
                 job.file(".part.ipynb").unlink(missing_ok=True)
     except Timeout:
-        return Outcome(0.0, error="another run_all.sh is executing it: wait for that one to end.")
+        return Execution(0.0, error="another run_all.sh is executing it: wait for that one to end.")
 
 
-def _execute(job: Job, env: Mapping[str, str], say: Callable[[str], None]) -> Outcome:
+def _execute(job: NotebookJob, env: Mapping[str, str], say: Callable[[str], None]) -> Execution:
     part, log = job.file(".part.ipynb"), job.file(".log")
     key, started = job.key, time.monotonic()
     for _ in range(3):
@@ -143,15 +143,15 @@ def _execute(job: Job, env: Mapping[str, str], say: Callable[[str], None]) -> Ou
     seconds = round(time.monotonic() - started, 1)
     if code:
         where = log.relative_to(ROOT)
-        return Outcome(seconds, error=f"{_last_error(part, log)}\n  log: {where}")
+        return Execution(seconds, error=f"{_last_error(part, log)}\n  log: {where}")
     summary = _summary(part)
     os.replace(part, job.file(".ipynb"))
     write_atomic(job.file(".json"), to_json({"key": key, "seconds": seconds, "summary": summary}))
-    return Outcome(seconds, summary)
+    return Execution(seconds, summary)
 
 
 def run_papermill(
-    job: Job, part: Path, log: Path, env: Mapping[str, str], say: Callable[[str], None]
+    job: NotebookJob, part: Path, log: Path, env: Mapping[str, str], say: Callable[[str], None]
 ) -> int:
     """One attempt: everything goes to the log, lines of progress also to `say`."""
     command = [sys.executable, "-m", "papermill", str(job.notebook), str(part)]
@@ -170,7 +170,7 @@ def run_papermill(
         return run(command, env, on_line)
 
 
-def publish(job: Job, say: Callable[[str], None]) -> str:
+def publish(job: NotebookJob, say: Callable[[str], None]) -> str:
     """Put the executed notebook, cleaned, in place of the committed one; return why not, if so."""
     if cell_sources(job.notebook) != cell_sources(job.file(".ipynb")):
         return "the notebook was edited while it ran, so it was not replaced"

@@ -63,7 +63,7 @@ def _table_preview(task: Task) -> Drawn:
     fig, axes = plt.subplots(
         rows, columns, figsize=(TEXT_WIDTH, 1.5 * rows + 0.4), sharey=True, squeeze=False
     )
-    names = task.classes[:features] or tuple(f"input {k}" for k in range(features))
+    names = task.input_names
     frames = []
     for part, colour in (("query", "0.75"), ("train", METHODS["loo"].colour)):
         x, y = getattr(task, f"{part}_x").numpy(), getattr(task, f"{part}_y").numpy()

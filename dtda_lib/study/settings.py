@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtda_lib.names import short, unknown
+from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
 from .parameters import ProfiledParameters, WholeNumber, read
@@ -29,8 +29,8 @@ class StudyError(ValueError):
     """A setting that cannot be used; the message is one sentence: what, where, what to do."""
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, repr=False)
+class Config(Shown):
     """The resolved settings of a notebook; each parameter is also an attribute (`cfg.n_seeds`)."""
 
     values: ProfiledParameters
@@ -69,6 +69,16 @@ class Config:
         """Short hash of everything that decides the numbers, apart from code and machine."""
         return digest([self.notebook, self.profile, self.parameters])[:16]
 
+    def _facts(self) -> dict[str, object]:
+        changed = {name: self.parameters[name] for name in self.overridden}
+        return {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            **(changed or {"changed": "nothing"}),
+            "device": self.device,
+            "workers": self.workers,
+        }
+
     def _machine(self) -> str:
         return f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
 
@@ -79,6 +89,9 @@ class Config:
             changed = "  (changed)" if key in self.overridden else ""
             print(f"  {key:<20} {_shown(value)}{changed}")
         print(self._machine())
+
+    def _repr_html_(self) -> None:
+        """A notebook shows the table of `_repr_markdown_`."""
 
     def _repr_markdown_(self) -> str:
         rows = ["| setting | value | from | meaning | allowed |", "|---|---|---|---|---|"]

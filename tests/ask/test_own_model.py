@@ -17,8 +17,9 @@ from helpers import digits_like, plain_loop, table_like
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+import dtda_lib as dt
 from dtda_lib.ask import page as own_page
-from dtda_lib.ask import question as own_study
+from dtda_lib.ask.answer import Candidates
 from dtda_lib.ask.plan import readable_bytes
 from dtda_lib.ask.refusals import check_model, why_refused
 from dtda_lib.data.own import as_task
@@ -177,7 +178,7 @@ def test_modules_that_are_taken(name):
 def test_modules_that_are_refused_in_one_sentence(name):
     model, told = REFUSED[name]
     with pytest.raises(ValueError, match=told) as refusal:
-        own_study.retraining_bank(TABLE, model, SHORT, 2, **ALONE)
+        dt.retraining_bank(TABLE, model, SHORT, 2, **ALONE)
     text = str(refusal.value)
     assert text.endswith(".")
     assert "\n" not in text
@@ -193,7 +194,7 @@ def test_tied_weights_train_as_in_plain_pytorch():
     weight = torch.ones(task.n_train)
     (init, order), *_ = seed_pairs(1)
     nets = plain_loop(task, Tied, SHORT, init, order, weight)
-    bank = own_study.retraining_bank(task, Tied, SHORT, 1, points=[0], **ALONE)
+    bank = dt.retraining_bank(task, Tied, SHORT, 1, points=[0], **ALONE)
     ours = bank.dataset()["query_loss"].isel(seed=0, removal=0)
     for net, values in zip(nets, ours.values):
         theirs = task.per_example_loss(net(task.query_x), task.query_y)
@@ -212,10 +213,8 @@ def frame(n=40):
 def test_a_table_is_standardised_by_its_training_rows_and_keeps_row_numbers():
     table = frame()
     task = as_task(table, target="y", n_train=20, n_query=10)
-    assert (task.n_train, task.n_query, task.loss, task.classes) == (
-        *(20, 10, "squared_error"),
-        ("a", "b"),
-    )
+    assert (task.n_train, task.n_query, task.loss) == (20, 10, "squared_error")
+    assert (task.classes, task.columns) == ((), ("a", "b"))
     assert not set(task.train_id) & set(task.query_id)
     rows = table.loc[list(task.train_id)]
     expected = (rows - rows.mean()) / rows.std(ddof=0)
@@ -229,6 +228,7 @@ def test_words_become_classes_and_all_kinds_of_data_agree():
     table = frame().assign(y=["yes", "no"] * 20)
     task = as_task(table, target="y", n_query=5)
     assert (task.loss, task.n_outputs, task.classes) == ("cross_entropy", 2, ("no", "yes"))
+    assert task.columns == ("a", "b")
     assert task.train_y.tolist() == [1 - row % 2 for row in task.train_id]
     x, y = table[["a", "b"]].to_numpy(), np.array([1, 0] * 20)
     pair = as_task((x, y), n_query=5)
@@ -309,7 +309,7 @@ def test_a_planned_shift_is_found_as_often_as_planned():
     """Simulation: with a tenth of the pairs real, and with one."""
     n, pairs, real, target = 8, 20_000, 2_000, 0.8
     snr = detectable_snr(n, discovery_level(pairs, real), target)
-    found = own_study.reliable(simulated(n, pairs, real, snr))["reliable"].values[:real]
+    found = dt.reliable(simulated(n, pairs, real, snr))["reliable"].values[:real]
     error = math.sqrt(target * (1 - target) / real)
     assert abs(found.mean() - target) < 4 * error
     one = detectable_snr(n, discovery_level(200, 1), target)
@@ -321,27 +321,27 @@ def test_a_planned_shift_is_found_as_often_as_planned():
 @pytest.mark.slow
 def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
     monkeypatch.setenv("DTDA_CACHE", str(tmp_path))
-    bank = own_study.retraining_bank(
+    bank = dt.retraining_bank(
         TABLE, around(nn.LayerNorm(8)), SHORT, 3, points=[0, 4], chunk=2, **ALONE
     )
-    made = own_study.plan(bank)
+    made = dt.plan(bank)
     assert (made.points, made.queries, made.pairs) == (2, 5, 10)
     assert (made.runs, made.missing, made.shards) == (9, 9, 5)
     assert made.seconds > 0
     assert made.sigma is None
-    pilot = own_study.shifts(bank)
+    pilot = dt.shifts(bank)
     files = list(tmp_path.rglob("*.safetensors"))
     assert made.disk_bytes == pytest.approx(sum(f.stat().st_size for f in files), rel=0.03)
-    again = own_study.plan(bank, pilot=pilot, timed=False)
+    again = dt.plan(bank, pilot=pilot, timed=False)
     assert again.missing == 0
     assert math.isnan(again.seconds)
     assert again.sigma == pytest.approx(float(pilot.std("seed", ddof=1).median()))
     assert "pilot" in str(again)
     assert again.seeds_for(1.0, only_one=True) >= again.seeds_for(1.0)
-    per_query = own_study.plan(bank, family="query", timed=False)
+    per_query = dt.plan(bank, family="query", timed=False)
     assert per_query.snr_one < again.snr_one
     with pytest.raises(ValueError, match="share of pairs"):
-        own_study.plan(bank, real=0.0, timed=False)
+        dt.plan(bank, real=0.0, timed=False)
 
 
 def test_sizes_are_readable():
@@ -355,22 +355,22 @@ def test_sizes_are_readable():
 
 def test_reliable_is_benjamini_hochberg_with_intervals_that_agree():
     shift = simulated(10, 300, 60, 1.5)
-    found = own_study.reliable(shift)
+    found = dt.reliable(shift)
     expected = benjamini_hochberg(t_test(shift))["discovery"]
     assert (found["reliable"] == expected).all()
     holds_zero = (found["low"] <= 0) & (found["high"] >= 0)
     assert not (holds_zero & found["reliable"]).any()
-    flipped = own_study.reliable(-shift)
+    flipped = dt.reliable(-shift)
     np.testing.assert_allclose(flipped["low"], -found["high"])
     with pytest.raises(ValueError, match="family"):
-        own_study.reliable(shift, family="both")
+        dt.reliable(shift, family="both")
 
 
 def test_a_family_of_one_query_is_corrected_by_itself():
     shift = simulated(6, 50, 5, 2.0)
     wide = xr.concat([shift, shift.assign_coords(query=[1]) * 0.5], "query")
-    alone = own_study.reliable(shift)
-    by_query = own_study.reliable(wide, family="query").sel(query=[0])
+    alone = dt.reliable(shift)
+    by_query = dt.reliable(wide, family="query").sel(query=[0])
     xr.testing.assert_allclose(by_query["q_value"], alone["q_value"])
     xr.testing.assert_allclose(by_query["low"], alone["low"])
 
@@ -380,7 +380,7 @@ def test_intervals_of_selected_pairs_miss_as_seldom_as_said():
     snr, missed, plain = 0.9, [], []
     for seed in range(40):
         shift = simulated(8, 400, 40, snr, seed)
-        found = own_study.reliable(shift)
+        found = dt.reliable(shift)
         truth = xr.where(found["train"] < 40, snr, 0.0)
         chosen = found["reliable"].values
         outside = ((found["low"] > truth) | (found["high"] < truth)).values
@@ -399,9 +399,9 @@ def test_confirmation_on_fresh_seeds_finds_nothing_in_noise_but_the_same_seeds_w
     for seed in range(n):
         generator = np.random.default_rng(seed)
         first, second = (simulated(5, 200, 0, 0.0, 2 * seed + part) for part in (0, 1))
-        picks = own_study.screen(first, 10, 0, generator)
-        fresh += bool(own_study.reliable(second.sel(train=list(picks.points)))["reliable"].any())
-        same += bool(own_study.reliable(first.sel(train=list(picks.points)))["reliable"].any())
+        picks = dt.screen(first, 10, 0, generator)
+        fresh += bool(dt.reliable(second.sel(train=list(picks.points)))["reliable"].any())
+        same += bool(dt.reliable(first.sel(train=list(picks.points)))["reliable"].any())
     assert fresh <= 5 + 3 * math.sqrt(n * 0.05 * 0.95)
     assert same > 30
 
@@ -415,8 +415,8 @@ def test_points_of_a_query_come_reliable_first_by_size():
         | {n: (("train", "query"), np.zeros((4, 1))) for n in ("low", "high", "q_value")},
         coords={"train": [3, 5, 7, 9], "query": [2]},
     )
-    assert own_study.points_of(found, 2)["point"].tolist() == [5, 3, 7, 9]
-    assert own_study.points_of(found, 2, 1)["mean"].tolist() == [-0.5]
+    assert dt.points_of(found, 2)["point"].tolist() == [5, 3, 7, 9]
+    assert dt.points_of(found, 2, 1)["mean"].tolist() == [-0.5]
 
 
 # --- screening -----------------------------------------------------------------------------------
@@ -429,14 +429,14 @@ def test_screening_lets_queries_take_turns_and_draws_controls_from_the_rest():
     estimates = xr.DataArray(
         values[None], {"train": np.arange(6) + 10, "query": [0, 1]}, ("seed", "train", "query")
     )
-    picks = own_study.screen(estimates, 2, 3, np.random.default_rng(0))
+    picks = dt.screen(estimates, 2, 3, np.random.default_rng(0))
     assert set(picks.top) == {10, 13}
     assert set(picks.random) < {11, 12, 14, 15}
     assert picks.points == tuple(sorted(picks.top + picks.random))
-    scaled = own_study.screen(-7 * estimates, 4, 0, np.random.default_rng(0))
-    assert scaled.top == own_study.screen(estimates, 4, 0, np.random.default_rng(0)).top
+    scaled = dt.screen(-7 * estimates, 4, 0, np.random.default_rng(0))
+    assert scaled.top == dt.screen(estimates, 4, 0, np.random.default_rng(0)).top
     with pytest.raises(ValueError, match="do not fit 6 points"):
-        own_study.screen(estimates, 5, 2, np.random.default_rng(0))
+        dt.screen(estimates, 5, 2, np.random.default_rng(0))
 
 
 def test_hits_count_points_with_a_reliable_pair():
@@ -444,10 +444,10 @@ def test_hits_count_points_with_a_reliable_pair():
     reliable[[0, 0, 3], [0, 1, 1]] = True
     coords = {"train": np.arange(5), "query": [0, 1]}
     found = xr.Dataset({"reliable": (("train", "query"), reliable)}, coords)
-    table = own_study.hits(found, own_study.Candidates((0, 1), (3, 4), 5)).set_index("set")
+    table = dt.hits(found, Candidates((0, 1), (3, 4), 5)).set_index("set")
     assert table["matter"].to_dict() == {"top": 1, "random": 1}
     assert table["pairs"].to_dict() == {"top": 2, "random": 1}
-    gap = own_question.top_against_random(found, own_study.Candidates((0, 1), (3, 4), 5))
+    gap = own_question.top_against_random(found, Candidates((0, 1), (3, 4), 5))
     assert gap["estimate"] == pytest.approx(0.5 - 0.25)
     assert gap["low"] < gap["estimate"] < gap["high"]
 
@@ -507,11 +507,11 @@ def test_a_table_and_a_module_of_ones_own_go_through_the_notebook():
     task = own_examples.diabetes(20, 4)
     recipe = Recipe("sgd", lr=0.05, batch_size=10, epochs=10)
     ask = {"task": task, "model": own_examples.TableNet, "recipe": recipe, **ALONE}
-    estimates = own_study.scores(own_study.estimator_bank(**ask, n_seeds=2))
-    picks = own_study.screen(estimates, 3, 2, np.random.default_rng(0))
-    bank = own_study.retraining_bank(**ask, n_seeds=6, points=picks.points, stream="confirm")
-    assert own_study.plan(bank).runs == 36
-    found = own_study.reliable(own_study.shifts(bank))
+    estimates = dt.scores(dt.estimator_bank(**ask, n_seeds=2))
+    picks = dt.screen(estimates, 3, 2, np.random.default_rng(0))
+    bank = dt.retraining_bank(**ask, n_seeds=6, points=picks.points, stream="confirm")
+    assert dt.plan(bank).runs == 36
+    found = dt.reliable(dt.shifts(bank))
     assert found.sizes == {"train": 5, "query": 4}
     assert tuple(found["train"].values) == picks.points
     assert not set(seed_pairs(6, "confirm")) & set(seed_pairs(6, "screen"))
@@ -529,8 +529,8 @@ def test_a_convolution_with_group_norm_and_a_folder_of_images(tmp_path):
     assert 0 <= float(task.train_x.min()) <= float(task.train_x.max()) <= 1
     recipe = Recipe("adam", lr=5e-3, batch_size=6, epochs=2)
     ask = {"task": task, "model": own_examples.ImageNet, "recipe": recipe, **ALONE}
-    bank = own_study.retraining_bank(**ask, n_seeds=2, points=[0, 11])
-    found = own_study.reliable(own_study.shifts(bank))
+    bank = dt.retraining_bank(**ask, n_seeds=2, points=[0, 11])
+    found = dt.reliable(dt.shifts(bank))
     assert found.sizes == {"train": 2, "query": 6}
     assert why_refused(conv, digits_like(dtype=torch.float32), recipe) == "accepted"
     made = own_page.page(found, task, labels=[str(y) for y in task.train_y.tolist()])
@@ -565,19 +565,19 @@ class Seen(HTMLParser):
 def answered():
     task = as_task(frame(), target="y", n_train=6, n_query=2)
     shift = simulated(8, 6, 2, 5.0)
-    return own_study.reliable(xr.concat([shift, -shift.assign_coords(query=[1])], "query")), task
+    return dt.reliable(xr.concat([shift, -shift.assign_coords(query=[1])], "query")), task
 
 
 def test_the_page_draws_the_numbers(answered):
     found, task = answered
-    made = own_page.page(found, task, n=3, title="<Mine & yours>", columns=task.classes)
+    made = own_page.page(found, task, n=3, title="<Mine & yours>")
     tags = Seen(made.text).tags
     sections = [given for tag, given in tags if tag == "section"]
     assert [given["id"] for given in sections] == ["q0", "q1"]
     assert ["hidden" in given for given in sections] == [False, True]
     assert "&lt;Mine &amp; yours&gt;" in made.text
     circles = [given for tag, given in tags if tag == "circle"]
-    table = own_study.points_of(found, 0, 3)
+    table = dt.points_of(found, 0, 3)
     ours = [float(given["cx"]) for given in circles[:3]]
     slope = np.polyfit(table["mean"], ours, 1)
     np.testing.assert_allclose(np.polyval(slope, table["mean"]), ours, atol=0.2)

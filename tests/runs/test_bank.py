@@ -23,12 +23,13 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
-from dtda_lib.runs.bank import CONVOLUTION_SHARD_RUNS, RunBank, plan, plan_alike, shift_upon_removal
+from dtda_lib.runs.bank import CONVOLUTION_SHARD_RUNS, RunBank
 from dtda_lib.runs.measures import get_measure, measure
 from dtda_lib.runs.protocols import paired, seed_pairs, unpaired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, leave_groups_out, leave_one_out, nothing
 from dtda_lib.runs.shards import Estimate, Job, full_precision
+from dtda_lib.runs.shifts import print_costs, print_costs_by_kind, shift_upon_removal
 from dtda_lib.runs.training import train
 
 TASK = table_like(n_train=4, n_query=3)
@@ -539,9 +540,9 @@ def test_a_cached_bank_costs_nothing(capsys):
 
 def test_plan_tells_each_cost_and_the_sum(capsys):
     filled, fresh = bank(title="done").fill(), bank(recipe=replace(RECIPE, lr=0.01))
-    assert plan([filled]) == 0
+    assert print_costs([filled]) == 0
     assert capsys.readouterr().out == "cost done: 6 runs, all cached\ncost in all: no training\n"
-    assert plan([filled, fresh]) > 0
+    assert print_costs([filled, fresh]) > 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cost done", "cost tiny", "cost in all"]
     assert lines[2].startswith("cost in all: about")
@@ -552,7 +553,7 @@ def test_plan_alike_times_the_largest_of_a_kind_and_scales_it_by_runs_and_steps(
 ):
     done = bank().fill()
     short, long = (bank(recipe=replace(RECIPE, lr=0.01, epochs=epochs)) for epochs in (2, 8))
-    assert plan_alike({"all done": [done]}) == 0
+    assert print_costs_by_kind({"all done": [done]}) == 0
     timed = []
 
     def estimate(self):
@@ -561,7 +562,9 @@ def test_plan_alike_times_the_largest_of_a_kind_and_scales_it_by_runs_and_steps(
 
     monkeypatch.setattr(RunBank, "estimate", estimate)
     capsys.readouterr()
-    assert plan_alike({"done": [done], "plain": [short, done, long]}) == pytest.approx(8 * 1.25)
+    assert print_costs_by_kind({"done": [done], "plain": [short, done, long]}) == pytest.approx(
+        8 * 1.25
+    )
     assert timed == [long]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "cost done, 1 bank: 6 runs, all cached"

@@ -631,7 +631,7 @@ def test_only_trouble_at_the_start_of_a_kernel_is_retried(tmp_path, monkeypatch,
     monkeypatch.setattr(execution, "_library", list)
     monkeypatch.setattr(execution, "run_papermill", run_papermill)
     config = SimpleNamespace(name="smoke", hash="h", device="cpu")
-    outcome = execution.execute(execution.Job(notebook, config, {}), {}, print)
+    outcome = execution.execute(execution.NotebookJob(notebook, config, {}), {}, print)
     assert len(calls) == attempts
     assert trouble in outcome.error
     assert ".runs/smoke/01_alpha.log" in outcome.error

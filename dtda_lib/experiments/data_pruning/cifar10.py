@@ -36,7 +36,8 @@ def experiment(
     with queries one by one, because there may be 50,000 points.
     """
     recipe = Recipe(
-        *("adam", 1e-3),
+        "adam",
+        1e-3,
         weight_decay=1e-4,
         batch_size=min(128, task.n_train // 10),
         epochs=epochs,
@@ -45,7 +46,7 @@ def experiment(
     steers = steering_queries(task, validation_per_class)
     stack = 1 if machine["device"] == "cpu" else 8
     return Experiment(
-        *("CIFAR-10", task, None, steers, model, recipe, n_seeds, percent, stack, machine)
+        "CIFAR-10", task, None, steers, model, recipe, n_seeds, percent, stack, machine
     )
 
 

@@ -92,28 +92,46 @@ def list_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
 _VALIDATIONS = (
     # id, claim, measured, first, second
     (
-        *("V-mean", "removing the list by mean raises a sample's loss more than random images do"),
-        *("rise", BY_MEAN, RANDOM),
+        "V-mean",
+        "removing the list by mean raises a sample's loss more than random images do",
+        "rise",
+        BY_MEAN,
+        RANDOM,
     ),
     (
-        *("V-digit", "it raises it more than random images of the sample's own digit do"),
-        *("rise", BY_MEAN, DIGIT),
+        "V-digit",
+        "it raises it more than random images of the sample's own digit do",
+        "rise",
+        BY_MEAN,
+        DIGIT,
     ),
     (
-        *("V-nearest", "removing the images nearest in pixels raises it more than random ones do"),
-        *("rise", BY_PIXELS, RANDOM),
+        "V-nearest",
+        "removing the images nearest in pixels raises it more than random ones do",
+        "rise",
+        BY_PIXELS,
+        RANDOM,
     ),
     (
-        *("V-rival", "the list by mean raises it more than the nearest images do"),
-        *("rise", BY_MEAN, BY_PIXELS),
+        "V-rival",
+        "the list by mean raises it more than the nearest images do",
+        "rise",
+        BY_MEAN,
+        BY_PIXELS,
     ),
     (
-        *("V-variance", "removing the list by variance widens the law more than random images do"),
-        *("widening", BY_VARIANCE, RANDOM),
+        "V-variance",
+        "removing the list by variance widens the law more than random images do",
+        "widening",
+        BY_VARIANCE,
+        RANDOM,
     ),
     (
-        *("V-variance-rival", "the list by variance widens the law more than that by mean does"),
-        *("widening", BY_VARIANCE, BY_MEAN),
+        "V-variance-rival",
+        "the list by variance widens the law more than that by mean does",
+        "widening",
+        BY_VARIANCE,
+        BY_MEAN,
     ),
 )
 
@@ -167,12 +185,16 @@ def prediction_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """
     asked: dict[str, tuple[str, str, str, Region]] = {
         "correlation": (
-            *("V-order", "predicted shifts order the removals of groups as retraining does"),
-            *("Spearman correlation over groups, mean over samples", above(0.5)),
+            "V-order",
+            "predicted shifts order the removals of groups as retraining does",
+            "Spearman correlation over groups, mean over samples",
+            above(0.5),
         ),
         "slope": (
-            *("V-size", "predicted shifts of groups are right within a factor of 2"),
-            *("slope through 0 of the shift that came on the predicted one", between(0.5, 2)),
+            "V-size",
+            "predicted shifts of groups are right within a factor of 2",
+            "slope through 0 of the shift that came on the predicted one",
+            between(0.5, 2),
         ),
     }
     claims = []

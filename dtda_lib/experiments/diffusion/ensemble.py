@@ -137,7 +137,11 @@ class Experiment:
         task = denoising.denoising_task(f"diffusion-{title}", self.rows, queries)
         runs = paired(denoising.design_of_rows(design, self.n_draws), seeds)
         return RunBank(
-            *(task, self._model, self.recipe, runs, measures),
+            task,
+            self._model,
+            self.recipe,
+            runs,
+            measures,
             title=title,
             chunk=chunk,
             **self.machine,

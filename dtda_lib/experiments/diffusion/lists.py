@@ -18,8 +18,12 @@ KINDS = ("mean", "variance", "w2", "own", "helps")
 """|shift of the mean|, |shift of the variance|, W2, |shift| of one model, signed shift of the mean.
 """
 PAIRS = (
-    *(("mean", "w2"), ("mean", "variance"), ("variance", "w2")),
-    *(("mean", "own"), ("w2", "own"), ("helps", "w2")),
+    ("mean", "w2"),
+    ("mean", "variance"),
+    ("variance", "w2"),
+    ("mean", "own"),
+    ("w2", "own"),
+    ("helps", "w2"),
 )
 
 

@@ -96,8 +96,13 @@ def crossed_interval(
 
 
 RISES = (
-    *((BY_MEAN, RANDOM), (BY_MEAN, DIGIT), (BY_PIXELS, RANDOM), (BY_MEAN, BY_PIXELS)),
-    *((BY_VARIANCE, RANDOM), (DIGIT, RANDOM), (RANDOM, NONE)),
+    (BY_MEAN, RANDOM),
+    (BY_MEAN, DIGIT),
+    (BY_PIXELS, RANDOM),
+    (BY_MEAN, BY_PIXELS),
+    (BY_VARIANCE, RANDOM),
+    (DIGIT, RANDOM),
+    (RANDOM, NONE),
 )
 """Whose rise is compared with whose."""
 WIDENINGS = ((BY_VARIANCE, RANDOM), (BY_MEAN, RANDOM), (BY_VARIANCE, BY_MEAN))

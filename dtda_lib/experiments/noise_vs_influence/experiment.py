@@ -11,10 +11,11 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
-from dtda_lib.runs.bank import RunBank, plan
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
+from dtda_lib.runs.shifts import print_costs
 from dtda_lib.statistics.significance import simulate_null
 from dtda_lib.study.settings import Config
 
@@ -84,7 +85,7 @@ class Experiment:
 
     def print_cost(self) -> None:
         """Print what training will take on this machine, from timed probes."""
-        plan(self.banks)
+        print_costs(self.banks)
 
     def scores(self, seeds: str) -> dict[Key, xr.DataArray]:
         """`tables.score_arrays` of one set of seeds, empty if it is absent; trains what is

@@ -13,9 +13,7 @@ import xarray as xr
 from dtda_lib.statistics.distances import log_ratio, variance
 
 from .laws import (
-    BLOCK,
     KINDS,
-    LEVERAGE,
     Laws,
     Removals,
     gap_squares,
@@ -256,9 +254,3 @@ def _corr(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return flat / np.where(size > 0, size, np.inf)
 
     return (unit(one) * unit(other)).sum(axis=-1)
-
-
-__all__ = [
-    "ALL", "BLOCK", "LEVERAGE", "error_table", "floor_table", "kept_table", "share_table",
-    "single_table", "spread_table",
-]  # fmt: skip

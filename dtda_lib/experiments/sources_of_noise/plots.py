@@ -255,7 +255,9 @@ def images_and_shares(
         axis.plot(at, part["noise_high"], "_", color=_GREY, ms=7, mew=1.5)
         style, bars = METHODS[method], _bars(part.rename(columns={"share": "estimate"}))
         axis.errorbar(
-            *(at, part["share"], bars),
+            at,
+            part["share"],
+            bars,
             fmt=style.marker,
             color=style.colour,
             label=style.label,

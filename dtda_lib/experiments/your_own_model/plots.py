@@ -58,7 +58,6 @@ def answer(
     query: int,
     n: int,
     *,
-    columns: Sequence[str] = (),
     labels: Sequence[str] = (),
 ) -> Drawn:
     """The points of one query with their intervals, each beside its picture; the query on top.
@@ -70,7 +69,6 @@ def answer(
         task: Of two axes (a table) or four (images).
         query: Position of the query.
         n: Number of points.
-        columns: Names of a table's inputs.
         labels: What to call each training point beside its number, for example its class.
     """
     table = points_of(found, query, n)
@@ -91,7 +89,7 @@ def answer(
     else:
         strip = np.stack([one.numpy() for one in inputs])  # (row, input)
         left.imshow(strip, cmap="PuOr", vmin=-2.5, vmax=2.5, aspect="auto")
-        left.set_xticks(range(strip.shape[1]), columns, rotation=90)
+        left.set_xticks(range(strip.shape[1]), task.input_names, rotation=90)
         left.xaxis.tick_top()
         left.tick_params(axis="x", length=0)
     names = ["query"]

@@ -1,7 +1,7 @@
 """What the tables of "your own model" say, in sentences made out of them.
 
 No result in the notebook's text is typed: where it changes, its sentence does. Each function takes
-tables of `own_question` or `own_study` and returns Markdown.
+tables of `judged` or `dtda_lib.ask` and returns Markdown.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ def power_words(powers: pd.DataFrame, beyond: Mapping[str, float], target: float
     """Where fewer pairs are found than planned, and what becomes of those beyond the limit.
 
     Args:
-        powers: `own_question.power_table`.
-        beyond: `own_question.found_beyond`.
+        powers: `judged.power_table`.
+        beyond: `judged.found_beyond`.
         target: Power that the plan promises at its limit.
     """
     gap = powers["estimate"] - powers["planned"]
@@ -46,7 +46,7 @@ def power_words(powers: pd.DataFrame, beyond: Mapping[str, float], target: float
 
 
 def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
-    """What becomes of picked pairs on fresh seeds. `holding`: `own_question.holding_table`."""
+    """What becomes of picked pairs on fresh seeds. `holding`: `judged.holding_table`."""
     rows = holding.set_index(["set", "what"])
 
     def told(which: str) -> str:
@@ -72,7 +72,7 @@ def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
 def screening_words(curves: pd.DataFrame, k: int, share: float = 0.9) -> Markdown:
     """What the first k points of each screening hold, and how many points a larger share takes.
 
-    `curves`: `own_question.screening_curves`.
+    `curves`: `judged.screening_curves`.
     """
     n = int(curves["k"].max())
     parts, needed = [], []
@@ -94,7 +94,7 @@ def control_words(hits: pd.DataFrame, n_rest: int, n_seeds: int) -> Markdown:
     """What random controls say about the points that were not picked.
 
     Args:
-        hits: `own_study.hits`.
+        hits: `ask.answer.hits`.
         n_rest: Points that the screening did not pick.
         n_seeds: Seeds of the confirmation.
     """

@@ -1,7 +1,7 @@
 """The floors of the package: the one list that the tests hold and the architecture page draws."""
 
 FLOORS: dict[str, str] = {
-    "names": "canonical names of axes, profiles and streams; how an unknown name is refused",
+    "names": "canonical names of axes, profiles and streams; refusing a name, showing an object",
     "data": "tasks: named ones, data of your own, images; where the data come from",
     "statistics": "tests, error rates, power, agreement, intervals over seeds, distances of laws",
     "models": "networks as pure functions of theta, and the networks that the study uses",
