@@ -13,9 +13,9 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from dtda_lib.experiments.evaluating_under_noise.plots import STYLES
+from dtda_lib.study import markdown
 from dtda_lib.study.claims import STATUSES, described, rule_numbers
 from dtda_lib.study.figures import TEXT_WIDTH
-from dtda_lib.study.pages import markdown
 from dtda_lib.study.pages.gallery import SHOWN_PROFILES, descriptions
 from dtda_lib.study.pages.scoreboard import HEADLINES, Found, headline_of, link, scoreboard
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dtda_lib.study import markdown
 from dtda_lib.study.artefacts import study_root, write_atomic
 from dtda_lib.study.claims import described, rule_numbers
 
-from . import markdown
 from .scoreboard import counted, further_checks, scoreboard
 
 SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's

@@ -12,10 +12,10 @@ from typing import Any
 
 from IPython.display import Markdown
 
+from dtda_lib.study import markdown
 from dtda_lib.study.artefacts import study_root
 from dtda_lib.study.claims import STATUSES, estimate
 
-from . import markdown
 from .gallery import SHOWN_PROFILES, all_claims
 
 NONE_YET = "none yet"
