@@ -19,6 +19,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from .artefacts import ROOT, digest, to_json, write_atomic
+from .markdown import is_generated
 from .provenance import SUMMARY_MIME
 from .settings import Config
 
@@ -73,8 +74,12 @@ class Outcome:
 
 
 def cell_sources(notebook: Path) -> list[str]:
-    """Kind and source of each cell, which, unlike the outputs, no execution changes."""
-    return [f"{cell['cell_type']}\n{_text(cell['source'])}" for cell in _cells(notebook)]
+    """Kind and source of each cell, which, unlike the outputs, no execution changes.
+
+    Cells that the evidence writes, and that no person edits, are left out.
+    """
+    cells = [(cell["cell_type"], _text(cell["source"])) for cell in _cells(notebook)]
+    return [f"{kind}\n{source}" for kind, source in cells if not is_generated(source)]
 
 
 def parameter_names(notebook: Path) -> set[str]:

@@ -34,7 +34,7 @@ def measured(value: float | None, ci: Sequence[float | None] | None = None, unit
         ci: Its interval.
         unit: "%" shows a share as a percentage; any other text follows the number.
 
-    >>> measured(0.0168, (0.0, 0.0425), "%")
+    >>> measured(0.0168, (0.0, 0.0426), "%")
     '1.7 % [0, 4.3]'
     >>> measured(0.813, (0.799, 0.828)), measured(5e-9)
     ('0.81 [0.80, 0.83]', '5.0e-09')
@@ -51,7 +51,8 @@ def measured(value: float | None, ci: Sequence[float | None] | None = None, unit
     form = f".{max(digits, 0)}f" if digits <= 6 else ".1e"
 
     def told(x: float) -> str:
-        return "0" if x == 0 else f"{x:{form}}"
+        whole = x == 0 or (not ends and x == round(x) and abs(x) < 1e6)  # a count
+        return str(round(x)) if whole else f"{x:{form}}"
 
     after = f" {unit}" if unit else ""
     interval = f" [{told(ends[0])}, {told(ends[1])}]" if len(ends) == 2 else ""
