@@ -26,11 +26,8 @@ from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
 from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
-from .shifts import plan, plan_alike, shift_upon_removal
 from .store import Arrays, CacheError, DamagedShard, Store, cache_folder
 from .training import best_chunk
-
-__all__ = ["RunBank", "plan", "plan_alike", "shift_upon_removal"]
 
 CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
 

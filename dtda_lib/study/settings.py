@@ -1,7 +1,7 @@
 """Profiles and validated settings: the frame around every notebook.
 
 `configure` turns what a reader (or papermill, which hands over strings) wrote in the parameters
-cell into a frozen `Config`, or refuses with one sentence. `provenance` closes the notebook.
+cell into a frozen `Config`, or refuses with one sentence.
 """
 
 import ast
@@ -16,18 +16,6 @@ from dtda_lib.names import unknown
 
 from .artefacts import digest
 from .profiles import PROFILES
-from .provenance import provenance
-
-__all__ = [
-    "PROFILES",
-    "RULES",
-    "Config",
-    "Rule",
-    "StudyError",
-    "configure",
-    "default_parameters",
-    "provenance",
-]
 
 
 class StudyError(ValueError):

@@ -13,11 +13,12 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network, get_model
-from dtda_lib.runs.bank import RunBank, shift_upon_removal
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import get_measure, query_loss
 from dtda_lib.runs.protocols import paired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.runs.training import epoch_order, order_generator, train
 
 THETA, LOSS = get_measure("parameters"), get_measure("query_loss")

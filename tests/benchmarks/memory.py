@@ -19,10 +19,11 @@ import psutil
 
 from dtda_lib.data.named import mnist3
 from dtda_lib.models.networks import get_model
-from dtda_lib.runs.bank import RunBank, shift_upon_removal
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import leave_one_out
+from dtda_lib.runs.shifts import shift_upon_removal
 
 WORKERS = 2
 

@@ -23,12 +23,13 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
-from dtda_lib.runs.bank import CONVOLUTION_SHARD_RUNS, RunBank, plan, plan_alike, shift_upon_removal
+from dtda_lib.runs.bank import CONVOLUTION_SHARD_RUNS, RunBank
 from dtda_lib.runs.measures import get_measure, measure
 from dtda_lib.runs.protocols import paired, seed_pairs, unpaired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, leave_groups_out, leave_one_out, nothing
 from dtda_lib.runs.shards import Estimate, Job, full_precision
+from dtda_lib.runs.shifts import plan, plan_alike, shift_upon_removal
 from dtda_lib.runs.training import train
 
 TASK = table_like(n_train=4, n_query=3)

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from dtda_lib.study.checks import (
+from dtda_lib.study.checks import CheckFailed, Checks
+from dtda_lib.study.claims import (
     STATUSES,
-    CheckFailed,
-    Checks,
     Claim,
     above,
     below,

@@ -26,12 +26,17 @@ from dtda_lib.study.figures import (
     Exporter,
     FigureMismatch,
     compare_csv,
-    render_gallery,
-    render_readme,
     use_style,
     write_gallery,
 )
-from dtda_lib.study.pages.gallery import END, SHOWN_PROFILES, START, descriptions
+from dtda_lib.study.pages.gallery import (
+    END,
+    SHOWN_PROFILES,
+    START,
+    descriptions,
+    render_gallery,
+    render_readme,
+)
 from dtda_lib.study.settings import configure
 
 ROOT = Path(__file__).parents[2]

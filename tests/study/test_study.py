@@ -10,15 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from dtda_lib.study import provenance as provenance_module
-from dtda_lib.study.settings import (
-    PROFILES,
-    RULES,
-    Config,
-    StudyError,
-    configure,
-    default_parameters,
-    provenance,
-)
+from dtda_lib.study.profiles import PROFILES
+from dtda_lib.study.provenance import provenance
+from dtda_lib.study.settings import RULES, Config, StudyError, configure, default_parameters
 
 NOTEBOOK = "01_noise_vs_influence"
 
