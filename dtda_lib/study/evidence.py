@@ -142,6 +142,16 @@ class Evidence:
         """
         return pd.read_csv(self.root / "figures" / profile / f"{notebook}-{figure}.csv")
 
+    def state(self, notebook: str) -> str:
+        """Where the evidence of a notebook comes from, and why it is due, if it is."""
+        commits = dict.fromkeys(
+            one.commit for one in self.of(notebook) if one.profile == EVIDENCE and one.commit
+        )
+        made = self.profile(notebook) == EVIDENCE
+        told = f"figures/{EVIDENCE}, {', '.join(commits) or 'commit not on record'}"
+        due = f"; due: {self.due[notebook]}" if notebook in self.due else ""
+        return f"{told if made else 'none'}{due}"
+
     def profile(self, notebook: str) -> str | None:
         """The profile that speaks for a notebook: `paper`, else `default`, else None."""
         for profile in (EVIDENCE, PREVIEW):

@@ -25,6 +25,8 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     """Print what produced this notebook's outputs, and leave a machine-readable summary in it."""
     import torch
 
+    from .evidence import load
+
     banks = list(banks)
     seconds = time.monotonic() - cfg.started
     packages = ("torch", "numpy", "scipy", "xarray", "matplotlib")
@@ -34,6 +36,7 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     print(f"device     {cfg.device}, {torch.get_num_threads()} threads, {cfg.workers} workers")
     print(f"source     {git_state(cfg.notebook)}")
     print(f"settings   {cfg.name}, hash {cfg.hash}")
+    print(f"evidence   {load().state(cfg.notebook)}")
     for bank in banks:
         stats = bank.stats
         cached, trained = stats["runs_cached"], stats["runs_trained"]

@@ -19,9 +19,10 @@ def answer(evidence: Evidence) -> list[str]:
     single = _shares(shares, "loo", "code").iloc[-1]
     found = again[(again["method"] == "loo") & (again["statistic"] == "t")].iloc[-1]
     return [
-        f"{_trend(few, many)}: with {few['size']} points a class the mean over ten seeds stands "
-        f"out from noise for {_share(few)} of pairs, with {many['size']} for {_share(many)} "
-        "(t-test, 5 % false discoveries).",
+        f"{_trend(few, many)}.",
+        f"The mean over {many['n_seeds']} seeds stands out from noise for {_share(few)} of pairs "
+        f"with {few['size']} points a class, and for {_share(many)} with {many['size']} (t-test, "
+        "5 % false discoveries).",
         f"A single retraining stands out for {_share(single)} of pairs with {single['size']} "
         f"points a class (the published statistic; noise alone: "
         f"{measured(single['noise'], unit='%')}).",

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from dtda_lib.study.evidence import EVIDENCE, Evidence
+from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.markdown import marked
+from dtda_lib.study.wording import upper
 
 from .gallery import alt
 from .results import index_table, results_table, summary
@@ -40,7 +41,7 @@ def answer(evidence: Evidence, notebook: str) -> str:
     """The answer of a notebook in its own words, and the figure that shows it.
 
     The words are those of `answer(evidence)` in the experiment's module `words`; an experiment
-    without them is answered by the standing of its headline claims.
+    without them is answered by the standing of its headline claims, or by what it found.
     """
     parts = [f"**Answer.** {' '.join(sentences(evidence, notebook))}"]
     if notebook in FIGURES:
@@ -56,12 +57,19 @@ def sentences(evidence: Evidence, notebook: str) -> list[str]:
         own: Callable[[Evidence], list[str]] | None
         if own := getattr(importlib.import_module(name), "answer", None):
             return own(evidence)
-    told = [
-        f"{one.headline.words}: {one.told} ({one.number})." for one in evidence.standings(notebook)
-    ]
+    standings = evidence.standings(notebook)
+    told = [f"{one.headline.words}: {one.told} ({one.number})." for one in standings]
+    if not told:
+        told = [_found(one) for one in evidence.of(notebook)[:4]]
     if evidence.profile(notebook) != EVIDENCE:
         told.insert(0, "The published sizes have not been run, so that no claim has a verdict yet.")
     return told
+
+
+def _found(finding: Finding) -> str:
+    """A claim that stands for none of the papers, with what a run found of it."""
+    at = "" if finding.profile == EVIDENCE else f" at `{finding.profile}`"
+    return f"{upper(finding.claim.claim)}: {finding.claim.status}{at} ({finding.number()})."
 
 
 def results(evidence: Evidence, notebook: str) -> str:
