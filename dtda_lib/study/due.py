@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dtda_lib.runs.fingerprint import code_digest, source_digest
+from dtda_lib.runs.fingerprint import source_digest
 
 from .artefacts import digest
 from .evidence import DUE, EVIDENCE, PREVIEW, load
@@ -34,7 +34,7 @@ def code_of(notebook: Path) -> str:
     """
     lines, used = _computing(notebook)
     parts = sorted({source_digest(thing) for thing in used})
-    return digest([code_digest(ast.unparse(ast.Module(lines, []))), parts])
+    return digest([ast.unparse(ast.Module(lines, [])), parts])  # which drops comments and layout
 
 
 def entry_points(notebook: Path) -> list[str]:

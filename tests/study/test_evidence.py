@@ -204,6 +204,7 @@ def test_the_code_of_numbers_is_what_computes(tmp_path):
     for other in (
         {"numbers": "values = nothing(4)\nsum_of = np.sum([1, 2])"},
         {"claim": "for one in values[1:]:\n    checks.claim(one)"},
+        {"claim": CELLS["claim"] + "\nchecks.claim(values[0])"},
         {"import": CELLS["import"].replace("nothing", "leave_one_out as nothing")},
     ):
         assert due.code_of(notebook(path, **other)) != before
