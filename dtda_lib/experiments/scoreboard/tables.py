@@ -30,11 +30,11 @@ def variant_table(evidence: Evidence) -> pd.DataFrame:
     """Every variant of every headline, the headline first: `id, variant, verdict, headline`."""
     rows = []
     for standing in evidence.standings():
-        names = [standing.headline.key]
-        names += sorted({one.claim.id for one in standing.variants} - {*names})
-        for name in names:
-            verdict = evidence[name].verdict if name in evidence else "not tested"
-            rows.append((standing.headline.id, name, verdict, name == names[0]))
+        line = standing.headline
+        rows.append((line.id, line.key, standing.verdict, True))
+        others = [one for one in standing.variants if one.claim.id != line.key]
+        others.sort(key=lambda one: (STATUSES.index(one.verdict), one.claim.id))
+        rows += [(line.id, one.claim.id, one.verdict, False) for one in others]
     return pd.DataFrame(rows, columns=["id", "variant", "verdict", "headline"])
 
 
@@ -62,7 +62,7 @@ def variant_dots(evidence: Evidence) -> tuple[Figure, pd.DataFrame]:
     axis.set(
         xticks=[],
         ylim=(len(words) - 0.4, -0.6),
-        xlabel="left: the verdict; right: robustness checks",
+        xlabel="verdict | robustness",
     )
     axis.set_yticks(range(len(words)), [f"{text}  {name}" for name, text in words.items()])
     axis.tick_params(left=False)
