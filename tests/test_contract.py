@@ -95,9 +95,11 @@ def order_problems(notebook):
     title = cells[0].source.lower() if cells and cells[0].cell_type == "markdown" else ""
     if not title.startswith("# "):
         yield "the first cell is no title (a level-1 heading)"
-    for word in ("question", "answer"):
-        if word not in title:
-            yield f"the title cell holds no {word}"
+    if "question" not in title:
+        yield "the title cell holds no question"
+    below = cells[1].source if len(cells) > 1 else ""
+    if "**answer.**" not in title and not below.startswith("<!-- answer:start -->"):
+        yield "neither the title cell nor the one below it holds the answer"
     parameters = [n for n, cell in enumerate(cells) if "parameters" in tags(cell)]
     if len(parameters) != 1 or cells[parameters[0]] is not (code[0] if code else None):
         yield "the first code cell, and no other, must be tagged parameters"
@@ -307,7 +309,7 @@ BREACHES = {
     "no title": (set_source(0, "Question, answer"), "no title"),
     "code first": (move(2, 0), "no title"),
     "no question": (set_source(0, "# Title\n\nAnswer."), "no question"),
-    "no answer": (set_source(0, "# Title\n\nQuestion?"), "no answer"),
+    "no answer": (set_source(0, "# Title\n\nQuestion?"), "holds the answer"),
     "cost lacks a profile": (set_source(1, "## Cost\n\n`smoke`, `default`"), "cost"),
     "cost after parameters": (move(1, 3), "cost"),
     "no parameters": (set_tags(2), "tagged parameters"),

@@ -1,8 +1,7 @@
 """Is the influence of one training point larger than the noise of training?
 
-Scores are as in `over_seeds`, whose functions are importable from here too. Every test works on all
-pairs at once; p-values are two-sided and without unit. Bad input is refused with a `ValueError` of
-one sentence.
+Scores are as in `over_seeds`. Every test works on all pairs at once; p-values are two-sided and
+without unit. Bad input is refused with a `ValueError` of one sentence.
 
 Sources: Nguyen, Seo and Oh 2023 (arXiv 2305.19765) and its published code, ElisaNguyen/bayesian-tda
 at 90fa729, named below as "published code".
@@ -18,26 +17,12 @@ import xarray as xr
 from scipy import integrate, special, stats
 
 from .over_seeds import (
-    average_checkpoints,
-    between_within,
-    bootstrap_over_seeds,
-    jackknife_over_seeds,
-    mean_and_sd,
     require_same_pairs,
     require_seeds,
     signal_to_noise,
     wilson_interval,
 )
-from .power import power, require_sample, seeds_needed
-
-__all__ = [
-    "P_VALUES", "Replication", "average_checkpoints", "benjamini_hochberg", "between_within",
-    "bootstrap_over_seeds", "calibrated_snr_tail", "jackknife_over_seeds", "mean_and_sd",
-    "null_snr_tail", "null_snr_tail_cdf", "null_table", "power", "replication", "seeds_needed",
-    "sign_flip", "sign_flip_null", "signal_to_noise", "simulate_null", "snr_tail", "t_test",
-    "wilson_interval",
-]  # fmt: skip
-
+from .power import require_sample
 
 # ---------------------------------------------------------------- tests, one p-value a pair
 

@@ -73,9 +73,9 @@ def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:
             failed = True
             print(f"{job.notebook.stem} failed: {error}", file=sys.stderr)
         rows.append(_row(job, "FAILED" if error else "done", outcome.seconds, outcome.summary))
-    if args.update and (error := _write_gallery()):
+    if args.update and (error := _write_pages()):
         failed = True
-        print(f"the gallery was not written: {error}", file=sys.stderr)
+        print(f"the pages were not written: {error}", file=sys.stderr)
     print_table(["notebook", "state", "seconds", "runs cached", "checks passed", "claims"], rows)
     for name in dict.fromkeys(job.config.name for job in jobs):
         _say(f"results: executed notebooks in .runs/{name}/, figures and claims in figures/{name}/")
@@ -207,11 +207,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _write_gallery() -> str:
-    from .figures import write_gallery  # only now: it brings matplotlib
+def _write_pages() -> str:
+    from . import pages  # only now: what answers notebooks brings all of the library
 
     try:
-        write_gallery()
+        pages.write()
     except ValueError as error:
         return str(error)
     return ""

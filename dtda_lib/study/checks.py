@@ -5,43 +5,26 @@
 Only a run with `DTDA_BLESS=1` rewrites it, and only the block of its own profile.
 """
 
+import html
 import json
 import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from IPython.display import Markdown
+from IPython import get_ipython
+from IPython.display import HTML, Markdown, display
 
-from . import tolerant
+from . import beside, tolerant
 from .artefacts import blessing, checking, study_root, to_json, write_atomic
-from .claims import (
-    STATUSES,
-    Claim,
-    above,
-    below,
-    between,
-    claims_table,
-    combine,
-    decide,
-    decide_interval,
-    interval_rule,
-)
-
-__all__ = [
-    "STATUSES",
-    "CheckFailed",
-    "Checks",
-    "Claim",
-    "above",
-    "below",
-    "between",
-    "combine",
-    "decide",
-    "decide_interval",
-    "interval_rule",
-]
+from .claims import Claim, claims_table
+from .due import code_of
+from .evidence import EVIDENCE, Evidence
+from .evidence import load as load_evidence
+from .headlines import headline
+from .provenance import git_state
+from .settings import Config
 
 Scalar = float | int | str | bool
 
@@ -107,7 +90,7 @@ class Checks:
 
     def __init__(
         self,
-        cfg: Any,
+        cfg: Config,
         reference_dir: Path | str | None = None,
         figures_dir: Path | str | None = None,
     ) -> None:
@@ -135,9 +118,13 @@ class Checks:
         self._values[name] = Expected(got, rtol, atol)
 
     def claim(self, claim: Claim) -> None:
-        """Add a claim; its status must be the reference's."""
+        """Add a claim; its status must be the reference's. `study.headlines` says whether it is a
+        headline, and what would decide it."""
         if any(claim.id == known.id for known in self.claims):
             raise ValueError(f"the claim {claim.id!r} is stated twice.")
+        line = headline(claim.id)
+        if line is not None:
+            claim = replace(claim, headline=True, needs=line.needs)
         self.claims.append(claim)
 
     def not_run(self, part: str) -> None:
@@ -159,8 +146,22 @@ class Checks:
         """The claims as a table for display, and the rules that gave their statuses."""
         return Markdown(claims_table(self.claims))
 
+    def beside_evidence(self, evidence: Evidence | None = None) -> Markdown:
+        """This run beside the evidence, a row a headline claim; every variant folded below.
+
+        Args:
+            evidence: As `evidence.load` gives it (default: that of the study).
+        """
+        evidence = load_evidence(self._figures_dir.parent) if evidence is None else evidence
+        return Markdown(beside.page(self.claims, evidence, self.cfg.name))
+
     def report(self) -> None:
-        """Print one line per value and claim; raise `CheckFailed` naming every failure."""
+        """Print how many values and claims agree, and every failure; the list of them is folded.
+
+        Raises:
+            CheckFailed: names every failure.
+            ValueError: `DTDA_CHECK` and `DTDA_BLESS` at once.
+        """
         if checking() and blessing():
             raise ValueError("DTDA_CHECK and DTDA_BLESS exclude each other: compare or rewrite?")
         if blessing() and not self._custom:
@@ -175,12 +176,13 @@ class Checks:
             print(f"not compared: profile {self.cfg.profile} has no reference values yet")
             return
         outcomes = self._outcomes()
-        width = max((len(outcome.name) for outcome in outcomes), default=0)
-        for outcome in outcomes:
-            obtained = "" if outcome.verdict == PASS else f"  got {outcome.got}"
-            print(f"{outcome.verdict}  {outcome.name:<{width}}  {outcome.expected}{obtained}")
         failures = [outcome.failure for outcome in outcomes if outcome.verdict != PASS]
-        print(f"{len(outcomes) - len(failures)} of {len(outcomes)} agree ({self.cfg.profile})")
+        agree = f"{len(outcomes) - len(failures)} of {len(outcomes)}"
+        print(f"{agree} values and claims agree with the reference ({self.cfg.profile})")
+        for failure in failures:
+            print(failure)
+        if get_ipython() is not None:
+            display(_folded(outcomes))
         if failures:
             lines = "\n  ".join(failures)
             raise CheckFailed(f"{len(failures)} of {len(outcomes)} checks failed:\n  {lines}")
@@ -275,4 +277,19 @@ class Checks:
             "spec_hash": self.cfg.hash,
             "claims": claims,
         }
+        notebook = study_root() / "notebooks" / f"{self.cfg.notebook}.ipynb"
+        if self.cfg.name == EVIDENCE and notebook.exists():
+            content |= {"code": code_of(notebook), "commit": git_state(self.cfg.notebook)}
         write_atomic(path, to_json(content))
+
+
+def _folded(outcomes: Sequence[Outcome]) -> HTML:
+    """The list of what was compared, with its bands: constant while all agree, as nbval wants."""
+    rows = "".join(
+        f"<tr><td>{html.escape(outcome.name)}</td><td>{html.escape(outcome.expected)}</td></tr>"
+        for outcome in outcomes
+    )
+    return HTML(
+        "<details><summary>What is compared, and within which band</summary>"
+        f"<table>{rows}</table></details>"
+    )

@@ -1,15 +1,18 @@
 """Claims of the papers and of this study, and how numbers decide about them.
 
 A status is never typed in: it comes out of `decide` (stated yes/no rules), `decide_interval`
-(an interval and a threshold) or `combine` (several parts of one claim).
+(an interval and a threshold) or `combine` (several parts of one claim). `Claim.from_row` and
+`Claim.from_rows` do both at once: they read the numbers from a table and apply the rule they state.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
-from dtda_lib.study.pages import markdown
+import pandas as pd
+
+from .markdown import numbered, table
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -20,7 +23,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim, the number that speaks about it, and the rule that turned one into the other."""
+    """One claim, the number that speaks about it, and the rule that turned one into the other.
+
+    `headline` and `needs` come from the table `study.headlines`, by the claim's id: whether the
+    claim stands for its family, and what would decide it where it is inconclusive.
+    """
 
     id: str
     claim: str
@@ -34,6 +41,80 @@ class Claim:
     estimand: str
     rule: str
     paper_value: float | str | None = None  # None: the paper's number is not known to us
+    headline: bool = False
+    needs: str | None = None
+
+    @classmethod
+    def from_row(
+        cls,
+        row: Mapping[str, Any],
+        *,
+        confirmed_if: "Region",
+        refuted_if: "Region | None" = None,
+        margin: "Region | None" = None,
+        value: str = "estimate",
+        count: str = "n",
+        interval: str = "95 % interval",
+        **text: Any,
+    ) -> Self:
+        """The claim that one row of a table decides: its status, numbers and rule.
+
+        Args:
+            row: Holds the estimate, the ends of its interval as `low` and `high`, and a count.
+            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it.
+            value: Name of the estimate in the row.
+            count: Name of what `n` counts.
+            interval: What the interval is, for the text of the rule.
+            **text: The other fields of the claim. A `rule` given here is added to the applied one.
+
+        >>> row = {"estimate": 0.3, "low": 0.2, "high": 0.4, "n": 8}
+        >>> words = {"claim": "it helps", "source": "x", "statistic": "gain", "setting": "toy"}
+        >>> Claim.from_row(row, confirmed_if=above(0), id="X", estimand="law", **words).status
+        'confirmed'
+        """
+        return cls.from_rows(
+            [row],
+            confirmed_if=confirmed_if,
+            refuted_if=refuted_if,
+            margin=margin,
+            value=value,
+            count=count,
+            interval=interval,
+            **text,
+        )
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+        *,
+        confirmed_if: "Region",
+        refuted_if: "Region | None" = None,
+        margin: "Region | None" = None,
+        value: str = "estimate",
+        count: str = "n",
+        interval: str = "95 % interval",
+        **text: Any,
+    ) -> Self:
+        """As `from_row`, for a claim of several parts: `combine` of all rows; the last is shown.
+
+        Raises:
+            ValueError: there is no row.
+        """
+        parts = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
+        if not parts:
+            raise ValueError(f"claim {text.get('id')}: its table has no row.")
+        intervals = [(float(part["low"]), float(part["high"])) for part in parts]
+        regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
+        more = text.pop("rule", "")
+        return cls(
+            status=combine(decide_interval(ci, **regions) for ci in intervals),
+            estimate=float(parts[-1][value]),
+            ci=intervals[-1],
+            n=int(parts[-1][count]),
+            rule="; ".join(filter(None, [interval_rule(**regions, interval=interval), more])),
+            **text,
+        )
 
     def __post_init__(self) -> None:
         """Refuse an unknown status, an empty rule and a reversed interval."""
@@ -121,36 +202,59 @@ def decide(*, confirmed: bool, refuted: bool, partly: bool = False, tested: bool
 
 
 def decide_interval(
-    ci: Interval | None, *, confirmed_if: Region, refuted_if: Region | None = None
+    ci: Interval | None,
+    *,
+    confirmed_if: Region,
+    refuted_if: Region | None = None,
+    margin: Region | None = None,
 ) -> str:
     """A status out of where the *whole* interval lies; touching a threshold is inconclusive.
 
-    Without `refuted_if`, a claim is refuted by an interval wholly outside `confirmed_if`. No
-    interval (None) means that the claim was not tested; a NaN end decides nothing.
+    Args:
+        ci: The interval. None: the claim was not tested; a NaN end decides nothing.
+        confirmed_if: Where it confirms. A claim *of* no effect is confirmed inside its margin.
+        refuted_if: Where it refutes.
+        margin: Effects too small to matter. An interval inside shows that there is no relevant
+            effect, and refutes, too.
+
+    Without `refuted_if` and `margin`, whatever lies wholly outside `confirmed_if` refutes.
+
+    Raises:
+        ValueError: the rules contradict each other.
 
     >>> decide_interval((0.2, 0.4), confirmed_if=above(0))
     'confirmed'
+    >>> rule = {"refuted_if": below(-0.02), "margin": between(-0.02, 0.02)}
+    >>> decide_interval((0.004, 0.006), confirmed_if=above(0.02), **rule)
+    'refuted'
     """
-    if refuted_if is not None and confirmed_if.overlaps(refuted_if):
-        raise ValueError(
-            f"the rules contradict each other: {confirmed_if} and {refuted_if} overlap."
-        )
+    against = [region for region in (refuted_if, margin) if region is not None]
+    for region in against:
+        if confirmed_if.overlaps(region):
+            raise ValueError(
+                f"the rules contradict each other: {confirmed_if} and {region} overlap."
+            )
     if ci is None:
         return NOT_TESTED
+    refuted = any(region.contains(ci) for region in against)
     return decide(
         confirmed=confirmed_if.contains(ci),
-        refuted=refuted_if.contains(ci) if refuted_if else confirmed_if.excludes(ci),
+        refuted=refuted if against else confirmed_if.excludes(ci),
     )
 
 
 def interval_rule(
-    confirmed_if: Region, refuted_if: Region | None = None, interval: str = "95 % interval"
+    confirmed_if: Region,
+    refuted_if: Region | None = None,
+    interval: str = "95 % interval",
+    margin: Region | None = None,
 ) -> str:
     """The text of a `decide_interval` rule, so that the stated rule is the applied one."""
-    other = refuted_if if refuted_if is not None else "outside that"
+    against = [] if refuted_if is None else [str(refuted_if)]
+    against += [] if margin is None else [f"{margin} (no relevant effect)"]
     return (
         f"confirmed if the whole {interval} lies {confirmed_if}, "
-        f"refuted if it lies {other}, else inconclusive"
+        f"refuted if it lies {' or '.join(against) or 'outside that'}, else inconclusive"
     )
 
 
@@ -179,7 +283,7 @@ def claims_table(claims: Iterable[Claim]) -> str:
         return "No claims have been stated."
     rules = rule_numbers(claim["rule"] for claim in plain)
     rows = [described(claim, rules) for claim in plain]
-    return f"{markdown.table(rows)}\n\nThe rules:\n\n{markdown.numbered(rules)}"
+    return f"{table(rows)}\n\nThe rules:\n\n{numbered(rules)}"
 
 
 def described(claim: Mapping[str, Any], rules: Mapping[str, int]) -> dict[str, Any]:
@@ -190,10 +294,9 @@ def described(claim: Mapping[str, Any], rules: Mapping[str, int]) -> dict[str, A
         "claim": claim["claim"],
         "status": f"**{claim['status']}**",
         "what is measured": claim["statistic"],
-        "estimate": estimate(claim),
+        "estimate": estimate(claim) + ("" if paper is None else f"; the paper: {paper}"),
         "n": claim["n"],
         "setting": claim["setting"],
-        "paper's value": "not available" if paper is None else paper,
         "rule": rules[claim["rule"]],
     }
 

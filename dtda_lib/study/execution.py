@@ -17,8 +17,10 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from . import command_line
 from .artefacts import ROOT, digest, to_json, write_atomic
-from .command_line import cell_sources, cells
+from .command_line import cells
+from .markdown import is_generated
 from .provenance import SUMMARY_MIME
 from .settings import Config
 
@@ -70,6 +72,12 @@ class Execution:
     seconds: float
     summary: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+def cell_sources(notebook: Path) -> list[str]:
+    """Kind and source of each cell, without those that the evidence writes and nobody edits."""
+    sources = command_line.cell_sources(notebook)
+    return [source for source in sources if not is_generated(source.partition("\n")[2])]
 
 
 def environment(**extra: str) -> dict[str, str]:

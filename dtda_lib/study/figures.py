@@ -1,15 +1,10 @@
-"""One look for all figures, and their export as PDF, PNG, data and description.
-
-`python -m dtda_lib.figures` rewrites `figures/README.md` and the results in `README.md` out of the
-exported files.
-"""
+"""One look for all figures, and their export as PDF, PNG, data and description."""
 
 import hashlib
 import io
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,22 +20,8 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from dtda_lib.study.pages.gallery import render_gallery, render_readme, write_gallery
-
 from .artefacts import checking, study_root, to_json, write_atomic
 from .methods import METHODS
-
-__all__ = [
-    "COLUMN_WIDTH",
-    "TEXT_WIDTH",
-    "Drawn",
-    "Exporter",
-    "FigureMismatch",
-    "render_gallery",
-    "render_readme",
-    "use_style",
-    "write_gallery",
-]
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
 
@@ -129,11 +110,10 @@ class Exporter:
             write_atomic(target.with_suffix(".png"), _render(fig, "png", caption))
             write_atomic(target.with_suffix(".csv"), table)
             write_atomic(target.with_suffix(".json"), to_json(description))
-        # After writing this reads the file back, so both modes print the same line and mean it.
+        # After writing this reads the file back: what is committed is what was drawn.
         compare_csv(
             target.with_suffix(".csv"), data, name, rtol=rtol, atol=atol, ends_rtol=ends_rtol
         )
-        print(f"figure {name}: data match")
         if get_ipython() is not None:
             # Shown here, not by the inline backend, which would put the figure below its caption.
             width = round(96 * fig.get_figwidth())
@@ -248,11 +228,3 @@ def _constant_date() -> Iterator[None]:
             del os.environ["SOURCE_DATE_EPOCH"]
         else:
             os.environ["SOURCE_DATE_EPOCH"] = before
-
-
-if __name__ == "__main__":
-    try:
-        write_gallery()
-    except ValueError as missing:
-        sys.exit(str(missing))
-    print("figures/README.md and the results in README.md: written")

@@ -25,6 +25,8 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     """Print what produced this notebook's outputs, and leave a machine-readable summary in it."""
     import torch
 
+    from .evidence import load
+
     banks = list(banks)
     seconds = time.monotonic() - cfg.started
     packages = ("torch", "numpy", "scipy", "xarray", "matplotlib")
@@ -32,8 +34,9 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     print(f"versions   python {platform.python_version()}, {versions}, dtda_lib {__version__}")
     print(f"platform   {platform.system()} {platform.machine()}, {cpu_model()}")
     print(f"device     {cfg.device}, {torch.get_num_threads()} threads, {cfg.workers} workers")
-    print(f"source     {_git_state(cfg.notebook)}")
+    print(f"source     {git_state(cfg.notebook)}")
     print(f"settings   {cfg.name}, hash {cfg.hash}")
+    print(f"evidence   {load().state(cfg.notebook)}")
     for bank in banks:
         stats = bank.stats
         cached, trained = stats["runs_cached"], stats["runs_trained"]
@@ -92,7 +95,8 @@ def cpu_model() -> str:
     return found[1].strip() if found else platform.processor() or "CPU of unknown model"
 
 
-def _git_state(notebook: str) -> str:
+def git_state(notebook: str) -> str:
+    """The commit that a notebook runs from, and whether its sources differ from it."""
     # Only a checkout of this project counts, not one that happens to hold an installed copy. What
     # notebooks write is no source: re-executing several of them changes the results of the first.
     commit = None

@@ -1,7 +1,7 @@
 """Validated settings: the frame around every notebook.
 
 `configure` turns what a reader (or papermill, which hands over strings) wrote in the parameters
-cell into a frozen `Config`, or refuses with one sentence. `provenance` closes the notebook.
+cell into a frozen `Config`, or refuses with one sentence.
 """
 
 import importlib
@@ -16,9 +16,6 @@ from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
 from .parameters import ProfiledParameters, WholeNumber, read
-from .provenance import provenance
-
-__all__ = ["Config", "StudyError", "configure", "parameters_of", "provenance", "resolve"]
 
 EXPERIMENTS = "dtda_lib.experiments"
 MACHINE = ("profile", "device", "workers")

@@ -1,6 +1,7 @@
 """Small parts of sentences that are made out of tables, shared by the `*_words` modules."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from IPython.display import Markdown
@@ -23,6 +24,44 @@ def with_interval(row: Mapping[str, Any], value: str = "estimate", digits: int =
     """The number of a row and its `low` to `high`: "0.90 (0.87 to 0.94)"."""
     middle, low, high = (number(row[name], digits) for name in (value, "low", "high"))
     return f"{middle} ({low} to {high})"
+
+
+def measured(value: float | None, ci: Sequence[float | None] | None = None, unit: str = "") -> str:
+    """A number to two significant digits with its interval; more digits where that is narrow.
+
+    Args:
+        value: The number; None shows a dash.
+        ci: Its interval.
+        unit: "%" shows a share as a percentage; any other text follows the number.
+
+    >>> measured(0.0168, (0.0, 0.0426), "%")
+    '1.7 % [0, 4.3]'
+    >>> measured(0.813, (0.799, 0.828)), measured(5e-9)
+    ('0.81 [0.80, 0.83]', '5.0e-09')
+    """
+    if value is None:
+        return "-"
+    scale = 100 if unit == "%" else 1
+    ends = [scale * end for end in ci or () if end is not None and math.isfinite(end)]
+    value *= scale
+    finest = [1 - _magnitude(value)] if value else []
+    if len(ends) == 2 and ends[0] < ends[1]:
+        finest.append(-_magnitude(ends[1] - ends[0]))
+    digits = max(finest, default=0)
+    form = f".{max(digits, 0)}f" if digits <= 6 else ".1e"
+
+    def told(x: float) -> str:
+        whole = x == 0 or (not ends and x == round(x) and abs(x) < 1e6)  # a count
+        return str(round(x)) if whole else f"{x:{form}}"
+
+    after = f" {unit}" if unit else ""
+    interval = f" [{told(ends[0])}, {told(ends[1])}]" if len(ends) == 2 else ""
+    return f"{told(value)}{after}{interval}"
+
+
+def _magnitude(value: float) -> int:
+    """Power of ten of the first significant digit."""
+    return math.floor(math.log10(abs(value)))
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -1,6 +1,5 @@
-"""Notebook 00: its tables on known answers, its rules on doctored ones, its index of the study."""
+"""Notebook 00: its tables on known answers, its rules on doctored ones."""
 
-import json
 from dataclasses import fields, replace
 
 import matplotlib as mpl
@@ -16,7 +15,6 @@ from dtda_lib.experiments.conventions import claims as rules
 from dtda_lib.experiments.conventions import exact as co
 from dtda_lib.experiments.conventions import plots as plots
 from dtda_lib.experiments.conventions import simulated as sim
-from dtda_lib.study.pages import index
 from dtda_lib.theory.testbeds import AnchoredRidge, gaussian_distances
 
 TESTBED, POINTS = co.example()
@@ -235,57 +233,3 @@ def test_figures_return_what_they_draw(powers):
         curve = law[law["what"] == f"density {name}"]
         assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(1, abs=1e-3)
     plt.close("all")
-
-
-# --- index ---------------------------------------------------------------------------------------
-
-
-def notebook(root, name, *lines):
-    path = root / "notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(exist_ok=True)
-    cells = [{"cell_type": "markdown", "source": list(lines)}] if lines else []
-    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
-
-
-def claims(root, profile, name, *statuses):
-    path = root / "figures" / profile / f"{name}.claims.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = [
-        {
-            "id": f"C{number}",
-            "claim": "a | b",
-            "status": status,
-            "statistic": profile,
-            "estimate": 0.5,
-            "ci": [0.25, None],
-        }
-        for number, status in enumerate(statuses)
-    ]
-    path.write_text(json.dumps({"notebook": name, "claims": made}), encoding="utf-8")
-
-
-def test_the_index_takes_the_best_profile_and_bears_gaps(tmp_path):
-    notebook(tmp_path, "01_first", "# First: is it so?\n", "\n", "**Question.** Is it?")
-    notebook(tmp_path, "02_second", "# Second")
-    notebook(tmp_path, "03_empty")
-    claims(tmp_path, "default", "01_first", "confirmed", "confirmed", "refuted")
-    claims(tmp_path, "paper", "01_first", "partly", "confirmed")
-    claims(tmp_path, "default", "02_second")
-    claims(tmp_path, "smoke", "02_second", "refuted")
-    found = index.entries(tmp_path)
-    assert [entry.title for entry in found] == ["First: is it so?", "Second", "03_empty"]
-    assert [entry.profile for entry in found] == ["paper, default", "default", "none yet"]
-    lines = index.index_table(found).data.splitlines()
-    # The third claim is tested at default alone.
-    told = "| [01](01_first.ipynb) | First: is it so? | 1 | 1 | 1 |  |  | paper, default |"
-    assert lines[2] == told
-    told = index.findings_table(found).data.splitlines()
-    assert len(told) == 2 + 3
-    assert told[2] == (
-        r"| [01](01_first.ipynb) | C0 | a \| b | **partly** | paper | 0.5 [0.25, -] |"
-    )
-
-
-def test_the_index_of_nothing_is_a_sentence(tmp_path):
-    assert index.index_table(index.entries(tmp_path)).data == "There are no notebooks yet."
-    assert "No claims" in index.findings_table([]).data

@@ -9,8 +9,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dtda_lib.statistics import over_seeds
 from dtda_lib.statistics import significance as sg
 from dtda_lib.statistics.over_seeds import require_same_pairs
+from dtda_lib.statistics.power import power, seeds_needed
 
 EACH_TEST = pytest.mark.parametrize("p_value", sg.P_VALUES.values(), ids=sg.P_VALUES)
 
@@ -120,7 +122,7 @@ def test_properties_of_any_pair(values, unit):
     else:
         assert p["t"] <= calibrated == pytest.approx(bound_of_lost_p(len(values)), rel=1e-9)
     # Without sqrt(n), the published statistic is never below the normal tail of the mean.
-    snr = float(sg.signal_to_noise(scores))
+    snr = float(over_seeds.signal_to_noise(scores))
     assert p["code"] >= 2 * stats.norm.sf(np.sqrt(len(values)) * abs(snr))
 
 
@@ -128,25 +130,25 @@ def test_properties_of_any_pair(values, unit):
 
 
 def test_moments_by_hand():
-    mu, sigma = sg.mean_and_sd(draw(5, 3, 2))
+    mu, sigma = over_seeds.mean_and_sd(draw(5, 3, 2))
     x = draw(5, 3, 2).values
     np.testing.assert_allclose(mu, x.sum(0) / 5)
     np.testing.assert_allclose(sigma, np.sqrt(((x - x.sum(0) / 5) ** 2).sum(0) / 4))
-    assert float(sg.mean_and_sd(xr.DataArray([0.1] * 10, dims="seed"))[1]) == 0
+    assert float(over_seeds.mean_and_sd(xr.DataArray([0.1] * 10, dims="seed"))[1]) == 0
     np.testing.assert_array_equal(
-        sg.signal_to_noise(xr.DataArray([[0.1, -0.1, 0.0]] * 3, dims=("seed", "pair"))),
+        over_seeds.signal_to_noise(xr.DataArray([[0.1, -0.1, 0.0]] * 3, dims=("seed", "pair"))),
         [np.inf, -np.inf, 0],
     )
 
 
 def test_average_checkpoints_takes_the_last():
     scores = xr.DataArray([[1.0, 2, 6]], dims=("seed", "checkpoint"))
-    assert [float(sg.average_checkpoints(scores, k)[0]) for k in (1, 2, 3)] == [6, 4, 3]
+    assert [float(over_seeds.average_checkpoints(scores, k)[0]) for k in (1, 2, 3)] == [6, 4, 3]
 
 
 def test_between_within_against_anova():
     scores = draw(6, 5, 3, dims=("seed", "checkpoint", "pair")) + 2 * draw(6, 1, 3, seed=1).values
-    parts = sg.between_within(scores)
+    parts = over_seeds.between_within(scores)
     for pair in range(3):
         ratio = stats.f_oneway(*scores.values[:, :, pair]).statistic
         within = np.mean([np.var(run, ddof=1) for run in scores.values[:, :, pair]])
@@ -157,8 +159,10 @@ def test_between_within_against_anova():
 def test_between_within_recovers_components_and_truncates():
     runs = 3 * draw(40, 1, 500, dims=("seed", "checkpoint", "pair"))
     scores = runs.values + draw(40, 4, 500, dims=runs.dims, seed=1)
-    assert sg.between_within(scores).mean().to_array().values == pytest.approx([9, 1, 9], rel=0.03)
-    noise = sg.between_within(draw(5, 4, 500, dims=runs.dims))
+    assert over_seeds.between_within(scores).mean().to_array().values == pytest.approx(
+        [9, 1, 9], rel=0.03
+    )
+    noise = over_seeds.between_within(draw(5, 4, 500, dims=runs.dims))
     assert abs(noise.between_raw.mean()) < 0.03  # unbiased, hence negative about half the time
     assert (noise.between_raw < 0).mean() > 0.4
     np.testing.assert_array_equal(noise.between, np.maximum(noise.between_raw, 0))
@@ -181,7 +185,7 @@ def test_table_of_the_two_statistics(p_code, snr, t, p_t):
     x = x / x.std(ddof=1) + stats.norm.isf(p_code / 2)
     scores = xr.DataArray(x, dims="seed")
     assert float(sg.snr_tail(scores)) == pytest.approx(p_code)
-    assert float(sg.signal_to_noise(scores)) == pytest.approx(snr, abs=0.005)
+    assert float(over_seeds.signal_to_noise(scores)) == pytest.approx(snr, abs=0.005)
     assert stats.ttest_1samp(x, 0).statistic == pytest.approx(t, abs=0.005)
     assert sg.null_snr_tail_cdf(p_code, 10) == pytest.approx(p_t, rel=0.04)
     assert float(sg.t_test(scores)) == pytest.approx(sg.null_snr_tail_cdf(p_code, 10))
@@ -295,7 +299,7 @@ def test_bh_over_all_or_within():
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (517, 20_000)])
 def test_wilson_interval_solves_its_equation(k, n):
     z = stats.norm.isf(0.05)
-    for bound in sg.wilson_interval(k, n, level=0.9):
+    for bound in over_seeds.wilson_interval(k, n, level=0.9):
         assert (k / n - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n, abs=1e-12)
 
 
@@ -307,7 +311,7 @@ def test_replication_by_hand():
     found = sg.replication(p_first, mu_first, p_second, mu_second, alpha=0.05, q=0.05)
     assert (found.n_pairs, found.n_first, found.n_replicated) == (5, 3, 1)  # one changed its sign
     assert found.share == pytest.approx(1 / 3)
-    assert found.ci == sg.wilson_interval(1, 3)
+    assert found.ci == over_seeds.wilson_interval(1, 3)
     assert (found.chance, found.base_rate) == (0.025, 0.4)
     assert (found.n_second, found.n_both, found.jaccard) == (3, 2, 0.5)
 
@@ -334,7 +338,7 @@ def test_replication_under_noise_and_with_effects():
 
 def test_jackknife_of_a_mean_is_the_t_interval():
     scores = draw(8, 3, dims=("seed", "pair"))
-    found = sg.jackknife_over_seeds(scores, lambda x: x.mean("seed"), level=0.9)
+    found = over_seeds.jackknife_over_seeds(scores, lambda x: x.mean("seed"), level=0.9)
     interval = stats.ttest_1samp(scores.values, 0).confidence_interval(0.9)
     np.testing.assert_allclose(found.low, interval.low)
     np.testing.assert_allclose(found.high, interval.high)
@@ -344,7 +348,7 @@ def test_jackknife_of_a_mean_is_the_t_interval():
 def test_bootstrap_of_a_mean():
     scores = draw(12, 3, dims=("seed", "pair"))
     options = {"n_boot": 1000, "level": 0.9}
-    found = sg.bootstrap_over_seeds(
+    found = over_seeds.bootstrap_over_seeds(
         scores, lambda x: x.mean("seed"), generator=np.random.default_rng(0), **options
     )
     half = stats.norm.isf(0.05) * scores.std("seed") / np.sqrt(12)
@@ -360,8 +364,8 @@ def test_seeds_of_two_methods_are_resampled_together():
         return float((scores.b - scores.a).mean())
 
     for found in (
-        sg.bootstrap_over_seeds(both, gap, n_boot=20, generator=np.random.default_rng(0)),
-        sg.jackknife_over_seeds(both, gap),
+        over_seeds.bootstrap_over_seeds(both, gap, n_boot=20, generator=np.random.default_rng(0)),
+        over_seeds.jackknife_over_seeds(both, gap),
     ):
         assert (float(found.low), float(found.high)) == pytest.approx((1, 1))
 
@@ -369,18 +373,18 @@ def test_seeds_of_two_methods_are_resampled_together():
 def test_power_is_the_noncentral_t_tail_and_the_simulated_share():
     for n, snr in [(2, 0.4), (10, 0.0), (10, 0.9), (25, -0.5)]:
         law, critical = stats.nct(n - 1, np.sqrt(n) * snr), stats.t.isf(0.025, n - 1)
-        assert sg.power(snr, n) == pytest.approx(law.sf(critical) + law.cdf(-critical), rel=1e-6)
+        assert power(snr, n) == pytest.approx(law.sf(critical) + law.cdf(-critical), rel=1e-6)
     noisy = sg.simulate_null(10, 20_000, np.random.default_rng(0)) + 0.9
-    assert (sg.t_test(noisy) < 0.05).mean() == pytest.approx(sg.power(0.9, 10), abs=0.012)
-    assert np.shape(sg.power(np.zeros((2, 3)), 10)) == (2, 3)
+    assert (sg.t_test(noisy) < 0.05).mean() == pytest.approx(power(0.9, 10), abs=0.012)
+    assert np.shape(power(np.zeros((2, 3)), 10)) == (2, 3)
 
 
 def test_seeds_needed():
-    assert sg.seeds_needed(0.5) == 34  # the textbook number for d = 0.5, level 5 %, power 80 %
+    assert seeds_needed(0.5) == 34  # the textbook number for d = 0.5, level 5 %, power 80 %
     for snr, alpha, target in [(30, 0.05, 0.8), (1, 1e-4, 0.9), (-0.1, 0.05, 0.5)]:
-        n = sg.seeds_needed(snr, alpha, target)
-        assert sg.power(snr, n, alpha) >= target
-        assert n == 2 or sg.power(snr, n - 1, alpha) < target
+        n = seeds_needed(snr, alpha, target)
+        assert power(snr, n, alpha) >= target
+        assert n == 2 or power(snr, n - 1, alpha) < target
 
 
 # -------------------------------------------------------------- refusals
@@ -393,19 +397,21 @@ REFUSED = {
     "at least 2": lambda: sg.snr_tail(GOOD[:1]),
     "not finite": lambda: sg.sign_flip(GOOD.where(GOOD < 0.5)),
     "pass a generator": lambda: sg.sign_flip(draw(13, 2, 2)),
-    "k = 4": lambda: sg.average_checkpoints(CHECKPOINTS, 4),
-    "k = 0": lambda: sg.average_checkpoints(CHECKPOINTS, 0),
-    "no dimension 'checkpoint'": lambda: sg.average_checkpoints(GOOD, 1),
-    "order": lambda: sg.average_checkpoints(CHECKPOINTS.assign_coords(checkpoint=[3, 2, 1]), 1),
+    "k = 4": lambda: over_seeds.average_checkpoints(CHECKPOINTS, 4),
+    "k = 0": lambda: over_seeds.average_checkpoints(CHECKPOINTS, 0),
+    "no dimension 'checkpoint'": lambda: over_seeds.average_checkpoints(GOOD, 1),
+    "order": lambda: over_seeds.average_checkpoints(
+        CHECKPOINTS.assign_coords(checkpoint=[3, 2, 1]), 1
+    ),
     "in 0..1": lambda: sg.benjamini_hochberg(P + 1),
     "q = 5": lambda: sg.benjamini_hochberg(P, 5),
     "no dimension \\['query'\\]": lambda: sg.benjamini_hochberg(P, over=["query"]),
     "alpha": lambda: sg.null_snr_tail_cdf(1.5, 10),
     "n = 1": lambda: sg.null_snr_tail(1),
     "law 'cauchy'": lambda: sg.simulate_null(3, 3, np.random.default_rng(), law="cauchy"),
-    "k = 3": lambda: sg.wilson_interval(3, 2),
-    "snr = 0": lambda: sg.seeds_needed(0),
-    "target = 1": lambda: sg.seeds_needed(1, target=1),
+    "k = 3": lambda: over_seeds.wilson_interval(3, 2),
+    "snr = 0": lambda: seeds_needed(0),
+    "target = 1": lambda: seeds_needed(1, target=1),
     "differ in dimensions": lambda: sg.replication(P, P, P, GOOD),
     "labels": lambda: require_same_pairs(P, P[:1]),
     "mu_first": lambda: sg.replication(P, P * np.nan, P, P),

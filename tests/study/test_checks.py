@@ -7,14 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from dtda_lib.study.checks import (
+from dtda_lib.study.checks import CheckFailed, Checks
+from dtda_lib.study.claims import (
     STATUSES,
-    CheckFailed,
-    Checks,
     Claim,
     above,
     below,
@@ -111,11 +111,25 @@ def test_agreement_is_green_and_prints_only_the_reference(make, bless, capsys):
     checks = make(changed("snr", 0.5049), [claim()])
     checks.report()
     assert capsys.readouterr().out == blessed
-    assert "PASS  snr        0.5 ± 0.005" in blessed
-    assert "PASS  n          exactly 50" in blessed
-    assert "PASS  claim B1   confirmed" in blessed
+    assert blessed == "5 of 5 values and claims agree with the reference (default)\n"
     assert (checks.passed, checks.total) == (5, 5)
     assert [one.id for one in checks.claims] == ["B1"]
+
+
+def test_what_was_compared_is_folded_and_constant_while_it_agrees(make, bless, monkeypatch):
+    shown = []
+    monkeypatch.setattr("dtda_lib.study.checks.get_ipython", lambda: True)
+    monkeypatch.setattr("dtda_lib.study.checks.display", shown.append)
+    bless(VALUES, [claim()])
+    make(changed("snr", 0.5049), [claim()]).report()
+    blessed, again = (one.data for one in shown)
+    assert again == blessed
+    assert blessed.startswith("<details>")
+    for name, band in [("snr", "0.5 ± 0.005"), ("n", "exactly 50"), ("claim B1", "confirmed")]:
+        assert f"<tr><td>{name}</td><td>{band}</td></tr>" in blessed
+    with pytest.raises(CheckFailed):
+        make({**VALUES, "new": (1, {})}, [claim()]).report()
+    assert shown[-1].data != blessed  # a value more or less is seen by nbval, too
 
 
 @pytest.mark.parametrize(
@@ -338,6 +352,61 @@ def test_interval_rules_can_leave_a_gap_but_not_overlap():
     assert "lies above 0.8, refuted if it lies below 0.2" in interval_rule(**rule)
 
 
+def test_a_margin_of_no_effect_refutes():
+    rule = {"confirmed_if": above(0.02), "refuted_if": below(-0.02), "margin": between(-0.02, 0.02)}
+    assert decide_interval((0.004, 0.006), **rule) == "refuted"
+    assert decide_interval((-0.3, -0.1), **rule) == "refuted"
+    assert decide_interval((-0.03, 0.01), **rule) == "inconclusive"
+    assert decide_interval((0.01, 0.03), **rule) == "inconclusive"
+    assert decide_interval((0.03, 0.04), **rule) == "confirmed"
+    assert decide_interval((0.004, 0.006), confirmed_if=between(-0.02, 0.02)) == "confirmed"
+    told = "refuted if it lies below -0.02 or in -0.02 to 0.02 (no relevant effect), else"
+    assert told in interval_rule(**rule)
+    with pytest.raises(ValueError, match="overlap"):
+        decide_interval((0, 1), confirmed_if=above(0), margin=between(-0.1, 0.1))
+
+
+ROW = {"share": 0.1, "low": 0.05, "high": 0.2, "n_pairs": 30}
+TEXT = {
+    "id": "X",
+    "claim": "noise exceeds influence",
+    "source": "here",
+    "statistic": "share",
+    "setting": "toy",
+    "estimand": "law",
+}
+
+
+def test_a_claim_is_read_off_a_row():
+    one = Claim.from_row(ROW, confirmed_if=below(0.5), value="share", count="n_pairs", **TEXT)
+    assert (one.status, one.estimate, one.ci, one.n) == ("confirmed", 0.1, (0.05, 0.2), 30)
+    assert one.rule == interval_rule(below(0.5))
+    ruled = Claim.from_row(
+        ROW, confirmed_if=above(0.5), value="share", count="n_pairs", rule="at every size", **TEXT
+    )
+    assert ruled.status == "refuted"
+    assert ruled.rule == f"{interval_rule(above(0.5))}; at every size"
+
+
+def test_a_claim_of_several_rows_combines_them_and_shows_the_last():
+    rows = pd.DataFrame([ROW, ROW | {"share": 0.7, "low": 0.6, "high": 0.8, "n_pairs": 60}])
+    rule = {"confirmed_if": below(0.5), "value": "share", "count": "n_pairs"}
+    both = Claim.from_rows(rows, **rule, **TEXT)
+    assert (both.status, both.estimate, both.n) == ("partly", 0.7, 60)
+    assert Claim.from_rows(rows.iloc[:1], **rule, **TEXT).status == "confirmed"
+    with pytest.raises(ValueError, match="X: its table has no row"):
+        Claim.from_rows(rows.iloc[:0], **rule, **TEXT)
+
+
+def test_headlines_are_marked_by_the_table(make):
+    checks = make(claims=[claim("B9"), claim("B10-grad_cos-t")])
+    told = {one.id: (one.headline, bool(one.needs)) for one in checks.claims}
+    assert told == {"B9": (True, True), "B10-grad_cos-t": (False, False)}
+    plain = checks.claims[0].as_dict()
+    assert plain["headline"] is True
+    assert "seeds" in plain["needs"]
+
+
 @given(ends=st.tuples(st.floats(-2, 2), st.floats(-2, 2)), threshold=st.floats(-2, 2))
 def test_opposite_claims_get_opposite_statuses(ends, threshold):
     ci = (min(ends), max(ends))
@@ -372,9 +441,9 @@ def test_the_table_says_what_is_not_known(make):
     head, _, first, second, *_ = shown.splitlines()
     assert head.startswith("| id | claim | status |")
     assert "[0.05, 0.2]" in first
-    assert "| not available |" in first
+    assert "the paper" not in first
     assert "[" not in second
-    assert "| 0.0 |" in second  # a paper's zero is a value
+    assert "; the paper: 0.0 |" in second  # a paper's zero is a value
     assert "No claims" in make().claims_table().data
 
 

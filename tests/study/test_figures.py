@@ -19,18 +19,17 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 
 from dtda_lib.study import command_line, figures
+from dtda_lib.study.evidence import DUE
 from dtda_lib.study.figures import (
     TEXT_WIDTH,
     Exporter,
     FigureMismatch,
     compare_csv,
-    render_gallery,
-    render_readme,
     use_style,
-    write_gallery,
 )
 from dtda_lib.study.methods import METHODS
-from dtda_lib.study.pages.gallery import END, SHOWN_PROFILES, START, descriptions
+from dtda_lib.study.pages.gallery import SHOWN_PROFILES
+from dtda_lib.study.pages.results import descriptions
 from dtda_lib.study.settings import parameters_of, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +101,7 @@ def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
         "command": "./run_all.sh --profile default 01 --force",
     }
     assert shown.data == f"**Figure snr.** {CAPTION}"
-    assert capsys.readouterr().out == "figure snr: data match\n"
+    assert capsys.readouterr().out == ""  # a figure speaks for itself; a mismatch is an error
     assert not plt.get_fignums()  # else the inline backend would show it a second time
 
 
@@ -180,7 +179,7 @@ class TestChecking:
     def test_jitter_is_green(self, factor, capsys):
         capsys.readouterr()
         assert export(self.root, drawn().assign(shift=lambda d: d["shift"] * factor)) is not None
-        assert capsys.readouterr().out == "figure snr: data match\n"
+        assert capsys.readouterr().out == ""
 
     def test_tolerances_can_be_given(self):
         near = drawn().assign(shift=lambda d: d["shift"] * 1.05)
@@ -236,130 +235,13 @@ class TestChecking:
             export(self.root, name="other")
 
 
-# --- gallery -------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def drawn_study(tmp_path_factory):
-    """A root with two exported profiles, of which one is shown; not to be changed."""
+    """A root with an exported figure; not to be changed."""
     root = tmp_path_factory.mktemp("study")
-    shutil.copy(ROOT / "CITATION.cff", root)
     with mpl.rc_context():
         export(root, claims=("B1", "B2"))
-        export(root, profile="smoke")
-    (root / "README.md").write_text(f"# Study\n\n{START}\nold\n{END}\n\n## Next\n")
-    state(root, "default", "01_noise_vs_influence")
     return root
-
-
-@pytest.fixture
-def study(drawn_study, tmp_path):
-    """A copy of that root."""
-    return shutil.copytree(drawn_study, tmp_path / "study")
-
-
-def state(root, profile, notebook, **changes):
-    """Write down one claim, as the check cell of a notebook does."""
-    claim = {
-        "id": "B1",
-        "claim": "noise exceeds |influence|",
-        "status": "partly",
-        "statistic": "share of pairs",
-        "estimate": 0.123456,
-        "ci": [0.1, 0.2],
-        "n": 30,
-        "setting": "mnist3",
-        "rule": "confirmed if | above one half",
-        "paper_value": None,
-    }
-    path = root / "figures" / profile / f"{notebook}.claims.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"notebook": notebook, "claims": [claim | changes]}))
-
-
-def test_the_gallery_shows_what_there_is(study):
-    text = write_gallery(study).read_text()
-    for told in (
-        f"![Influence against noise.](default/{STEM}.png)",
-        f"**Figure snr.** {CAPTION}",
-        "- B1, partly: noise exceeds |influence|\n- B2, no status recorded",
-        "`./run_all.sh --profile default 01 --force`",
-        "(../notebooks/01_noise_vs_influence.ipynb)",
-        f"[PDF](default/{STEM}.pdf)",
-        "@software{dtda_study,",
-        "author = {Nguyen, Elisa and Seo, Minjoon and Oh, Seong Joon}",
-        "This file is generated",
-    ):
-        assert told in text
-    assert "smoke" not in text
-    assert render_gallery(study) == text
-
-
-def test_paper_comes_before_default(study):
-    export(study, profile="paper")
-    text = render_gallery(study)
-    assert text.index("## Profile `paper`") < text.index("## Profile `default`")
-
-
-def test_the_gallery_of_no_figures_says_so(tmp_path):
-    shutil.copy(ROOT / "CITATION.cff", tmp_path)
-    assert "No figures have been exported yet." in render_gallery(tmp_path)
-
-
-def results(root):
-    text = render_readme(root)
-    assert text.startswith(f"# Study\n\n{START}\n\n")
-    assert text.endswith(f"\n\n{END}\n\n## Next\n")
-    return text.split(START)[1].split(END)[0].strip()
-
-
-ROW = (
-    r"| B1 | noise exceeds \|influence\| | **partly** | share of pairs | 0.1235 [0.1, 0.2] "
-    "| 30 | mnist3 | not available | 1 | [01](../notebooks/01_noise_vs_influence.ipynb) `default` |"
-)
-SHORT = "| B1 | The influence of one point drowns in the noise of training | **partly** | - | [01]"
-
-
-def test_the_readme_has_the_results_in_short_and_the_gallery_in_full(study):
-    write_gallery(study)
-    text = (study / "README.md").read_text()
-    assert text == render_readme(study)  # writing twice changes nothing
-    *table, blank, told = results(study).splitlines()
-    assert table[0] == "| id | claim | status | number | notebooks |"
-    assert table[2].startswith(SHORT)
-    assert table[3].startswith("| B2 | Low-noise pairs are rare but exist | **not tested** |")
-    assert blank == ""
-    assert "`default` by `./run_all.sh --update`" in told
-    assert ROW in (study / "figures" / "README.md").read_text()
-
-
-def test_each_notebook_is_shown_at_its_best_profile(study):
-    state(study, "paper", "01_noise_vs_influence", status="refuted", paper_value=0.5, ci=None)
-    state(study, "default", "02_other", estimate=None, ci=None)
-    state(study, "default", "01_noise_vs_influence", status="confirmed")
-    assert "| **refuted** |" not in results(study).splitlines()[3]
-    told = results(study).splitlines()[2]
-    assert "| **refuted**; " in told or "1 partly, 1 refuted" in told
-    assert "confirmed" not in told
-    assert "[01](notebooks/01_noise_vs_influence.ipynb), [02](notebooks/02_other.ipynb)" in told
-    full = render_gallery(study)
-    assert "| **refuted** | share of pairs | 0.1235 | 30 | mnist3 | 0.5 | 1 | [01]" in full
-    assert "`./run_all.sh --profile paper --update`" in results(study)
-
-
-def test_no_results_are_said_to_be_none(study):
-    shutil.rmtree(study / "figures" / "default")
-    assert results(study) == "No results have been exported yet."
-
-
-@pytest.mark.parametrize("text", [None, "", f"{START}\n", f"{END}\n{START}\n"])
-def test_a_readme_without_markers_is_refused(study, text):
-    path = study / "README.md"
-    path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(ValueError, match=r"README.md needs a line .*: add them\.$"):
-        write_gallery(study)
-    assert "B1" in (study / "figures" / "README.md").read_text()
-    assert (path.read_text() if path.exists() else None) == text
 
 
 # --- what is committed ---------------------------------------------------------------------------
@@ -367,17 +249,6 @@ def test_a_readme_without_markers_is_refused(study, text):
 COMMITTED = [
     path for profile in SHOWN_PROFILES for path in descriptions(ROOT / "figures" / profile)
 ]
-
-
-def test_the_committed_gallery_is_current():
-    gallery = ROOT / "figures" / "README.md"
-    if not COMMITTED and not gallery.exists():
-        pytest.skip("no figures yet")
-    assert gallery.read_text(encoding="utf-8") == render_gallery(ROOT)
-
-
-def test_the_committed_results_are_current():
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == render_readme(ROOT)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -398,6 +269,6 @@ def test_no_figure_file_is_left_over(profile):
     others = {
         path.name
         for path in folder.glob("[!.]*")
-        if path.stem not in stems and not path.name.endswith(".claims.json")
+        if path.stem not in stems and not path.name.endswith((".claims.json", DUE.name))
     }
     assert not others

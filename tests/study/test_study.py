@@ -21,14 +21,8 @@ from dtda_lib.study.parameters import (
     whole_numbers,
 )
 from dtda_lib.study.parameters_cell import parameters_cell
-from dtda_lib.study.settings import (
-    Config,
-    StudyError,
-    configure,
-    parameters_of,
-    provenance,
-    resolve,
-)
+from dtda_lib.study.provenance import provenance
+from dtda_lib.study.settings import Config, StudyError, configure, parameters_of, resolve
 
 NOTEBOOK = "01_noise_vs_influence"
 
@@ -328,7 +322,7 @@ def test_provenance_works_outside_ipython(capsys, monkeypatch):
 
 def test_git_state_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance_module, "ROOT", tmp_path)
-    assert provenance_module._git_state("01_x") == "no git checkout"
+    assert provenance_module.git_state("01_x") == "no git checkout"
 
 
 def test_only_changes_of_the_source_are_uncommitted_changes(tmp_path, monkeypatch):
@@ -337,7 +331,7 @@ def test_only_changes_of_the_source_are_uncommitted_changes(tmp_path, monkeypatc
         subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
 
     def state():
-        return provenance_module._git_state("01_x")
+        return provenance_module.git_state("01_x")
 
     for name in ("dtda_lib/a.py", "notebooks/01_x.ipynb", "notebooks/02_y.ipynb", "figures/f.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

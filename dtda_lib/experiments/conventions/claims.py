@@ -5,12 +5,13 @@ are our choice.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dtda_lib.study.claims import Claim, above, decide, decide_interval, interval_rule
+from dtda_lib.study.claims import Claim, above, decide
 
 from .exact import DELTAS
 from .simulated import TARGETS
@@ -26,22 +27,24 @@ _PAPER = "2506.12965"
 _RIF = "2506.06656"
 
 
+def _exact(**text: Any) -> Claim:
+    """A claim about the testbed's exact laws, where no number has an interval."""
+    return Claim(**{"ci": None, "setting": _SETTING, "estimand": _LAW, **text})
+
+
 def simulation_claim(scores: Mapping[str, np.ndarray], n_seeds: int) -> Claim:
     """T-sim: closed forms equal simulation; `scores` from `conventions_simulated.z_scores`."""
     total = sum(z.size for z in scores.values())
     largest = max(float(np.abs(z).max()) for z in scores.values())
     suspect, error = (float(stats.norm.isf(chance / 2 / total)) for chance in CHANCE)
-    return Claim(
+    return _exact(
         id="T-sim",
         claim="the closed forms equal a simulation within its error",
         source="this study",
         status=decide(confirmed=largest < suspect, refuted=largest > error),
         statistic=f"largest |z| of {total} means, variances and covariances; {n_seeds} runs",
         estimate=largest,
-        ci=None,
         n=n_seeds,
-        setting=_SETTING,
-        estimand=_LAW,
         rule=(
             f"confirmed if the largest |z| stays below the value that chance passes in "
             f"{CHANCE[0]:g} of cases (Bonferroni), refuted beyond that for {CHANCE[1]:g}"
@@ -58,30 +61,24 @@ def single_point_claims(errors: pd.DataFrame) -> list[Claim]:
     off = float((plain["kept"] - (1 - plain["leverage"])).abs().max())
     worst = float(corrected[["mean", "variance", "w2"]].max().max())
     return [
-        Claim(
+        _exact(
             id="T-if",
             claim="influence functions under-shoot: of a point's mean shift they give 1 − leverage",
             source=f"{_RIF}; derived",
             status=decide(confirmed=off <= EXACT, refuted=off > WRONG),
             statistic="largest |predicted share of the true shift of the mean − (1 − leverage)|",
             estimate=off,
-            ci=None,
             n=int(plain["kept"].notna().sum()),
-            setting=_SETTING,
-            estimand=_LAW,
             rule=f"confirmed if at most {EXACT:g}, refuted if above {WRONG:g}",
         ),
-        Claim(
+        _exact(
             id="T-rif",
             claim="the leverage correction makes influence functions exact for single points",
             source=_RIF,
             status=decide(confirmed=worst <= EXACT, refuted=worst > WRONG),
             statistic="largest relative error of mean, variance and W2 over points",
             estimate=worst,
-            ci=None,
             n=len(corrected),
-            setting=_SETTING,
-            estimand=_LAW,
             rule=f"confirmed if at most {EXACT:g}, refuted if above {WRONG:g}",
         ),
     ]
@@ -93,17 +90,14 @@ def group_claim(summary: pd.DataFrame) -> Claim:
     medians = "; ".join(f"{row['size']} points {row['median']:.2g}" for _, row in rows.iterrows())
     tested = len(rows) > 0
     exact, wrong = bool((rows["high"] <= EXACT).all()), bool((rows["median"] > WRONG).all())
-    return Claim(
+    return _exact(
         id="T-rif-groups",
         claim="the leverage correction, summed over members, is exact for groups as well",
         source="this study",
         status=decide(confirmed=exact, refuted=tested and wrong, tested=tested),
         statistic=f"median relative W2 error over all groups ({medians or 'none'})",
         estimate=float(rows["median"].iloc[0]) if tested else None,
-        ci=None,
         n=int(rows["groups"].sum()),
-        setting=_SETTING,
-        estimand=_LAW,
         rule=(
             f"confirmed if the 95 % point is at most {EXACT:g} at every size, refuted if the "
             f"median is above {WRONG:g} at every size; estimate: of the smallest groups"
@@ -124,7 +118,7 @@ def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> l
     row = deltas.loc[far]
     agreement = stats.spearmanr(deltas["mean"], deltas["log_variance_ratio"]).statistic
     return [
-        Claim(
+        _exact(
             id="C6-exact",
             claim="mean influence picks another point than variance and Wasserstein influence",
             source=f"{_PAPER}, Fig 5",
@@ -134,14 +128,12 @@ def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> l
                 f"mean {top['mean']}, variance {top['log_variance_ratio']}, W2 {top['w2']}"
             ),
             estimate=float(agreement),
-            ci=None,
             n=len(deltas),
             setting=f"{_SETTING}, whose target was chosen for it",
-            estimand=_LAW,
             rule="confirmed if the point of the largest mean change is neither of the other two's, "
             "refuted if it is",
         ),
-        Claim(
+        _exact(
             id="C7-exact",
             claim="a removal can change the variance of predictions and not their mean",
             source=f"{_PAPER}, v1 and v2",
@@ -151,10 +143,8 @@ def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> l
             ),
             statistic="mean over queries of |log variance ratio| of the far point",
             estimate=float(row["log_variance_ratio"]),
-            ci=None,
             n=1,
             setting=f"{_SETTING}, whose target was chosen for it",
-            estimand=_LAW,
             rule=(
                 f"confirmed if the mean moves by at most {EXACT:g} of its spread at every query "
                 f"while variances change by more than a factor 2 on average; refuted if it moves "
@@ -166,18 +156,15 @@ def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> l
 
 def target_claim(differences: pd.DataFrame, n_seeds: int) -> Claim:
     """C12 where training is convex, from `conventions_simulated.target_table`."""
-    row = differences.set_index("estimator").loc["if"]
-    ci = float(row["low"]), float(row["high"])
-    return Claim(
+    return Claim.from_row(
+        {**differences.set_index("estimator").loc["if"], "n": n_seeds},
+        confirmed_if=above(0),
+        value="correlation",
+        interval="95 % t interval over seeds",
         id="C12-convex",
         claim="influence functions predict the law's shift better than their own run's",
         source=f"{_PAPER}, section 2",
-        status=decide_interval(ci, confirmed_if=above(0)),
         statistic=f"correlation of one model's estimates with {TARGETS[0]}, less with {TARGETS[1]}",
-        estimate=float(row["correlation"]),
-        ci=ci,
-        n=n_seeds,
         setting=f"{_SETTING}; one minimum, so no run ends elsewhere",
         estimand="law against a fixed seed, mean over seeds",
-        rule=interval_rule(above(0), interval="95 % t interval over seeds"),
     )

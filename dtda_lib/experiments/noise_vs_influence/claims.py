@@ -11,15 +11,7 @@ import xarray as xr
 
 from dtda_lib.statistics.over_seeds import wilson_interval
 from dtda_lib.statistics.significance import P_VALUES
-from dtda_lib.study.claims import (
-    Claim,
-    Region,
-    below,
-    combine,
-    decide,
-    decide_interval,
-    interval_rule,
-)
+from dtda_lib.study.claims import Claim, Region, below, decide
 
 from .tables import ALPHA, Q
 
@@ -34,11 +26,6 @@ MOST, _RARE = 0.5, 0.1
 def _sizes(part: pd.DataFrame, column: str = "share") -> str:
     values = "; ".join(f"{row['size']} per class {row[column]:.2g}" for _, row in part.iterrows())
     return f"({values})" if len(part) > 1 else ""
-
-
-def _status_over_sizes(part: pd.DataFrame, region: Region) -> str:
-    intervals = part[["low", "high"]].itertuples(index=False, name=None)
-    return combine(decide_interval(ci, confirmed_if=region) for ci in intervals)
 
 
 def noise_claims(shares_of: pd.DataFrame, methods: Iterable[str], setting: str) -> list[Claim]:
@@ -60,22 +47,21 @@ def noise_claims(shares_of: pd.DataFrame, methods: Iterable[str], setting: str) 
         for statistic, description in STATISTICS.items():
             chosen = (shares_of["method"] == method) & (shares_of["statistic"] == statistic)
             part = shares_of[chosen].sort_values("size")
-            largest = part.iloc[-1]
             tail = "" if method == "loo" else f"-{method}"
             claims.append(
-                Claim(
+                Claim.from_rows(
+                    part,
+                    confirmed_if=below(MOST),
+                    value="share",
+                    count="n_pairs",
+                    interval="jackknife interval over seeds",
+                    rule="over several sizes: all alike, else partly or inconclusive",
                     id=f"{what}{tail}-{'code' if statistic == 'code' else 't'}",
                     claim=text,
                     source=_PAPER,
-                    status=_status_over_sizes(part, below(MOST)),
                     statistic=f"share of pairs, {description} {_sizes(part)}".strip(),
-                    estimate=float(largest["share"]),
-                    ci=(float(largest["low"]), float(largest["high"])),
-                    n=int(largest["n_pairs"]),
-                    setting=f"{setting}, {largest['size']} per class",
+                    setting=f"{setting}, {part['size'].iloc[-1]} per class",
                     estimand="law over seeds of the mean of the late checkpoints",
-                    rule=interval_rule(below(MOST), interval="jackknife interval over seeds")
-                    + "; over several sizes: all alike, else partly or inconclusive",
                 )
             )
     return claims

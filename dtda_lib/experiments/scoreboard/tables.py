@@ -1,91 +1,68 @@
-"""What notebook 12 shows: all claims, and the scores of all estimators, out of committed files."""
+"""What notebook 12 draws: how robust each verdict is, and the scores of all estimators."""
 
 import io
-import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown
 
-from dtda_lib.study.claims import STATUSES, described, rule_numbers
+from dtda_lib.study.claims import STATUSES
+from dtda_lib.study.evidence import EVIDENCE, PREVIEW, Evidence
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import DELTAS, METHODS, STATUS_COLOURS
-from dtda_lib.study.pages import markdown
-from dtda_lib.study.pages.gallery import SHOWN_PROFILES, descriptions
-from dtda_lib.study.pages.scoreboard import HEADLINES, Found, headline_of, link, scoreboard
 
 LDS_NOTEBOOK = "08_evaluating_under_noise"
 TOLD = {name: DELTAS[name].tick for name in ("mean", "log_variance_ratio", "w2_debiased")}
 """Metrics of notebook 08 -> column names."""
 
-
-def headline_table(found: Sequence[Found]) -> Markdown:
-    """The scoreboard of README.md, with links for a reader in the folder of notebooks."""
-    return Markdown(markdown.table(scoreboard(found, base="")))
+# Markers for those who see no hues.
+_MARKERS = dict(zip(STATUSES, ("o", "D", "X", "s", "o")))
 
 
-def status_counts(found: Iterable[Found]) -> pd.DataFrame:
-    """How many variants of each headline came to each status: `id, status, variants`."""
-    counts = Counter((headline_of(c["id"]), c["status"]) for _, _, c in found)
-    rows = [
-        {"id": line.id, "status": status, "variants": counts[line.id, status]}
-        for line in HEADLINES
-        for status in STATUSES
-    ]
-    return pd.DataFrame(rows)
+def variant_table(evidence: Evidence) -> pd.DataFrame:
+    """Every variant of every headline, the headline first: `id, variant, verdict, headline`."""
+    rows = []
+    for standing in evidence.standings():
+        line = standing.headline
+        rows.append((line.id, line.key, standing.verdict, True))
+        others = [one for one in standing.variants if one.claim.id != line.key]
+        others.sort(key=lambda one: (STATUSES.index(one.verdict), one.claim.id))
+        rows += [(line.id, one.claim.id, one.verdict, False) for one in others]
+    return pd.DataFrame(rows, columns=["id", "variant", "verdict", "headline"])
 
 
-def status_bars(counts: pd.DataFrame) -> Drawn:
-    """One bar per headline: the share of its variants with each status, and their number."""
-    words = {line.id: line.words for line in HEADLINES}
-    wide = counts.pivot(index="id", columns="status", values="variants").loc[list(words)]
-    total = wide.sum(axis=1)
+def variant_dots(evidence: Evidence) -> Drawn:
+    """A strip a headline: the dot left of the line gives the verdict, those right of it are its
+    robustness checks, one each."""
+    drawn = variant_table(evidence)
+    words = {one.headline.id: one.headline.words for one in evidence.standings()}
+    level = {name: n for n, name in enumerate(words)}
+    place = drawn.groupby("id").cumcount().where(~drawn["headline"], -0.5)
     fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 0.7 + 0.175 * len(words)))
-    left = pd.Series(0.0, wide.index)
-    for status in STATUSES[:-1]:
-        share = wide[status] / total.where(total > 0, 1)
-        axis.barh(range(len(words)), share, left=left, color=STATUS_COLOURS[status], label=status)
-        left += share
-    for level, (name, n) in enumerate(total.items()):
-        axis.text(1.02, level, n or "not tested", va="center", fontsize=7)
-        axis.text(-0.02, level, f"{words[name]}  {name}", va="center", ha="right", fontsize=7)
-    axis.set(xlim=(0, 1), ylim=(len(words) - 0.4, -0.6), yticks=[], xlabel="share of variants")
-    axis.spines["left"].set_visible(False)
-    fig.legend(loc="outside upper center", ncols=4)
-    return fig, counts
-
-
-def claims_table(found: Sequence[Found], root: Path | str) -> Markdown:
-    """Every claim with status, number, interval, setting, rule and the figures that show it."""
-    seen = figures_of(root)
-    rules = rule_numbers(claim["rule"] for _, _, claim in found)
-    rows = [
-        {
-            **described(claim, rules),
-            "figures": ", ".join(seen.get((profile, notebook, claim["id"]), ["-"])),
-            "": f"{link(notebook, '')} `{profile}`",
-        }
-        for profile, notebook, claim in found
-    ]
-    return Markdown(
-        f"{markdown.table(rows)}\n\nThe rules that gave the statuses:\n\n{markdown.numbered(rules)}"
+    for status, marker in _MARKERS.items():
+        here = drawn["verdict"] == status
+        axis.scatter(
+            place[here],
+            drawn["id"][here].map(level),
+            label=status,
+            color=STATUS_COLOURS[status],
+            marker=marker,
+            edgecolors="0.4",
+            linewidths=0.5,
+            s=22,
+        )
+    axis.axvline(0.25, color="0.7", lw=0.8)
+    axis.set(
+        xticks=[],
+        ylim=(len(words) - 0.4, -0.6),
+        xlabel="verdict | robustness",
     )
-
-
-def figures_of(root: Path | str) -> dict[tuple[str, str, str], list[str]]:
-    """`(profile, notebook, claim id)` -> links to the figures that name the claim."""
-    links: dict[tuple[str, str, str], list[str]] = {}
-    for profile in SHOWN_PROFILES:
-        for path in descriptions(Path(root) / "figures" / profile):
-            figure = json.loads(path.read_text(encoding="utf-8"))
-            to = f"[{figure['figure']}](../figures/{profile}/{path.stem}.png)"
-            for name in figure["claims"]:
-                links.setdefault((profile, figure["notebook"], name), []).append(to)
-    return links
+    axis.set_yticks(range(len(words)), [f"{text}  {name}" for name, text in words.items()])
+    axis.tick_params(left=False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    fig.legend(loc="outside upper center", ncols=5)
+    return fig, drawn
 
 
 def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
@@ -98,7 +75,7 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
     Raises:
         FileNotFoundError: notebook 08 has exported nothing.
     """
-    for profile in SHOWN_PROFILES:
+    for profile in (EVIDENCE, PREVIEW):
         paths = sorted((Path(root) / "figures" / profile).glob(f"{LDS_NOTEBOOK}-lds_*.csv"))
         if paths:
             frames = [pd.read_csv(io.StringIO(path.read_text(encoding="utf-8"))) for path in paths]

@@ -1,6 +1,6 @@
-"""The generated pages: the gallery `figures/README.md`, and the table of results in `README.md`.
+"""The gallery `figures/README.md`, and the table of results in `README.md`.
 
-Both are made only from what the notebooks have exported to `figures/<profile>/`.
+Both are made from the evidence and the exported figures alone.
 """
 
 import json
@@ -9,106 +9,77 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dtda_lib.study.artefacts import study_root, write_atomic
-from dtda_lib.study.claims import described, rule_numbers
+from dtda_lib.study.evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence
+from dtda_lib.study.markdown import folded, replaced
 
-from . import markdown
-from .scoreboard import counted, further_checks, scoreboard
+from .results import claims_table, descriptions, results_table, summary
 
-SHOWN_PROFILES = ("paper", "default")  # smoke shows only that cells run, custom-* is the reader's
-REMADE_BY = {"paper": "./run_all.sh --profile paper --update", "default": "./run_all.sh --update"}
-START, END = "<!-- results:start -->", "<!-- results:end -->"
+SHOWN_PROFILES = (EVIDENCE, PREVIEW)
+"""Profiles whose figures are committed: smoke shows only that cells run, the rest is a reader's."""
+RESULTS = "results"
+"""Name of the place in `README.md`."""
 
 
-def write_gallery(root: Path | str | None = None) -> Path:
-    """Write `figures/README.md` and the results in `README.md`; return the path of the former.
+def render_readme(evidence: Evidence) -> str:
+    """The text of `README.md` with its results made anew.
 
     Raises:
-        ValueError: `README.md` has no place for the results; the gallery is written all the same.
+        ValueError: it has no place for them.
     """
-    root = Path(root or study_root())
-    path = root / "figures" / "README.md"
-    write_atomic(path, render_gallery(root))
-    write_atomic(root / "README.md", render_readme(root))
-    return path
-
-
-def render_readme(root: Path | str) -> str:
-    """The text of `README.md` with what stands between its two markers made anew."""
-    path = Path(root) / "README.md"
+    path = evidence.root / "README.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise ValueError(f"README.md needs a line {START} and below it a line {END}: add them.")
-    return f"{before}{START}\n\n{render_results(root)}\n\n{END}{after}"
+    try:
+        return replaced(text, RESULTS, render_results(evidence))
+    except ValueError as missing:
+        raise ValueError(str(missing).replace("the page", "README.md")) from None
 
 
-def render_results(root: Path | str) -> str:
-    """The scoreboard for newcomers: a row a claim of the papers, and the further checks counted."""
-    found = all_claims(root)
-    if not found:
+def render_results(evidence: Evidence) -> str:
+    """The results for newcomers: a row a claim of the papers, and the further checks counted."""
+    if not evidence.findings:
         return "No results have been exported yet."
-    checks = further_checks(found)
-    more = [f"Further checks of theory, estimators and tools: {counted(checks)}."] if checks else []
-    profiles = sorted({profile for profile, _, _ in found}, key=SHOWN_PROFILES.index)
-    remade = "; ".join(f"`{p}` by `{REMADE_BY[p]}`" for p in profiles)
     told = (
-        "Every variant with its number, interval, rule and setting: "
-        "[notebook 12](notebooks/12_scoreboard.ipynb) and "
-        f"[figures/README.md](figures/README.md#claims). Each claim is counted at the largest "
-        f"profile at which it has been tested. To remake them: {remade}."
+        "Verdicts come from the runs at the published sizes (`figures/paper/`) alone, remade by "
+        "`./run_all.sh --profile paper --update`. Every variant with its rule: "
+        "[figures/README.md](figures/README.md#claims); robustness at a glance: "
+        "[notebook 12](notebooks/12_scoreboard.ipynb)."
     )
-    return "\n\n".join([markdown.table(scoreboard(found)), *more, told])
+    return "\n\n".join([results_table(evidence, "notebooks/"), f"{summary(evidence)} {told}"])
 
 
-def all_claims(root: Path | str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Profile, notebook and claim of every claim on record, in the order of the notebooks.
+def render_gallery(evidence: Evidence) -> str:
+    """The text of the gallery: every figure of the evidence, then how to cite, then all claims.
 
-    Each claim is taken at the first of `SHOWN_PROFILES` that states it: what a notebook tests at
-    `default` alone is not lost where it has been run at `paper`, too.
+    A notebook whose published sizes have not been run shows its figures at `default`.
     """
-    found: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {}
-    for profile in SHOWN_PROFILES:
-        for path in sorted((Path(root) / "figures" / profile).glob("*.claims.json")):
-            file = json.loads(path.read_text(encoding="utf-8"))
-            known = found.setdefault(file["notebook"], {})
-            for claim in file["claims"]:
-                known.setdefault(claim["id"], (profile, claim))
-    return [
-        (profile, notebook, claim)
-        for notebook in sorted(found)
-        for profile, claim in found[notebook].values()
-    ]
-
-
-def render_gallery(root: Path | str) -> str:
-    """The text of the gallery: depends on the files below `figures/` and `CITATION.cff` only."""
-    root = Path(root)
+    root = evidence.root
     parts = [
         "# Figures",
-        "This file is generated by `python -m dtda_lib.figures` from the files beside it; "
+        "This file is generated by `python -m dtda_lib.study.pages` from the files beside it; "
         "edit the captions in the notebooks.",
-        "## How to cite",
-        f"```bibtex\n{bibtex(root / 'CITATION.cff')}\n```",
     ]
-    claims = all_claims(root)
-    if claims:
-        parts += _claims_part(claims)
-    for profile in SHOWN_PROFILES:
-        entries = [_entry(path) for path in descriptions(root / "figures" / profile)]
-        if entries:
-            parts += [f"## Profile `{profile}`", *entries]
-    if not any(part.startswith("## Profile") for part in parts):
+    for path in shown(root):
+        parts.append(_entry(path, evidence))
+    if len(parts) == 2:
         parts.append("No figures have been exported yet.")
+    parts += ["## How to cite", f"```bibtex\n{bibtex(root / 'CITATION.cff')}\n```"]
+    if evidence.findings:
+        every = claims_table(evidence, "../notebooks/")
+        told = f"All {len(evidence.findings)} claims on record, with the rules of their verdicts"
+        parts += ["## Claims", summary(evidence), folded(told, every)]
     return "\n\n".join(parts) + "\n"
 
 
-def descriptions(folder: Path) -> Iterator[Path]:
-    """The JSON descriptions of the figures in a folder, in order of their names."""
-    for path in sorted(folder.glob("*.json")):
-        if not path.name.endswith(".claims.json"):
-            yield path
+def shown(root: Path) -> Iterator[Path]:
+    """Descriptions of the figures to show, by notebook: those of its best profile alone."""
+    by_notebook: dict[str, list[Path]] = {}
+    for profile in reversed(SHOWN_PROFILES):
+        here: dict[str, list[Path]] = {}
+        for path in descriptions(root / "figures" / profile):
+            here.setdefault(path.stem.partition("-")[0], []).append(path)
+        by_notebook |= here
+    for notebook in sorted(by_notebook):
+        yield from by_notebook[notebook]
 
 
 def bibtex(citation: Path) -> str:
@@ -144,19 +115,6 @@ def bibtex(citation: Path) -> str:
     return "\n\n".join(entries)
 
 
-def _claims_part(claims: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """The table of all claims, and the rules that its last but one column counts."""
-    rules = rule_numbers(claim["rule"] for _, _, claim in claims)
-    rows = [
-        {
-            **described(claim, rules),
-            "notebook": f"[{notebook[:2]}](../notebooks/{notebook}.ipynb) `{profile}`",
-        }
-        for profile, notebook, claim in claims
-    ]
-    return ["## Claims", markdown.table(rows), "### Rules", markdown.numbered(rules)]
-
-
 def _bibtex(kind: str, key: str, fields: dict[str, Any]) -> str:
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
@@ -172,36 +130,36 @@ def _authors(cff: dict[str, Any]) -> str:
     return " and ".join(name(author) for author in cff["authors"])
 
 
-def _entry(path: Path) -> str:
+def _entry(path: Path, evidence: Evidence) -> str:
     """One figure: picture, caption, what it says about which claim, where it comes from."""
     figure = json.loads(path.read_text(encoding="utf-8"))
     notebook, profile, stem = figure["notebook"], path.parent.name, path.stem
     lines = [
         f"### {notebook}: {figure['figure']}",
-        f"![{_alt(figure['caption'])}]({profile}/{stem}.png)",
+        f"![{alt(figure['caption'])}]({profile}/{stem}.png)",
         f"**Figure {figure['figure']}.** {figure['caption']}",
     ]
     if figure["claims"]:
-        lines.append("\n".join(_claim_lines(path.parent / f"{notebook}.claims.json", figure)))
+        lines.append("\n".join(_claim_lines(evidence, figure["claims"])))
     lines.append(
-        f"Notebook [{notebook}](../notebooks/{notebook}.ipynb), remade by `{figure['command']}`; "
-        f"[PDF]({profile}/{stem}.pdf), [data]({profile}/{stem}.csv), "
+        f"Notebook [{notebook}](../notebooks/{notebook}.ipynb) at `{profile}`, remade by "
+        f"`{figure['command']}`; [PDF]({profile}/{stem}.pdf), [data]({profile}/{stem}.csv), "
         f"[parameters]({profile}/{stem}.json)."
     )
     return "\n\n".join(lines)
 
 
-def _claim_lines(path: Path, figure: dict[str, Any]) -> Iterator[str]:
-    """One line a claim: as the figure's own notebook has it, else as any other one has."""
-    known = json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else []
-    elsewhere = [claim for _, _, claim in all_claims(path.parents[2])]
-    by_id = {claim["id"]: claim for claim in [*elsewhere, *known]}
-    for name in figure["claims"]:
-        claim = by_id.get(name)
-        told = f"{claim['status']}: {claim['claim']}" if claim else "no status recorded"
-        yield f"- {name}, {told}"
+def _claim_lines(evidence: Evidence, names: list[str]) -> Iterator[str]:
+    """One line a claim with its verdict."""
+    for name in names:
+        if name in evidence:
+            one = evidence[name]
+            verdict = one.verdict if one.profile == EVIDENCE else UNTESTED
+            yield f"- {name}, {verdict}: {one.claim.claim}"
+        else:
+            yield f"- {name}, no status recorded"
 
 
-def _alt(caption: str) -> str:
+def alt(caption: str) -> str:
     """The caption's first sentence as alternative text, without what would end a Markdown link."""
     return re.sub(r"[\[\]]", "", re.split(r"(?<=[.!?])\s", caption)[0])

@@ -1,0 +1,123 @@
+"""The cells of notebooks that the evidence writes: the answer at the top, and tables of results.
+
+Such a cell stands between two comments that no reader sees, `<!-- answer:start -->` and
+`<!-- answer:end -->`. It is rewritten from the evidence, so that no page contradicts another.
+"""
+
+import importlib
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
+from dtda_lib.study.markdown import marked
+from dtda_lib.study.wording import upper
+
+from .gallery import alt
+from .results import index_table, results_table, summary
+
+FIGURES: dict[str, str] = {
+    "00_conventions": "law",
+    "01_noise_vs_influence": "significant_shares",
+    "02_ground_truth_vs_estimated": "agreement",
+    "03_sources_of_noise": "components",
+    "04_variance_changing_examples": "lone_bands",
+    "05_predicting_retrained_laws": "group_size",
+    "06_unrolling_becomes_influence": "network",
+    "07_cold_posterior_transport": "sampled",
+    "08_evaluating_under_noise": "correlation_curves",
+    "09_data_pruning": "gains",
+    "10_diffusion": "retrained",
+    "11_your_own_model": "table_answer",
+}
+"""Notebook -> the figure that shows its answer at a glance."""
+
+_START = re.compile(r"<!-- (\w+):start -->")
+
+
+def answer(evidence: Evidence, notebook: str) -> str:
+    """The answer of a notebook in its own words, and the figure that shows it.
+
+    The words are those of `answer(evidence)` in the experiment's module `words`; an experiment
+    without them is answered by the standing of its headline claims, or by what it found.
+    """
+    parts = [f"**Answer.** {' '.join(sentences(evidence, notebook))}"]
+    if notebook in FIGURES:
+        parts += _figure(evidence, notebook, FIGURES[notebook])
+    return "\n\n".join(parts)
+
+
+def sentences(evidence: Evidence, notebook: str) -> list[str]:
+    """The sentences of an answer; see `answer`."""
+    name = f"dtda_lib.experiments.{notebook.partition('_')[2]}.words"
+    # An experiment lies above the study and is found by its notebook's name, like the notebook.
+    if importlib.util.find_spec(name) is not None:
+        own: Callable[[Evidence], list[str]] | None
+        if own := getattr(importlib.import_module(name), "answer", None):
+            return own(evidence)
+    standings = evidence.standings(notebook)
+    told = [f"{one.headline.words}: {one.told} ({one.number})." for one in standings]
+    if not told:
+        told = [_found(one) for one in evidence.of(notebook)[:4]]
+    if evidence.profile(notebook) != EVIDENCE:
+        told.insert(0, "The published sizes have not been run, so that no claim has a verdict yet.")
+    return told
+
+
+def _found(finding: Finding) -> str:
+    """A claim that stands for none of the papers, with what a run found of it."""
+    at = "" if finding.profile == EVIDENCE else f" at `{finding.profile}`"
+    return f"{upper(finding.claim.claim)}: {finding.claim.status}{at} ({finding.number()})."
+
+
+def results(evidence: Evidence, notebook: str) -> str:
+    """The table of README.md, for a reader in the folder of notebooks, and how many are due."""
+    due = ", ".join(evidence.due) or "none"
+    return "\n\n".join(
+        [
+            results_table(evidence, ""),
+            summary(evidence),
+            f"Evidence that is due to be remade: {due}.",
+        ]
+    )
+
+
+def index(evidence: Evidence, notebook: str) -> str:
+    """All notebooks with their questions and verdicts."""
+    return index_table(evidence, sorted((evidence.root / "notebooks").glob("[0-9][0-9]_*.ipynb")))
+
+
+PARTS: dict[str, Callable[[Evidence, str], str]] = {
+    "answer": answer,
+    "results": results,
+    "index": index,
+}
+"""Name in the comments -> what writes the cell between them."""
+
+
+def generated(source: str) -> str | None:
+    """The part that writes a cell, or None for a cell that a person writes."""
+    found = _START.match(source)
+    return found[1] if found and found[1] in PARTS else None
+
+
+def render(path: Path, evidence: Evidence) -> str:
+    """The text of a notebook with its generated cells made anew; all else stays as it is."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown" and (part := generated("".join(cell["source"]))):
+            text = marked(part, PARTS[part](evidence, path.stem))
+            cell["source"] = text.splitlines(keepends=True)
+    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def _figure(evidence: Evidence, notebook: str, name: str) -> list[str]:
+    profile = evidence.profile(notebook)
+    stem = f"figures/{profile}/{notebook}-{name}"
+    file = evidence.root / f"{stem}.json"
+    if not file.exists():
+        return []
+    caption = json.loads(file.read_text(encoding="utf-8"))["caption"]
+    return [f"![{alt(caption)}](../{stem}.png)", f"*{alt(caption)}*"]

@@ -1,0 +1,264 @@
+"""Verdicts come from the evidence alone, each from the variant that stands for its claim."""
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from dtda_lib.study import beside, due
+from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, Claim
+from dtda_lib.study.evidence import UNTESTED, load
+from dtda_lib.study.headlines import HEADLINES, headline, headline_of
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE = load(ROOT)
+ENTRY = {
+    "id": "B9",
+    "claim": "more checkpoints help",
+    "source": "here",
+    "status": "confirmed",
+    "statistic": "change of the mean p",
+    "estimate": -0.06,
+    "ci": [-0.1, -0.02],
+    "n": 5,
+    "setting": "digits",
+    "estimand": "law",
+    "rule": "confirmed if below 0",
+    "paper_value": None,
+}
+
+
+def put(root, profile, notebook, *entries, **file):
+    """Write down claims as the check cell of a notebook does; an old file holds no more."""
+    path = root / "figures" / profile / f"{notebook}.claims.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    claims = [ENTRY | entry for entry in entries]
+    path.write_text(json.dumps({"notebook": notebook, "claims": claims} | file))
+
+
+def claim(**changed):
+    plain = ENTRY | changed
+    return Claim(**plain | {"ci": plain["ci"] and tuple(plain["ci"])})
+
+
+# --- headlines -----------------------------------------------------------------------------------
+
+
+def test_every_claim_of_the_papers_has_one_headline():
+    wanted = [f"B{i}" for i in range(1, 11)] + [f"R{i}" for i in range(1, 6)]
+    assert [line.id for line in HEADLINES] == wanted + [f"C{i}" for i in range(1, 14)]
+    for line in HEADLINES:
+        assert line.covers(line.key), line.id
+        assert headline(line.key) is line
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "name"),
+    [
+        ("C12-concrete-if_ggn", "C12"),
+        ("C12-concrete-metagradient", None),  # speaks against it
+        ("C12-convex", None),  # a testbed that was built to show it
+        ("C12-concrete-unrolling", None),  # nobody claims it
+        ("C2-strong", "C2"),
+        ("C2-step-equal-time", None),
+        ("C10-same-clean", "C10"),
+        ("C10-order-same-clean", None),  # a part of it
+        ("C6-variance", "C6"),
+        ("C6-w2-lone", None),
+        ("C11-mean-own", "C11"),  # the paper compares it
+        ("C11-mean-variance", None),  # the paper does not
+        ("B7-local", None),
+        ("T1", None),
+    ],
+)
+def test_only_the_same_claim_is_a_variant(claim_id, name):
+    found = headline_of(claim_id)
+    assert (found.id if found else None) == name
+
+
+def test_no_claim_is_a_variant_of_two_headlines():
+    for name in EVIDENCE.findings:
+        assert sum(line.covers(name) for line in HEADLINES) <= 1
+
+
+def test_every_pattern_of_what_stands_aside_is_used():
+    for line in HEADLINES:
+        for pattern in line.aside:
+            assert any(fnmatchcase(name, pattern) for name in EVIDENCE.findings), pattern
+
+
+def test_what_the_evidence_leaves_open_says_what_would_decide_it():
+    open_ones = [one for one in EVIDENCE.standings() if one.verdict in (INCONCLUSIVE, NOT_TESTED)]
+    assert [one.headline.id for one in open_ones if not one.headline.needs] == []
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def test_only_the_published_sizes_give_verdicts(tmp_path):
+    put(tmp_path, "default", "01_x", {}, {"id": "B1-code", "status": "refuted"})
+    put(tmp_path, "paper", "01_x", {"status": "partly", "estimate": 0.5, "ci": None})
+    put(tmp_path, "smoke", "01_x", {"id": "B2"})
+    evidence = load(tmp_path)
+    assert (evidence["B9"].verdict, evidence["B9"].claim.estimate) == ("partly", 0.5)
+    assert (evidence["B1-code"].verdict, evidence["B1-code"].claim.status) == (
+        NOT_TESTED,
+        "refuted",
+    )
+    assert evidence.standing("B1").told == UNTESTED
+    assert evidence.standing("B1").number.startswith("at `default`: -6.0 %")
+    assert "B2" not in evidence
+    with pytest.raises(KeyError, match="did you mean 'B9'"):
+        evidence["B99"]
+
+
+def test_a_headline_gets_no_other_variants_verdict(tmp_path):
+    put(tmp_path, "paper", "04_x", {"id": "C6-variance", "status": "confirmed"})
+    standing = load(tmp_path).standing("C6")
+    assert (standing.told, standing.number, standing.notebooks) == (UNTESTED, "-", ("04_x",))
+    put(tmp_path, "paper", "04_x", {"id": "C6-variance"}, {"id": "C6-w2", "status": "inconclusive"})
+    standing = load(tmp_path).standing("C6")
+    assert standing.verdict == "inconclusive"
+    assert [one.claim.id for one in standing.variants] == ["C6-variance", "C6-w2"]
+
+
+def test_two_notebooks_may_not_state_one_claim(tmp_path):
+    put(tmp_path, "paper", "01_x", {})
+    put(tmp_path, "default", "02_y", {})
+    with pytest.raises(ValueError, match="B9 is stated by 01_x and 02_y"):
+        load(tmp_path)
+
+
+def test_the_state_of_evidence_is_told(tmp_path):
+    put(tmp_path, "paper", "01_x", {}, commit="commit abc1234")
+    put(tmp_path, "default", "02_y", {"id": "B3-x"})
+    (tmp_path / "figures" / "paper" / "due.json").write_text('{"02_y": "never run"}')
+    evidence = load(tmp_path)
+    assert evidence.state("01_x") == "figures/paper, commit abc1234"
+    assert evidence.state("02_y") == "none; due: never run"
+
+
+# --- this run beside the evidence ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        ({"ci": [-0.2, -0.05]}, beside.AGREE),
+        ({"ci": [-0.2, 0.05], "status": "inconclusive"}, beside.TOO_SMALL),
+        ({"ci": [0.01, 0.05], "status": "refuted"}, beside.DIFFER),
+        ({"ci": [0.01, 0.05], "status": "inconclusive"}, beside.DIFFER),
+        ({"ci": None}, beside.NO_INTERVAL),
+        ({"id": "B9-new"}, beside.NO_EVIDENCE),
+    ],
+)
+def test_a_run_is_compared_by_its_intervals(tmp_path, run, told):
+    put(tmp_path, "paper", "01_x", {})
+    one = claim(**run)
+    assert beside.compared(one, load(tmp_path).findings.get(one.id)) == told
+
+
+def test_a_run_is_shown_beside_the_evidence_and_its_variants_are_folded(tmp_path):
+    put(tmp_path, "paper", "01_x", {})
+    mine = [claim(estimate=-0.1, ci=[-0.2, -0.05]), claim(id="B9-other")]
+    evidence = load(tmp_path)
+    table, _, folded = beside.page(mine, evidence, "default").partition("<details>")
+    assert len(table.strip().splitlines()) == 3  # head, rule and the one headline
+    assert "-0.060 [-0.100, -0.020], **confirmed**, digits" in table
+    assert f"-0.10 [-0.20, -0.05], confirmed, digits | {beside.AGREE} |" in table
+    assert "| B9-other |" in folded
+    paper = beside.page(mine, evidence, "paper")
+    assert paper.startswith("This run is the evidence once it is committed.")
+    assert beside.AGREE not in paper
+
+
+# --- what is due ---------------------------------------------------------------------------------
+
+CELLS = {
+    "import": "import numpy as np\nfrom dtda_lib.runs.removal import nothing\n"
+    "from dtda_lib.study.figures import Exporter",
+    "numbers": "values = nothing(3)\nsum_of = np.sum([1, 2])",
+    "shown": "export(fig, 'a', data=values, caption='A caption.')\nvalues",
+    "claim": "for one in values:\n    checks.claim(one)",
+}
+
+
+def notebook(path, **cells):
+    sources = CELLS | cells
+    written = [{"cell_type": "code", "metadata": {}, "source": [text]} for text in sources.values()]
+    path.write_text(json.dumps({"cells": written}))
+    return path
+
+
+def test_the_code_of_numbers_is_what_computes(tmp_path):
+    path = tmp_path / "x.ipynb"
+    before = due.code_of(notebook(path))
+    assert due.entry_points(path) == ["dtda_lib.runs.removal.nothing"]
+    for same in (
+        {"shown": "export(fig, 'a', data=values, caption='Another one.')"},
+        {"numbers": "# a comment\nvalues = nothing(3)\nsum_of = np.sum([1,  2])"},
+        {"import": CELLS["import"].replace("import numpy as np\n", "") + "\nimport numpy as np"},
+    ):
+        assert due.code_of(notebook(path, **same)) == before
+    for other in (
+        {"numbers": "values = nothing(4)\nsum_of = np.sum([1, 2])"},
+        {"claim": "for one in values[1:]:\n    checks.claim(one)"},
+        {"claim": CELLS["claim"] + "\nchecks.claim(values[0])"},
+        {"import": CELLS["import"].replace("nothing", "leave_one_out as nothing")},
+    ):
+        assert due.code_of(notebook(path, **other)) != before
+
+
+def test_the_code_that_is_used_counts_wherever_it_lies(tmp_path, monkeypatch):
+    path = notebook(tmp_path / "x.ipynb")
+    before = due.code_of(path)
+    monkeypatch.setattr("dtda_lib.runs.removal.nothing", test_a_run_is_compared_by_its_intervals)
+    assert due.code_of(path) != before
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A study of one notebook, whose evidence is as new as its code."""
+    (tmp_path / "notebooks").mkdir()
+    path = notebook(tmp_path / "notebooks" / "01_noise_vs_influence.ipynb")
+    settings = due.configure(path.stem, profile="paper", device="cpu")
+    put(tmp_path, "paper", path.stem, {}, code=due.code_of(path), spec_hash=settings.hash)
+    return tmp_path
+
+
+def listed(root, **reasons):
+    (root / "figures" / "paper" / "due.json").write_text(json.dumps(reasons))
+    return due.problems(root)
+
+
+def test_evidence_as_new_as_its_code_is_not_due(small):
+    assert due.problems(small) == []
+    needless = listed(small, **{"01_noise_vs_influence": "out of habit"})
+    assert needless == ["01_noise_vs_influence is listed and not due"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"code": "0"}, "code of its numbers has changed"),
+        ({"spec_hash": "0"}, "published sizes have changed"),
+        ({"code": None}, "does not say which code"),
+    ],
+)
+def test_evidence_older_than_what_decides_it_is_due(small, change, told):
+    path = small / "figures" / "paper" / "01_noise_vs_influence.claims.json"
+    file = {k: v for k, v in (json.loads(path.read_text()) | change).items() if v is not None}
+    path.write_text(json.dumps(file))
+    assert told in due.problems(small)[0]
+    assert listed(small, **{"01_noise_vs_influence": "code moved"}) == []
+    assert "without a reason" in listed(small, **{"01_noise_vs_influence": ""})[0]
+
+
+def test_claims_that_only_default_has_tested_are_due(small):
+    put(small, "default", "01_noise_vs_influence", {}, {"id": "B9-new"})
+    assert "claims tested at default alone: B9-new" in due.problems(small)[0]
+
+
+def test_committed_evidence_is_as_new_as_its_code_or_listed_as_due():
+    assert due.problems(ROOT) == []
