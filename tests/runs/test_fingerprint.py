@@ -619,6 +619,19 @@ def test_things_deep_inside_are_told_apart():
     assert digest_of(swapped[0]) != digest_of(swapped[1])
 
 
+def test_use_changes_no_digest():
+    """Pickling leaves a mark in a class, with which it is faster the next time."""
+
+    class Fresh:
+        def value(self):
+            return 1
+
+    before = source_digest(Fresh)
+    Fresh().__reduce_ex__(4)
+    assert "__slotnames__" in vars(Fresh)
+    assert source_digest(Fresh) == before
+
+
 @pytest.mark.parametrize(
     "pair",
     [

@@ -57,6 +57,7 @@ _WRITTEN = {"__module__", "__doc__", "__qualname__", "__dict__", "__weakref__", 
 _WRITTEN |= {"__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__slots__"}
 _WRITTEN |= {"__firstlineno__", "__static_attributes__", "__annotate__", "__annotate_func__"}
 _WRITTEN |= {"__annotations_cache__", "__match_args__", "__dataclass_fields__"}
+_WRITTEN |= {"__slotnames__", "__non_callable_proto_members__"}  # by pickling and isinstance
 
 
 def canonical(spec: object) -> str:
