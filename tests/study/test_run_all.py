@@ -38,8 +38,8 @@ MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
     *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
     *("study/artefacts", "study/batch", "study/command_line", "study/environment"),
-    *("study/execution", "study/parameters", "study/provenance", "study/settings"),
-    "experiments/__init__",
+    *("study/execution", "study/markdown", "study/parameters", "study/provenance"),
+    *("study/settings", "experiments/__init__"),
 )
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -89,8 +89,10 @@ def project(tmp_path):
         (folder / "parameters.py").write_text(EXPERIMENT.format(name))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "torch.py").write_text("class cuda:\n    is_available = staticmethod(bool)\n")
-    (tmp_path / "dtda_lib" / "study" / "figures.py").write_text(
-        "from pathlib import Path\n\ndef write_gallery():\n    Path('gallery').write_text('new')\n"
+    pages = tmp_path / "dtda_lib" / "study" / "pages"
+    pages.mkdir()
+    (pages / "__init__.py").write_text(
+        "from pathlib import Path\n\ndef write():\n    Path('gallery').write_text('new')\n"
     )
     write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", finished(), "Alpha asks")
     write_notebook(tmp_path / "notebooks" / "02_beta.ipynb", "print('beta')", "Beta asks")
