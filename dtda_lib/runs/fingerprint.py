@@ -6,7 +6,7 @@ where: moving, renaming or reformatting code changes no digest. Installed packag
 version (`origin`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from .measures import Measure
 __all__ = ["canonical", "measure_identity", "model_identity", "sha256", "source_digest"]
 
 
-def source_digest(*things: object) -> str:
+def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:
     """Digest of functions, classes and values, of the code that they reach and what that uses.
 
     Followed are global and captured names, defaults, class attributes, methods and base classes,
@@ -28,18 +28,22 @@ def source_digest(*things: object) -> str:
     objects by what they would be pickled as. Loggers and locks count by type. Two graphs of things
     that cannot be told apart by following them have one digest, whatever is shared in memory.
 
+    Things in `opaque` count by name alone, and what they hold is not followed: machinery that
+    decides no number.
+
     Not seen: modules or attributes that code finds by a name it computes, and files that it reads.
 
     Raises:
         ValueError: a value has no content that could be compared, such as a generator.
     """
-    return _Graph().digest(things)
+    return _Graph(opaque).digest(things)
 
 
 class _Graph:
     """Things and what they hold, each once, so that recursion ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, opaque: Sequence[object] = ()) -> None:
+        self.opaque = {id(thing) for thing in opaque}
         self.number: dict[int, int] = {}
         self.things: list[tuple[Any, str]] = []  # kept, so that no id is used twice
 
@@ -56,7 +60,9 @@ class _Graph:
         nodes: list[Content] = []
         held: list[list[int]] = []
         while len(nodes) < len(self.things):
-            node = content_of(*self.things[len(nodes)])
+            thing, where = self.things[len(nodes)]
+            hidden = Content(f"opaque {getattr(thing, '__qualname__', '')}", [])
+            node = hidden if id(thing) in self.opaque else content_of(thing, where)
             nodes.append(node)
             held.append([self._place(thing, where) for where, thing in node.held])
         labels = [sha256(node.label) for node in nodes]

@@ -12,13 +12,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dtda_lib.attribution.metagradient import metagradient_shifts
+from dtda_lib.attribution.source import source_shifts
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.attribution.unrolling import unrolled_shifts
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import source_digest
+from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.shards import full_precision
+from dtda_lib.runs.training import train
 
 from .artefacts import digest
 from .evidence import DUE, EVIDENCE, PREVIEW, load
-from .settings import configure
+from .settings import parameters_of, resolve
 
 _PACKAGE = "dtda_lib"
+_MACHINERY = (RunBank, UnrolledBank)
+"""What keeps runs, and decides no number."""
+_TRAINERS = (train, Recipe, full_precision, unrolled_shifts, metagradient_shifts, source_shifts)
+"""What a bank calls."""
 _SHOWING = {"plots", "words", "study", "previews", "wording"}
 """Modules and floors that show numbers and do not make them."""
 
@@ -33,7 +45,7 @@ def code_of(notebook: Path) -> str:
         ValueError: a cell uses something whose source cannot be followed.
     """
     lines, used = _computing(notebook)
-    parts = sorted({source_digest(thing) for thing in used})
+    parts = sorted({source_digest(thing, opaque=_MACHINERY) for thing in (*used, *_TRAINERS)})
     return digest([ast.unparse(ast.Module(lines, [])), parts])  # which drops comments and layout
 
 
@@ -77,7 +89,10 @@ def _outdated(root: Path, notebook: Path) -> str:
     made = json.loads(file.read_text(encoding="utf-8"))
     if "code" not in made:
         return "it does not say which code made it"
-    if made["spec_hash"] != configure(notebook.stem, profile=EVIDENCE, device="cpu").hash:
+    if (
+        made["spec_hash"]
+        != resolve(parameters_of(notebook.stem), profile=EVIDENCE, device="cpu").hash
+    ):
         return "the published sizes have changed"
     return "" if made["code"] == code_of(notebook) else "the code of its numbers has changed"
 
