@@ -19,7 +19,7 @@ from dtda_lib.ask.page import Page
 from dtda_lib.data.task import Task
 from dtda_lib.names import Shown, listing
 from dtda_lib.runs.fingerprint import model_identity
-from dtda_lib.study.settings import Config
+from dtda_lib.study.settings import parameters_of, resolve
 
 LIBRARY = Path(dt.__file__).parent
 HEAVY = ("torch", "numpy", "pandas", "scipy", "xarray", "matplotlib", "sklearn", "IPython")
@@ -95,10 +95,9 @@ def test_editors_are_told_the_same_names():
 
 
 # Names that two modules define, and modules that offer names of others, until these are merged.
-PENDING_NAMES = {"counted"}
-PENDING_DOORS = {
-    *("statistics/significance.py", "study/checks.py", "study/figures.py", "study/settings.py"),
-}
+# `command_line` runs before anything is installed, so it cannot import `names`; a test holds the
+# two sentences equal. `main` is where a script starts.
+TWINS = {"main", "unknown"}
 
 
 def defined(tree):
@@ -130,13 +129,13 @@ def parsed(path):
 def test_one_thing_has_one_name():
     modules = [path for path in LIBRARY_MODULES if path != LIBRARY / "__init__.py"]
     names = Counter(name for path in modules for name in defined(parsed(path)))
-    assert {name for name, times in names.items() if times > 1} == PENDING_NAMES
+    assert {name for name, times in names.items() if times > 1} == TWINS
 
 
 def test_one_thing_has_one_door():
     modules = [path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py"]
     doors = {path.relative_to(LIBRARY).as_posix() for path in modules if borrowed(parsed(path))}
-    assert doors == PENDING_DOORS
+    assert not doors
 
 
 def test_a_second_name_or_door_would_be_found():
@@ -152,7 +151,7 @@ def shown_objects():
     model, recipe = dt.get_model("mlp", widths=(8, 2, 1)), dt.get_recipe("published_adam")
     runs = dt.paired(dt.leave_one_out(30), dt.seed_pairs(3))
     bank = dt.RunBank(task, model, recipe, runs, workers=1)
-    config = Config("01_x", "default", {"sizes": (1, 2), "n_seeds": 3}, ("sizes",), "cpu", 2)
+    config = resolve(parameters_of("01_noise_vs_influence"), profile="smoke", sizes=(1, 2))
     parts = [task, model, recipe, runs.design, runs, bank, config, dt.plan(bank, timed=False)]
     parts += [dt.get_measure("query_loss"), dt.get_estimator("gradient_similarity", recipe)]
     return {type(one).__name__ + f" {at}": one for at, one in enumerate(parts)} | {
@@ -167,11 +166,12 @@ def test_an_object_says_what_it_is_in_three_lines(name):
     assert text.startswith(type(one).__name__)
     assert text.count("\n") <= 2
     assert max(map(len, text.splitlines())) <= 110
-    for told in (text, one._repr_html_()):
+    page = one._repr_html_() or one._repr_markdown_()
+    for told in (text, page):
         assert "tensor" not in told
         assert "array" not in told
         assert "<function" not in told
-    assert len(one._repr_html_()) < 2500
+    assert len(page) < 2500
 
 
 def test_a_task_tells_its_sizes_and_a_recipe_what_differs():

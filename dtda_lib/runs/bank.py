@@ -21,8 +21,9 @@ from dtda_lib.models.networks import Model, Network, initial_theta
 from dtda_lib.names import Shown, listing
 
 from .executors import available_cores, in_flight, worker_pool
-from .fingerprint import canonical, measure_identity, model_identity, sha256, source_digest
-from .measures import Measure, get_measure
+from .fingerprint import measure_identity, model_identity, source_digest
+from .keys.canonical import canonical, sha256
+from .measures import MEASURES, Measure, get_measure
 from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
@@ -106,6 +107,7 @@ class RunBank(Shown):
 
     def _cut(self, size: int, **also: object) -> list[Shard]:
         """Shards of `size` runs; `also` is what their content depends on besides."""
+        entries = (*self._job(0, 1).entries(), self.task.per_example_loss)
         common = also | {
             "format": 2,
             "task": self.task.digest,
@@ -113,7 +115,7 @@ class RunBank(Shown):
             "model": model_identity(self.model),
             "recipe": asdict(self.recipe),
             "measures": [measure_identity(m) for m in self.measures],
-            "code": source_digest(*self._job(0, 1).entries(), self.task.per_example_loss),
+            "code": source_digest(*entries, opaque=(MEASURES,)),
             "torch": torch.__version__,
             "device": torch.device(self.device).type,
         }

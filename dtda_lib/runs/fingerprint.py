@@ -12,11 +12,10 @@ from typing import Any
 import torch
 
 from dtda_lib.models.networks import Layout, Model, initial_theta
-from dtda_lib.runs.keys.content import Content, canonical, content_of, sha256
+from dtda_lib.runs.keys.canonical import canonical, sha256
+from dtda_lib.runs.keys.content import Content, content_of
 
 from .measures import Measure
-
-__all__ = ["canonical", "measure_identity", "model_identity", "sha256", "source_digest"]
 
 
 def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:

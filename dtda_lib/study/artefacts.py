@@ -1,10 +1,11 @@
 """Where results go and how they are written: one tree, whole files, the same bytes each time."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from dtda_lib.runs.keys.canonical import canonical, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 """What holds this package: the checkout, or `site-packages`."""
@@ -39,8 +40,7 @@ def to_json(content: object) -> str:
 
 def digest(content: object) -> str:
     """Hexadecimal sha256 of plain data, the same for the same content."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(canonical(content))
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

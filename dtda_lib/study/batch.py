@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(getattr(signal, name), _stop_once)
     try:
         command_line.refuse_variables(os.environ)
-        args = command_line.read(sys.argv[1:] if arguments is None else arguments, ROOT)
+        args = command_line.read_arguments(sys.argv[1:] if arguments is None else arguments, ROOT)
         _refuse_foreign_package()
         if args.test:
             return test(args.workers)
@@ -100,7 +100,7 @@ def show_list(jobs: Sequence[NotebookJob]) -> int:
                 job.state(),
                 _shards(job),
                 seconds,
-                command_line.title(job.notebook),
+                command_line.notebook_title(job.notebook),
             ]
         )
     print_table(

@@ -12,7 +12,7 @@ AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to 
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
 
 
-def page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
+def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
     """Markdown: a row a headline claim of a run, its other variants and all rules folded below.
 
     Args:

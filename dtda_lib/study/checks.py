@@ -153,7 +153,7 @@ class Checks:
             evidence: As `evidence.load` gives it (default: that of the study).
         """
         evidence = load_evidence(self._figures_dir.parent) if evidence is None else evidence
-        return Markdown(beside.page(self.claims, evidence, self.cfg.name))
+        return Markdown(beside.beside_page(self.claims, evidence, self.cfg.name))
 
     def report(self) -> None:
         """Print how many values and claims agree, and every failure; the list of them is folded.

@@ -57,7 +57,7 @@ def parser() -> Parser:
     return options
 
 
-def read(arguments: Sequence[str], root: Path) -> argparse.Namespace:
+def read_arguments(arguments: Sequence[str], root: Path) -> argparse.Namespace:
     """The options, with `notebooks` as paths and `parameters` as a dict of texts.
 
     Args:
@@ -155,7 +155,7 @@ def parameter_names(notebook: Path) -> set[str]:
     return set()
 
 
-def title(notebook: Path) -> str:
+def notebook_title(notebook: Path) -> str:
     """The first heading of a notebook, "-" if it has none."""
     for cell in cell_sources(notebook):
         for line in cell.splitlines():
@@ -251,9 +251,9 @@ def main(arguments: Sequence[str]) -> int:
     what, root, *given = arguments
     try:
         refuse_variables(os.environ)
-        args = read(given, Path(root))
+        args = read_arguments(given, Path(root))
         if what == "list":
-            rows = [[notebook.stem, title(notebook)] for notebook in args.notebooks]
+            rows = [[notebook.stem, notebook_title(notebook)] for notebook in args.notebooks]
             print_table(["notebook", "title"], rows)
             print("not set up yet: state and cached runs are known after the first run.")
     except Refusal as refusal:

@@ -89,10 +89,8 @@ def _outdated(root: Path, notebook: Path) -> str:
     made = json.loads(file.read_text(encoding="utf-8"))
     if "code" not in made:
         return "it does not say which code made it"
-    if (
-        made["spec_hash"]
-        != resolve(parameters_of(notebook.stem), profile=EVIDENCE, device="cpu").hash
-    ):
+    published = resolve(parameters_of(notebook.stem), profile=EVIDENCE, device="cpu")
+    if made["spec_hash"] != published.hash:
         return "the published sizes have changed"
     return "" if made["code"] == code_of(notebook) else "the code of its numbers has changed"
 

@@ -48,7 +48,7 @@ class NotebookJob:
     def key(self) -> str:
         """Hash of all that decides the outputs: sources, settings and kind of device."""
         device = self.config.device.partition(":")[0]
-        return digest([*cell_sources(self.notebook), _library(), self.config.hash, device])
+        return digest([*edited_sources(self.notebook), _library(), self.config.hash, device])
 
     def record(self) -> dict[str, Any]:
         """What the last successful run wrote down; empty if there was none."""
@@ -74,7 +74,7 @@ class Execution:
     error: str = ""
 
 
-def cell_sources(notebook: Path) -> list[str]:
+def edited_sources(notebook: Path) -> list[str]:
     """Kind and source of each cell, without those that the evidence writes and nobody edits."""
     sources = command_line.cell_sources(notebook)
     return [source for source in sources if not is_generated(source.partition("\n")[2])]
@@ -180,7 +180,7 @@ def run_papermill(
 
 def publish(job: NotebookJob, say: Callable[[str], None]) -> str:
     """Put the executed notebook, cleaned, in place of the committed one; return why not, if so."""
-    if cell_sources(job.notebook) != cell_sources(job.file(".ipynb")):
+    if edited_sources(job.notebook) != edited_sources(job.file(".ipynb")):
         return "the notebook was edited while it ran, so it was not replaced"
     part = job.file(".clean.part.ipynb")
     try:

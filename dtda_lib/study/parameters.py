@@ -192,7 +192,9 @@ class ProfiledParameters:
     def __post_init__(self) -> None:
         """Convert each value, or refuse it by name."""
         for name, parameter in self.declared().items():
-            value = read(parameter.allowed, name, getattr(self, name), f"notebook {self.notebook}")
+            value = read_value(
+                parameter.allowed, name, getattr(self, name), f"notebook {self.notebook}"
+            )
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -221,7 +223,7 @@ class ProfiledParameters:
         return {name: getattr(self, name) for name in self.declared()}
 
 
-def read(allowed: Allowed, name: str, given: Any, where: str) -> Any:
+def read_value(allowed: Allowed, name: str, given: Any, where: str) -> Any:
     """What `given` stands for.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
-from .parameters import ProfiledParameters, WholeNumber, read
+from .parameters import ProfiledParameters, WholeNumber, read_value
 
 EXPERIMENTS = "dtda_lib.experiments"
 MACHINE = ("profile", "device", "workers")
@@ -203,7 +203,7 @@ def _resolve_workers(workers: Any) -> int:
         from dtda_lib.runs.executors import available_cores  # only now: it imports torch
 
         return available_cores()
-    return read(WholeNumber(1, 10_000), "workers", workers, "every notebook")
+    return read_value(WholeNumber(1, 10_000), "workers", workers, "every notebook")
 
 
 def _resolve_device(device: Any) -> str:

@@ -13,6 +13,7 @@ from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.named import Task
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import MEASURES, get_measure
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
@@ -137,3 +138,17 @@ def test_workers_give_the_same(task):
 def test_impossible_requests_are_refused_in_a_sentence(task, settings, told):
     with pytest.raises(ValueError, match=told):
         bank(task, **settings)
+
+
+def test_another_measure_on_record_and_another_look_of_a_recipe_change_no_key(task, monkeypatch):
+    """A key follows the measure that is asked for, and what decides numbers."""
+
+    def key():
+        return bank(task).key
+
+    before = key()
+    monkeypatch.setitem(MEASURES, "another", get_measure("query_loss"))
+    monkeypatch.setattr(Recipe, "_facts", lambda self: {})
+    assert key() == before
+    monkeypatch.setattr(Recipe, "steps", lambda self, n_train: 7)
+    assert key() != before

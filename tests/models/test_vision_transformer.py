@@ -39,7 +39,8 @@ from dtda_lib.models.vision_transformer import (
     vit_lora,
 )
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.fingerprint import canonical, model_identity
+from dtda_lib.runs.fingerprint import model_identity
+from dtda_lib.runs.keys.canonical import canonical
 from dtda_lib.runs.measures import get_measure
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe

@@ -163,12 +163,12 @@ def test_a_run_is_shown_beside_the_evidence_and_its_variants_are_folded(tmp_path
     put(tmp_path, "paper", "01_x", {})
     mine = [claim(estimate=-0.1, ci=[-0.2, -0.05]), claim(id="B9-other")]
     evidence = load(tmp_path)
-    table, _, folded = beside.page(mine, evidence, "default").partition("<details>")
+    table, _, folded = beside.beside_page(mine, evidence, "default").partition("<details>")
     assert len(table.strip().splitlines()) == 3  # head, rule and the one headline
     assert "-0.060 [-0.100, -0.020], **confirmed**, digits" in table
     assert f"-0.10 [-0.20, -0.05], confirmed, digits | {beside.AGREE} |" in table
     assert "| B9-other |" in folded
-    paper = beside.page(mine, evidence, "paper")
+    paper = beside.beside_page(mine, evidence, "paper")
     assert paper.startswith("This run is the evidence once it is committed.")
     assert beside.AGREE not in paper
 
@@ -222,7 +222,7 @@ def small(tmp_path):
     """A study of one notebook, whose evidence is as new as its code."""
     (tmp_path / "notebooks").mkdir()
     path = notebook(tmp_path / "notebooks" / "01_noise_vs_influence.ipynb")
-    settings = due.configure(path.stem, profile="paper", device="cpu")
+    settings = due.resolve(due.parameters_of(path.stem), profile="paper", device="cpu")
     put(tmp_path, "paper", path.stem, {}, code=due.code_of(path), spec_hash=settings.hash)
     return tmp_path
 

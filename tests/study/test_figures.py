@@ -115,7 +115,7 @@ def test_overridden_parameters_are_in_the_command():
 def test_the_command_gives_back_the_settings(changed):
     parameters = parameters_of("01_noise_vs_influence")
     cfg = resolve(parameters, profile="smoke", device="cpu", **changed)
-    args = command_line.read(shlex.split(figures.command(cfg))[1:], ROOT)
+    args = command_line.read_arguments(shlex.split(figures.command(cfg))[1:], ROOT)
     (notebook,) = args.notebooks
     again = resolve(parameters, profile=args.profile, device="cpu", **args.parameters)
     assert (again.hash, again.name, notebook.stem) == (cfg.hash, cfg.name, cfg.notebook)

@@ -12,7 +12,7 @@ from dtda_lib.experiments.noise_vs_influence import words
 from dtda_lib.experiments.scoreboard import tables
 from dtda_lib.study import pages
 from dtda_lib.study.evidence import load
-from dtda_lib.study.execution import cell_sources
+from dtda_lib.study.execution import edited_sources
 from dtda_lib.study.headlines import HEADLINES
 from dtda_lib.study.markdown import marked, replaced
 from dtda_lib.study.pages import gallery, notebooks, results
@@ -174,14 +174,14 @@ def test_references_and_claims_files_agree(path):
 
 def test_a_notebooks_answer_follows_the_evidence(study):
     path = study / "notebooks" / "01_noise_vs_influence.ipynb"
-    before = notebooks.render(path, load(study))
+    before = notebooks.render_notebook(path, load(study))
     assert before == path.read_text(encoding="utf-8")
     table = study / "figures" / "paper" / "01_noise_vs_influence-significant_shares.csv"
     frame = pd.read_csv(table)
     chosen = (frame["method"] == "loo") & (frame["statistic"] == "t_fdr") & (frame["size"] == 50)
     frame.loc[chosen, ["share", "low", "high"]] = [0.9, 0.8, 1.0]
     frame.to_csv(table, index=False)
-    after = notebooks.render(path, load(study))
+    after = notebooks.render_notebook(path, load(study))
     assert "emerges from the noise" in after
     assert "90 % [80, 100] with 50" in after
     sources = [json.loads(text)["cells"] for text in (before, after)]
@@ -203,14 +203,14 @@ def test_a_notebook_without_evidence_says_so():
 
 def test_what_the_evidence_writes_does_not_make_a_notebook_stale(study):
     path = study / "notebooks" / "01_noise_vs_influence.ipynb"
-    before = cell_sources(path)
+    before = edited_sources(path)
     content = json.loads(path.read_text())
     content["cells"][1]["source"] = [marked("answer", "Another one.")]
     path.write_text(json.dumps(content))
-    assert cell_sources(path) == before
+    assert edited_sources(path) == before
     content["cells"][0]["source"] = ["# Another title"]
     path.write_text(json.dumps(content))
-    assert cell_sources(path) != before
+    assert edited_sources(path) != before
 
 
 def test_the_index_names_each_notebook_by_its_question_and_bears_gaps(study):

@@ -37,7 +37,14 @@ SUMMARY = {
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
     *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
-    *("study/artefacts", "study/batch", "study/command_line", "study/environment"),
+    *(
+        "runs/keys/__init__",
+        "runs/keys/canonical",
+        "study/artefacts",
+        "study/batch",
+        "study/command_line",
+        "study/environment",
+    ),
     *("study/execution", "study/markdown", "study/parameters", "study/provenance"),
     *("study/settings", "experiments/__init__"),
 )
@@ -260,8 +267,8 @@ def test_a_read_only_checkout_is_refused(monkeypatch, tmp_path):
     write_notebook(tmp_path / "notebooks" / "01_alpha.ipynb", "1")
     monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write all
     with pytest.raises(command_line.Refusal, match="cannot be written"):
-        command_line.read(["1"], tmp_path)
-    assert command_line.read(["--list"], tmp_path).list
+        command_line.read_arguments(["1"], tmp_path)
+    assert command_line.read_arguments(["--list"], tmp_path).list
 
 
 def test_script_refuses_where_no_python_is_new_enough(tmp_path):
@@ -488,13 +495,13 @@ def test_a_damaged_notebook_and_one_without_parameters_are_refused(refusal, tmp_
 
 def test_options_may_stand_between_notebooks(bare):
     given = ["1", "--profile", "smoke", "2", "-p", "n_seeds=3", "-p", "n_seeds=a=b"]
-    args = command_line.read([*given, "--workers", "2"], bare.folder)
+    args = command_line.read_arguments([*given, "--workers", "2"], bare.folder)
     assert [path.stem for path in args.notebooks] == ["01_alpha", "02_beta"]
     assert (args.profile, args.workers, args.parameters) == ("smoke", 2, {"n_seeds": "a=b"})
 
 
 def test_checks_take_workers_and_conda(bare):
-    args = command_line.read(["--test", "--workers", "2", "--conda"], bare.folder)
+    args = command_line.read_arguments(["--test", "--workers", "2", "--conda"], bare.folder)
     assert (args.test, args.workers, args.conda) == (True, 2, True)
 
 

@@ -24,7 +24,8 @@ from dtda_lib.models.vision_transformer import (
     colour_scale,
     vit_lora,
 )
-from dtda_lib.runs.fingerprint import canonical, sha256, source_digest
+from dtda_lib.runs.fingerprint import source_digest
+from dtda_lib.runs.keys.canonical import canonical, sha256
 from dtda_lib.runs.store import DamagedShard, Store, cache_folder
 
 DIGITS_VIT = VitConfig(28, 7, layers=2, heads=4, width=64, mlp_width=128)

@@ -6,10 +6,8 @@ by name and version (`origin`); loggers and locks, by type.
 
 import copyreg
 import functools
-import hashlib
 import inspect
 import io
-import json
 import logging
 import os
 import sys
@@ -36,8 +34,9 @@ from torch import Tensor
 
 from dtda_lib.runs.measures import Measure
 
+from .canonical import canonical, sha256
 from .code_form import code_form
-from .lookup import BUILTIN, captured, module_origin, resolve
+from .lookup import BUILTIN, captured, module_origin, resolve_name
 from .origin import origin
 from .syntax_form import Import
 
@@ -58,20 +57,8 @@ _WRITTEN |= {"__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases
 _WRITTEN |= {"__firstlineno__", "__static_attributes__", "__annotate__", "__annotate_func__"}
 _WRITTEN |= {"__annotations_cache__", "__match_args__", "__dataclass_fields__"}
 _WRITTEN |= {"__slotnames__", "__non_callable_proto_members__"}  # by pickling and isinstance
-
-
-def canonical(spec: object) -> str:
-    """JSON with sorted keys and no white space; the same text for the same content.
-
-    Raises:
-        TypeError: the content is not plain data.
-    """
-    return json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256(text: str | bytes) -> str:
-    """Hexadecimal sha256."""
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+# How an object is shown (`names.Shown`) decides no number.
+_WRITTEN |= {"__repr__", "_repr_html_", "_repr_markdown_", "_facts"}
 
 
 @dataclass
@@ -174,7 +161,7 @@ def _function(function: FunctionType) -> Content:
     form = code_form(code, function.__globals__)
     label, held = ["function", form.text], []
     for root, attributes in form.chains:
-        told, found = resolve((root, attributes), function, cells)
+        told, found = resolve_name((root, attributes), function, cells)
         name = (root.name or root.module) if isinstance(root, Import) else root
         label.append(told)
         held += [(place + name, one) for one in found]

@@ -40,7 +40,9 @@ def captured(cell: Any) -> Any:
         return None
 
 
-def resolve(chain: Chain, function: FunctionType, cells: Mapping[str, Any]) -> tuple[str, list]:
+def resolve_name(
+    chain: Chain, function: FunctionType, cells: Mapping[str, Any]
+) -> tuple[str, list]:
     """What a chain says by itself, and the one value, or none, that it leads to.
 
     Attributes are followed through modules; others stay text. Names of an installed module that are

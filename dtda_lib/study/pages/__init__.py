@@ -21,7 +21,7 @@ def render(root: Path | str | None = None) -> dict[Path, str]:
     evidence = evidence_module.load(root)
     pages = {root / "figures" / "README.md": gallery.render_gallery(evidence)}
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        pages[path] = notebooks.render(path, evidence)
+        pages[path] = notebooks.render_notebook(path, evidence)
     pages[root / "README.md"] = gallery.render_readme(evidence)
     return pages
 

@@ -103,7 +103,7 @@ def generated(source: str) -> str | None:
     return found[1] if found and found[1] in PARTS else None
 
 
-def render(path: Path, evidence: Evidence) -> str:
+def render_notebook(path: Path, evidence: Evidence) -> str:
     """The text of a notebook with its generated cells made anew; all else stays as it is."""
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:

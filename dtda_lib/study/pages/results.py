@@ -30,15 +30,15 @@ def summary(evidence: Evidence) -> str:
     verdicts = Counter(one.verdict for one in standings)
     further = Counter(one.verdict for one in evidence.further())
     return (
-        f"Of {len(standings)} claims: {counted(verdicts)}. Further checks of theory, estimators "
-        f"and tools: {counted(further)}."
+        f"Of {len(standings)} claims: {counted_verdicts(verdicts)}. Further checks of theory, "
+        f"estimators and tools: {counted_verdicts(further)}."
     )
 
 
-def counted(verdicts: Mapping[str, int]) -> str:
+def counted_verdicts(verdicts: Mapping[str, int]) -> str:
     """`3 confirmed, 1 refuted`, in the order of `claims.STATUSES`.
 
-    >>> counted({"refuted": 1, "confirmed": 3})
+    >>> counted_verdicts({"refuted": 1, "confirmed": 3})
     '3 confirmed, 1 refuted'
     """
     shown = {status: status for status in STATUSES} | {NOT_TESTED: UNTESTED}
@@ -50,7 +50,7 @@ def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
     rows = [
         {
             "": link(path.stem, ""),
-            "question": title(path),
+            "question": question_of(path),
             "claims of the papers and of this study": "; ".join(
                 f"{one.headline.words}: **{one.told}**" for one in evidence.standings(path.stem)
             )
@@ -61,7 +61,7 @@ def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
     return table(rows)
 
 
-def claims_table(evidence: Evidence, base: str) -> str:
+def findings_table(evidence: Evidence, base: str) -> str:
     """Markdown: every claim on record with its rule, setting and the figures that show it."""
     seen = figures_of(evidence.root)
     plain = [(one, one.claim.as_dict()) for one in evidence.findings.values()]
@@ -103,7 +103,7 @@ def link(notebook: str, base: str) -> str:
     return f"[{notebook[:2]}]({base}{notebook}.ipynb)"
 
 
-def title(notebook: Path) -> str:
+def question_of(notebook: Path) -> str:
     """The first line of a notebook's first cell, without its heading mark."""
     cells = json.loads(notebook.read_text(encoding="utf-8")).get("cells", [])
     text = "".join(cells[0]["source"]) if cells else ""
