@@ -11,6 +11,7 @@ import pytest
 from dtda_lib.experiments.noise_vs_influence import words
 from dtda_lib.experiments.scoreboard import tables
 from dtda_lib.study import pages
+from dtda_lib.study.claims import NOT_TESTED
 from dtda_lib.study.evidence import load
 from dtda_lib.study.execution import edited_sources
 from dtda_lib.study.headlines import HEADLINES
@@ -112,6 +113,19 @@ def test_a_claim_without_evidence_is_named_as_such(study):
         path.unlink()
     row = next(r for r in results.results_table(load(study), "").splitlines() if "| C10 |" in r)
     assert "| **not tested at the published sizes** | Would decide it: " in row
+
+
+def test_what_other_variants_say_is_told_where_the_headline_variant_has_not_run(study):
+    """Else a claim could lose a refutation by the choice of another variant."""
+    told = results.results_table(load(study), "")
+    for one in load(study).standings():
+        tested = [v.verdict for v in one.variants if v.verdict != NOT_TESTED]
+        if one.verdict == NOT_TESTED and tested:
+            row = next(
+                line for line in told.splitlines() if line.startswith(f"| {one.headline.id} ")
+            )
+            assert "Other variants: " in row
+            assert all(f"{tested.count(verdict)} {verdict}" in row for verdict in set(tested))
 
 
 def test_every_headline_has_a_row_with_a_verdict_and_a_setting():

@@ -113,6 +113,11 @@ def question_of(notebook: Path) -> str:
 def _result(standing: Standing, base: str) -> dict[str, str]:
     line = standing.headline
     number = standing.number
+    # Where the variant that stands for a claim has not run, what its other variants say is no
+    # verdict, and is not hidden either.
+    others = Counter(one.verdict for one in standing.variants if one.verdict != NOT_TESTED)
+    if standing.verdict == NOT_TESTED and others:
+        number += f". Other variants: {counted_verdicts(others)}"
     if line.needs and standing.verdict in (INCONCLUSIVE, NOT_TESTED):
         number += f". Would decide it: {line.needs}"
     return {
