@@ -87,6 +87,8 @@ class UnrolledBank(RunBank):
             only the last is known.
     """
 
+    trained_finite = False  # unrolling a long run may overflow, and its numbers say so
+
     def __init__(
         self,
         task: Task,

@@ -28,7 +28,7 @@ from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
 from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
-from .store import Arrays, CacheError, DamagedShard, Store, cache_folder
+from .store import Arrays, CacheError, DamagedShard, Store, UnreadableShard, cache_folder
 from .training import best_chunk
 
 CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
@@ -51,6 +51,8 @@ class RunBank(Shown):
         ValueError: the design does not fit the task, or measures are unknown, share a name or
             cannot be taken on this model (`Measure.check`).
     """
+
+    trained_finite = True  # training refuses what is not finite, so no shard can hold it
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class RunBank(Shown):
                 m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
+        self.unreadable: set[str] = set()  # keys of shards that only another user may read
         self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
         self.stats["shards"] = [shard.key for shard in self.shards]
 
@@ -193,10 +196,14 @@ class RunBank(Shown):
         start = time.perf_counter()
         done = len(self.runs) - sum(shard.runs for shard in todo)
         with self._pool() as pool, Progress(self.title, len(self.runs), done) as progress:
+            told = False
             try:
                 while todo:
                     todo = self._fill_once(todo, pool, progress)
                     if todo:  # another process is training these
+                        if not told:
+                            told = True
+                            progress.say(self._waiting(todo))
                         time.sleep(0.5)
             except BrokenProcessPool as error:
                 raise RuntimeError(
@@ -236,6 +243,11 @@ class RunBank(Shown):
                 claim.close()
         return held
 
+    def _waiting(self, held: list[Shard]) -> str:
+        runs = sum(shard.runs for shard in held)
+        holders = dict.fromkeys(self.store.holder(shard.key) for shard in held)
+        return f"waiting for {runs} runs that are trained by {'; '.join(holders)}"
+
     def _claim(self, shard: Shard, claim: ExitStack) -> bool:
         try:
             return not self.store or claim.enter_context(self.store.claim(shard.key))
@@ -244,20 +256,31 @@ class RunBank(Shown):
             return True
 
     def _load(self, shard: Shard) -> bool:
-        """Take a shard from memory or cache; a damaged one is named, removed and missing."""
+        """Take a shard from memory or cache; a damaged one is named, set aside and missing."""
         if shard.key in self.results:
             return True
         if not self.store:
             return False
         try:
             found = self.store.read(shard.key)
+            if found is not None:
+                self._compare(shard, found[0])
         except DamagedShard as damage:
+            aside = self.store.set_aside(shard.key)
             warnings.warn(
-                f"bank {self.title}: shard {shard.key[:12]} is damaged: {damage}; its "
-                f"{shard.runs} runs are trained again.",
+                f"bank {self.title}: shard {shard.key[:12]} is damaged: {damage}; it is now "
+                f"{aside.name}, and its {shard.runs} runs are trained again.",
                 stacklevel=3,
             )
-            self.store.discard(shard.key)
+            return False
+        except UnreadableShard as why:
+            if shard.key not in self.unreadable:
+                self.unreadable.add(shard.key)
+                warnings.warn(
+                    f"bank {self.title}: {why} Its {shard.runs} runs are trained again, and kept "
+                    "in memory.",
+                    stacklevel=3,
+                )
             return False
         if found is None:
             return False
@@ -265,10 +288,36 @@ class RunBank(Shown):
         self.stats["runs_cached"] += shard.runs
         return True
 
+    def _compare(self, shard: Shard, arrays: Arrays) -> None:
+        """Compare a shard with what was asked for: a right checksum says only who wrote it.
+
+        Raises:
+            DamagedShard: names, lengths, kind of number or finiteness are not those of this bank.
+        """
+        wanted = {m.name: m for m in self.measures}
+        if set(arrays) != set(wanted):
+            raise DamagedShard(f"it holds {', '.join(sorted(arrays))}, not {', '.join(wanted)}")
+        known = {
+            "run": shard.runs,
+            "checkpoint": len(self.recipe.checkpoints),
+            "train": len(self._positions("train", self.task.n_train)),
+            "query": self.task.n_query,
+        }
+        for name, array in arrays.items():
+            dims = ("run", "checkpoint", *self._axes(wanted[name]))
+            sizes = [known.get(dim, n) for dim, n in zip(dims, array.shape)]
+            if len(dims) != array.ndim or sizes != list(array.shape):
+                axes = ", ".join(str(known.get(dim, dim)) for dim in dims)
+                raise DamagedShard(f"{name} has the shape {array.shape}, not ({axes})")
+            if array.dtype.kind not in "fiub":
+                raise DamagedShard(f"{name} holds {array.dtype}, not real numbers")
+            if self.trained_finite and not np.isfinite(array).all():
+                raise DamagedShard(f"{name} is not finite")
+
     def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
         self.results[shard.key] = arrays
         self.stats["runs_trained"] += shard.runs
-        if not self.store:
+        if not self.store or shard.key in self.unreadable:
             return
         try:
             self.store.write(shard.key, arrays, seconds, shard.spec)

@@ -51,6 +51,13 @@ class Progress:
             flush=True,
         )
 
+    def say(self, text: str) -> None:
+        """Tell one line without breaking the bar."""
+        if self.bar is not None:
+            self.bar.write(f"{self.title}: {text}", file=sys.stderr)
+        else:
+            print(f"bank {self.title}: {text}", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Remove the bar."""
         if self.bar is not None:

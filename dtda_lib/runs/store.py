@@ -5,9 +5,15 @@ file is either the right result or not there.
 """
 
 import contextlib
+import getpass
 import hashlib
+import json
 import os
+import platform
+import stat
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +34,10 @@ class DamagedShard(ValueError):
     """A shard file is not what was written."""
 
 
+class UnreadableShard(OSError):
+    """A shard is there and this user may not read it: nothing is wrong with it."""
+
+
 def cache_folder() -> Path | None:
     """`DTDA_CACHE`, or the user's cache folder; None where `DTDA_CACHE=off`.
 
@@ -45,6 +55,18 @@ def cache_folder() -> Path | None:
         return Path(setting).expanduser()
     except RuntimeError:
         raise CacheError(f"DTDA_CACHE={setting!r} names the home of no user.") from None
+
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe"}
+
+
+def _me() -> dict[str, object]:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        user = "somebody"
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"user": user, "host": platform.node(), "process": os.getpid(), "since": since}
 
 
 def _checksum(arrays: Arrays, key: str, seconds: str) -> str:
@@ -77,15 +99,25 @@ class Store:
         """Arrays and training seconds of a shard; None if there is none.
 
         Raises:
-            DamagedShard: truncated, altered or mislabelled file.
+            DamagedShard: truncated, altered or mislabelled file, or no regular file at all.
+            UnreadableShard: a file that this user may not read.
         """
         path = self.path(key)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            kind = stat.S_IFMT(path.lstat().st_mode)
+            if kind != stat.S_IFREG:  # opening a named pipe would wait for ever
+                raise DamagedShard(f"{_KINDS.get(kind, 'no regular file')} is in its place")
         try:
+            path.open("rb").close()  # safetensors does not say why it cannot open a file
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError as error:
+            raise UnreadableShard(
+                f"{path} cannot be read ({error.strerror}); ask its owner to make it readable."
+            ) from error
         except (SafetensorError, ValueError, KeyError, EOFError, UnicodeDecodeError) as error:
             raise DamagedShard(f"it cannot be read ({error})") from error
         seconds = metadata.get("seconds", "")
@@ -103,21 +135,18 @@ class Store:
         arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         text = f"{seconds:.3f}"
         metadata = {"sha256": _checksum(arrays, key, text), "seconds": text, "spec": spec}
-        temporary = None
+        # An ordinary open, not `tempfile`, whose files nobody else may read: a cache can be shared.
+        temporary = path.with_name(f"{key}.{uuid.uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=f"{key}.", suffix=".tmp", delete=False
-            ) as file:
-                temporary = file.name
+            with temporary.open("xb") as file:
                 file.write(save(arrays, metadata))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException as error:  # Ctrl-C included: leave no temporary file behind
-            if temporary:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             if isinstance(error, OSError):
                 raise self._unusable(error) from error
             raise
@@ -137,10 +166,16 @@ class Store:
         except OSError as error:
             raise self._unusable(error) from error
 
-    def discard(self, key: str) -> None:
-        """Remove a damaged shard, if it is still there."""
+    def set_aside(self, key: str) -> Path:
+        """Rename whatever is in the place of a damaged shard, and return its new name.
+
+        Nothing is deleted: a folder or a link that somebody put there may be dear to them.
+        """
+        path = self.path(key)
+        aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(OSError):
-            self.path(key).unlink()
+            path.rename(aside)
+        return aside
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[bool]:
@@ -161,13 +196,32 @@ class Store:
         for leftover in path.parent.glob(f"{key}.*.tmp"):  # of a writer that was killed
             with contextlib.suppress(OSError):
                 leftover.unlink()
+        note = self._note(key)
+        with contextlib.suppress(OSError):
+            note.write_text(json.dumps(_me()), encoding="utf-8")
         try:
             yield True
         finally:
             # Removed while held: whoever locks the name anew looks for the shard first.
-            with contextlib.suppress(OSError):
-                path.unlink()
+            for file in (note, path):
+                with contextlib.suppress(OSError):
+                    file.unlink()
             lock.release()
+
+    def holder(self, key: str) -> str:
+        """Who trains the shard of that key at the moment, and since when, as far as is known."""
+        try:
+            found = json.loads(self._note(key).read_text(encoding="utf-8"))
+            return (
+                f"{found['user']} on {found['host']}, process {found['process']}, "
+                f"since {found['since']}"
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def _note(self, key: str) -> Path:
+        # Not the lock itself, which whoever waits for it opens anew and so empties.
+        return self.path(key).with_suffix(".holder")
 
     def _unusable(self, error: OSError) -> CacheError:
         return CacheError(

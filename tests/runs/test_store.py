@@ -1,8 +1,13 @@
 """Shards on disk: what was written comes back or is known to be damaged; a bank survives both."""
 
 import errno
+import os
+import stat
 import tempfile
+import threading
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,9 +84,11 @@ def test_what_was_never_written_is_missing(tmp_path):
     store = written(tmp_path)
     assert store.read(OTHER) is None
     assert not store.has(OTHER)
-    store.discard(OTHER)
-    store.discard(KEY)
+    store.set_aside(OTHER)
+    aside = store.set_aside(KEY)
     assert store.read(KEY) is None
+    assert aside.exists()
+    assert aside.parent == store.path(KEY).parent
 
 
 def test_a_truncated_file_is_damaged(tmp_path):
@@ -172,9 +179,9 @@ def fail(error, after=0):
 
 
 @pytest.mark.parametrize("error", [READ_ONLY, FULL], ids=["read-only", "full"])
-@pytest.mark.parametrize("step", ["os.replace", "os.fsync", "tempfile.NamedTemporaryFile"])
+@pytest.mark.parametrize("step", ["os.replace", "os.fsync", "Path.open"])
 def test_a_failed_write_is_named_and_leaves_nothing(tmp_path, monkeypatch, error, step):
-    owner = {"os": module.os, "tempfile": tempfile}[step.split(".")[0]]
+    owner = {"os": module.os, "Path": Path}[step.split(".")[0]]
     name = step.split(".")[1]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail(error)(getattr(owner, name)))
@@ -323,3 +330,109 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_claim(tmp_path):
     with store.claim(KEY):
         assert not leftover.exists()
         assert other.exists()
+
+
+# -------------------------------------------------------------- caches of several users
+
+
+def test_shards_have_the_permissions_that_the_user_gives_to_files(tmp_path):
+    for mask, mode in ((0o022, 0o644), (0o002, 0o664), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            path = written(tmp_path / str(mask)).path(KEY)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_shard_that_may_not_be_read_is_left_and_its_runs_are_kept_in_memory(
+    monkeypatch, expected
+):
+    """As root all files can be read, so that opening one is refused by hand."""
+    first = bank().fill()
+    path = first.store.path(first.shards[2].key)
+    before = path.read_bytes()
+    opened = Path.open
+
+    def refused(self, *given, **settings):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, *given, **settings)
+
+    monkeypatch.setattr(Path, "open", refused)
+    again = bank()
+    with pytest.warns(UserWarning, match="cannot be read .Permission denied.") as told:
+        again.fill()
+    assert len(told) == 1
+    assert again.dataset().identical(expected)
+    assert (again.stats["runs_trained"], again.stats["runs_cached"]) == (1, 5)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["a folder", "a link", "a named pipe"])
+def test_what_is_no_file_is_named_and_set_aside(expected, place):
+    first = bank().fill()
+    path = first.store.path(first.shards[1].key)
+    content = path.read_bytes()
+    path.unlink()
+    if place == "a folder":
+        path.mkdir()
+        (path / "dear").write_text("to somebody")
+    elif place == "a link":
+        other = path.with_name("elsewhere")
+        other.write_bytes(content)
+        path.symlink_to(other)
+    else:
+        os.mkfifo(path)
+    again = bank()
+    with pytest.warns(UserWarning, match=f"{place} is in its place; it is now .*damaged-"):
+        again.fill()
+    assert again.dataset().identical(expected)
+    assert path.is_file()
+    assert not path.is_symlink()
+    (aside,) = path.parent.glob(f"{path.name}.damaged-*")
+    assert place != "a folder" or (aside / "dear").read_text() == "to somebody"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: {"other": a["query_loss"]}, "it holds other, not query_loss"),
+        (lambda a: a | {"more": a["query_loss"]}, "it holds more, query_loss"),
+        (lambda a: {"query_loss": a["query_loss"][:, :, 0]}, "shape .1, 1., not .1, 1, 3."),
+        (lambda a: {"query_loss": a["query_loss"].repeat(2, axis=0)}, "shape .2, 1, 3., not"),
+        (lambda a: {"query_loss": a["query_loss"] * np.nan}, "is not finite"),
+        (lambda a: {"query_loss": a["query_loss"].astype(complex).view(np.uint8)}, "shape"),
+    ],
+)
+def test_a_shard_with_a_right_checksum_is_still_compared(expected, change, words):
+    first = bank().fill()
+    key = first.shards[3].key
+    arrays, seconds = first.store.read(key)
+    first.store.write(key, change(arrays), seconds, "{}")
+    again = bank()
+    with pytest.warns(UserWarning, match=words):
+        again.fill()
+    assert again.dataset().identical(expected)
+
+
+def test_who_waits_says_for_whom(capfd):
+    first, second = bank(), bank()
+    with first.store.claim(first.shards[0].key):
+        named = first.store.holder(first.shards[0].key)
+        assert f"process {os.getpid()}, since 20" in named
+        waiting = threading.Thread(target=second.fill)
+        waiting.start()
+        for _ in range(100):
+            time.sleep(0.1)
+            told = capfd.readouterr().err
+            if "waiting for 1 runs" in told:
+                break
+        else:
+            pytest.fail("nothing was said")
+        assert named in told
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert first.store.holder(first.shards[0].key) == "another process"
+    assert second.stats["runs_trained"] == 6
