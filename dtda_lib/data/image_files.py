@@ -1,7 +1,8 @@
 """Image files of a folder with one sub-folder per class, or of a .zip of one: list, read, decode.
 
 The layout is that of `torchvision.datasets.ImageFolder`: `<root>/<class>/.../<image>`. Archives are
-read in memory; nothing is ever unpacked to the disk.
+read in memory; nothing is ever unpacked to the disk, no link is followed out of the folder, and a
+small file that unpacks to a huge one is refused.
 """
 
 import hashlib
@@ -17,6 +18,9 @@ from PIL import Image, ImageOps
 
 # Those of torchvision.datasets.folder.IMG_EXTENSIONS.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+MOST_BYTES = 64 * 2**20  # of one image file, unpacked
+MOST_BYTES_IN_ALL = 4 * 2**30  # of all that are read at a time, into memory
+MOST_PIXELS = 50_000_000  # of one image: 150 MB when decoded
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
@@ -52,11 +56,16 @@ class ImageFiles:
         """The content of these images by name, in this order.
 
         Raises:
-            ValueError: one of them cannot be read; one sentence with its name.
+            ValueError: one of them cannot be read, or unpacks to more than `MOST_BYTES`, or all to
+                more than `MOST_BYTES_IN_ALL`; one sentence with its name.
         """
+        names = list(names)
         if self.path.is_dir():
+            _refuse_large({name: (self.path / name).stat().st_size for name in names})
             return {name: _read(name, lambda n: (self.path / n).read_bytes()) for name in names}
         with zipfile.ZipFile(self.path) as archive:
+            sizes = {name: archive.getinfo(self.prefix + name).file_size for name in names}
+            _refuse_large(sizes)  # an entry that unpacks to more than it says is refused by zipfile
             return {name: _read(name, lambda n: archive.read(self.prefix + n)) for name in names}
 
 
@@ -67,7 +76,7 @@ def find_images(path: str | Path) -> ImageFiles:
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: not a folder or .zip, an entry that points outside the archive, no image, or
+        ValueError: not a folder or .zip, an entry or link that leads outside it, no image, or
             folders called train and test in place of classes; one sentence each.
     """
     path = Path(path).expanduser()
@@ -99,11 +108,14 @@ def decode(content: bytes, name: str, size: int, channels: int) -> np.ndarray:
     a square and resized (bilinear, antialiased); an image of that size keeps its exact pixels.
 
     Raises:
-        ValueError: broken or not an image, or more than 8 bits a channel; one sentence.
+        ValueError: broken or not an image, more than 8 bits a channel, or more than `MOST_PIXELS`;
+            one sentence.
     """
     try:
         with Image.open(io.BytesIO(content)) as raw:
             mode = raw.mode
+            if raw.width * raw.height > MOST_PIXELS:  # known before anything is decoded
+                raise ValueError(f"{raw.width} x {raw.height} pixels exceed {MOST_PIXELS:,}")
             upright = ImageOps.exif_transpose(raw)
             image = upright.convert("L" if channels == 1 else "RGB")
     except Exception as error:  # decoders of broken files raise nearly anything
@@ -147,10 +159,32 @@ def checksum(train: Mapping[str, bytes], query: Mapping[str, bytes]) -> str:
 def _folder_entries(path: Path) -> list[str]:
     """Names relative to a folder, `/` between parts; a class folder itself ends in `/`."""
     folders = [one for one in path.iterdir() if one.is_dir() and not _hidden(one.name)]
-    files = (file for one in folders for file in one.rglob("*") if file.is_file())
+    inside = [one for folder in folders for one in (folder, *folder.rglob("*"))]
+    home = path.resolve()
+    for one in inside:
+        if one.is_symlink() and not one.resolve().is_relative_to(home):
+            raise ValueError(
+                f"image folder {str(path)!r}: {one.relative_to(path).as_posix()!r} is a link that "
+                "leads outside it; put a copy in its place."
+            )
+    files = (one for one in inside if one.is_file())
     return [f"{one.name}/" for one in folders] + [
         entry for file in files if not _hidden(entry := file.relative_to(path).as_posix())
     ]
+
+
+def _refuse_large(sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"image {name!r} unpacks to {size / 2**20:,.0f} MiB; make it smaller than "
+                f"{MOST_BYTES / 2**20:.0f} MiB."
+            )
+    if (total := sum(sizes.values())) > MOST_BYTES_IN_ALL:
+        raise ValueError(
+            f"{len(sizes):,} images unpack to {total / 2**30:,.1f} GiB; take fewer or smaller "
+            f"ones, at most {MOST_BYTES_IN_ALL / 2**30:.0f} GiB in all."
+        )
 
 
 def _archive_entries(path: Path) -> list[str]:

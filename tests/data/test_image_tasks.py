@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dtda_lib.data import image_files, sources
 from dtda_lib.data import images as image_tasks
 from dtda_lib.data import named as tasks
-from dtda_lib.data import sources
 from dtda_lib.data.image_files import decode, find_images
 from dtda_lib.data.images import CIFAR10_CLASSES, balanced_draw, cifar10, image_folder
 from dtda_lib.data.named import get_task, mnist3, mnist_pretrain
@@ -436,6 +436,50 @@ def test_archives_that_point_outside_are_refused(tmp_path, entry):
     with pytest.raises(ValueError, match="points outside it; make it anew") as refusal:
         image_folder(tmp_path / "bad.zip", 1, 1)
     assert one_sentence(refusal)
+
+
+def test_a_small_archive_of_a_huge_image_is_refused(tmp_path, monkeypatch):
+    """A kilobyte that unpacks to megabytes is known before it is unpacked."""
+    monkeypatch.setattr(image_files, "MOST_BYTES", 2**20)
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ant/0.png", b"\0" * 2**22)
+    assert path.stat().st_size < 2**14
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=r"'ant/0\.png' unpacks to 4 MiB.* 1 MiB") as refusal:
+        find_images(path).read(["ant/0.png"])
+    one_sentence(refusal)
+
+
+def test_many_images_that_fill_the_memory_are_refused(folder, monkeypatch):
+    names = find_images(folder).names
+    monkeypatch.setattr(image_files, "MOST_BYTES_IN_ALL", 2**12)
+    with pytest.raises(ValueError, match=f"{len(names)} images unpack to") as refusal:
+        find_images(folder).read(names)
+    one_sentence(refusal)
+    assert len(find_images(folder).read(names[:1])) == 1
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 32 * 32)
+    assert decode(picture(0), "fits.png", 8, 3).shape == (3, 8, 8)
+    with pytest.raises(ValueError, match=r"'huge\.png' .*32 x 33 pixels exceed 1,024") as refusal:
+        decode(picture(0, size=(32, 33)), "huge.png", 8, 3)
+    one_sentence(refusal)
+
+
+@pytest.mark.parametrize("kind", ["a file", "a class"])
+def test_links_that_lead_outside_are_refused_and_others_followed(folder, tmp_path, kind):
+    before = find_images(folder).names
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder / "ant", elsewhere)
+    (folder / "ant" / "again.png").symlink_to(folder / before[0])
+    assert set(find_images(folder).names) == {*before, "ant/again.png"}
+    link = folder / "ant" / "out.png" if kind == "a file" else folder / "out"
+    link.symlink_to(next(elsewhere.iterdir()) if kind == "a file" else elsewhere)
+    with pytest.raises(ValueError, match=r"'(ant/)?out(\.png)?' is a link that leads") as refusal:
+        find_images(folder)
+    one_sentence(refusal)
 
 
 def test_damaged_archives_are_refused(folder, tmp_path):
