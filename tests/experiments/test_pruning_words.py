@@ -160,4 +160,3 @@ def test_folded_tables_name_strategies_and_methods_in_words():
     text = words.folded_table(frame, "a summary").data
     assert "<summary>a summary</summary>" in text
     assert all(word in text for word in ("same seed: own score", "all points", "TRAK"))
-    assert "same_own" not in text

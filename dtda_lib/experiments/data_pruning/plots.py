@@ -28,6 +28,7 @@ STRATEGIES: dict[str, str] = {
     "truth": "the wrong labels",
 }
 """How figures call what is removed, from top to bottom."""
+_SHARED = {"sharex": True, "sharey": True, "squeeze": False}
 _WHOSE = palette(
     {SAME: "scores of the same seeds", OTHER: "scores of other seeds", "": "no scores"}, control=""
 )
@@ -49,7 +50,7 @@ def _look(strategy: str) -> Style:
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy from training on all points; a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
     names = [n for n in STRATEGIES if any(n in set(t["strategy"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -88,7 +89,7 @@ def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
 
     `tables`: `tables.difference_table` by labels.
     """
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
     names = [n for n in QUESTIONS if any(n in set(t["question"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -135,7 +136,7 @@ def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
 
 def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Predicted and observed shift of the loss upon removal of each list, a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), **_SHARED)
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
         for shift, (name, look) in enumerate(_SHIFTS.items()):

@@ -15,7 +15,7 @@ from dtda_lib.study.wording import bullets, joined, measured, percent, side
 
 from .methods import method_of
 from .plots import QUESTIONS, STRATEGIES
-from .strategies import ESTIMATOR, OTHER, SAME, TRUTH
+from .strategies import ESTIMATOR, NONE, OTHER, SAME, TRUTH
 
 _NOTEBOOK = "09_data_pruning"
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
@@ -158,10 +158,9 @@ def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
 
 def folded_table(frame: pd.DataFrame, summary: str, digits: int = 4) -> Markdown:
     """A long table that a reader unfolds, methods and strategies by their display names."""
-    labels = STRATEGIES | {"none": "all points"} | QUESTIONS
-    shown = frame.copy()
-    for column in shown.columns.intersection(["strategy", "better", "other", "question"]):
-        shown[column] = shown[column].map(lambda key: labels.get(key, key))
+    strategies, shown = STRATEGIES | {NONE: "all points"}, frame.copy()
+    for column in shown.columns.intersection(["strategy", "better", "other"]):
+        shown[column] = shown[column].map(strategies)
     if "estimator" in shown:
         shown["estimator"] = shown["estimator"].map(lambda key: method_of(key).label)
     text = shown.round(digits).to_html(index=False, border=0)

@@ -129,7 +129,7 @@ def overlaps(table: pd.DataFrame) -> Drawn:
         reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
         right.errorbar(middle, at + shift, xerr=reach, **look.points, ls="", lw=1)
     right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
-    right.set(xlabel="overlap of halves − overlap of questions")
+    right.set(xlabel="overlap of halves − of questions")
     names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
     pairs = zip(table["first_list"], table["second_list"])
     left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
