@@ -240,8 +240,7 @@ def test_rule_of_predictions(ends, order, size):
 )
 def test_lists_are_told_by_the_rule_of_their_claim(plain, strict, said):
     [line] = words.overlap_words(compared(plain, strict)).data.splitlines()
-    assert line.startswith("* Lists by the mean and by W2, ")
-    assert line.endswith(f" {said}.")
+    assert line.startswith(f"* **Lists {said}**: the mean / W2; ")
     rows = words.overlap_rows(compared(plain, strict))
     assert rows["lists by"].tolist()[0] == "the mean / W2"
     assert rows["halves, second"].tolist() == [0.5] * len(lists.PAIRS)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn
@@ -45,8 +46,11 @@ _OVERLAPS = palette(
 _GAPS = palette({"plain": "plain gap", "strict": "strict gap"})
 
 
-def _shown(axis: Axes, image: Tensor) -> None:
+def _shown(axis: Axes, image: Tensor, frame: str = "") -> None:
     show_image(axis, image.clamp(0, 1))
+    if frame:
+        place = {"transform": axis.transAxes, "clip_on": False, "fill": False}
+        axis.add_patch(Rectangle((0, 0), 1, 1, **place, edgecolor=frame, linewidth=0.7))
 
 
 def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
@@ -80,7 +84,7 @@ def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int =
 def lists(
     ensemble: Ensemble, found: Samples, scored: Scored, chosen: list[int], shown: int = 8
 ) -> Drawn:
-    """The first images of each list for some samples.
+    """The first images of each list for some samples; orange frames: not on the mean's list.
 
     The data are the influences of *all* images, by position: they say which come first as well,
     and do not jump where rounding on another machine swaps two of nearly equal influence.
@@ -91,8 +95,8 @@ def lists(
     fig, axes = plt.subplots(
         len(lines),
         len(chosen) * (shown + 1) + len(chosen) - 1,
-        figsize=(TEXT_WIDTH, 0.32 * len(lines)),
-        gridspec_kw={"wspace": 0.08},
+        figsize=(TEXT_WIDTH, 0.28 * len(lines)),
+        gridspec_kw={"wspace": 0.08, "hspace": 0.1},
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -103,10 +107,11 @@ def lists(
         axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
         values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
-        for line, name in enumerate(lines):
-            order = np.argsort(-values[name], kind="stable")[:shown]
+        orders = [np.argsort(-values[name], kind="stable")[:shown] for name in lines]
+        for line, order in enumerate(orders):
             for column, image in enumerate(order, start=start + 1):
-                _shown(axes[line, column], ensemble.images[int(image)])
+                frame = "0.8" if image in orders[0] else ACCENT
+                _shown(axes[line, column], ensemble.images[int(image)], frame)
         part = pd.DataFrame({"sample": sample, "image": np.arange(len(away))} | values)
         rows.append(part)
     names = [*LISTS.values(), _LOOKS[BY_PIXELS].label]

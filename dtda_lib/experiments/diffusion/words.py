@@ -154,11 +154,11 @@ def overlap_words(table: pd.DataFrame) -> Markdown:
     pairs = grouped(
         (
             _VERDICTS[_status(row)],
-            f"by {_KINDS[row['first_list']]} and by {_KINDS[row['second_list']]}",
+            f"{_KINDS[row['first_list']]} / {_KINDS[row['second_list']]}",
         )
         for row in table.to_dict("records")
     )
-    return bullets(f"Lists {joined(names)} {verdict}." for verdict, names in pairs.items())
+    return bullets(f"**Lists {told}**: {'; '.join(names)}." for told, names in pairs.items())
 
 
 def overlap_rows(table: pd.DataFrame) -> pd.DataFrame:
