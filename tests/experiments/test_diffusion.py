@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import digits_like
 
-from dtda_lib.experiments.diffusion import denoising
+from dtda_lib.experiments.diffusion import denoising, retrained
 from dtda_lib.experiments.diffusion import ensemble as diffusion
-from dtda_lib.experiments.diffusion import groups as groups_of
+from dtda_lib.experiments.diffusion import experiment as experiments
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.study.settings import StudyError
 
@@ -19,7 +19,7 @@ MACHINE = {"device": "cpu", "workers": 1}
 
 
 def experiment(task=TASK):
-    return diffusion.Experiment(task, 3, 8, 6, 1, RECIPE, MACHINE)
+    return diffusion.Ensemble(task, 3, 8, 6, 1, RECIPE, MACHINE)
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_groups_are_the_heads_of_their_lists():
     scored, labels = random_scored(), np.arange(12) % 2
     distances = np.random.default_rng(1).random((12, 3))
     made = (scored, distances, labels, np.array([0, 2]), 3, 2)
-    groups = groups_of.removal_groups(*made, np.random.default_rng(2))
+    groups = retrained.removal_groups(*made, np.random.default_rng(2))
     assert set(groups) == {
         *(f"{kind}/{s}" for kind in ("mean", "variance", "nearest") for s in (0, 2)),
         *(f"{kind}/{draw}" for kind in ("random", "digit0", "digit1") for draw in (0, 1)),
@@ -155,7 +155,7 @@ def test_too_few_images_of_a_digit_are_refused():
     labels = np.array([0] * 10 + [1] * 2)
     distances = np.zeros((12, 3))
     with pytest.raises(ValueError, match="3 images cannot be drawn from the 2 of digit1"):
-        groups_of.removal_groups(
+        retrained.removal_groups(
             random_scored(), distances, labels, np.array([0]), 3, 1, np.random.default_rng(0)
         )
 
@@ -176,12 +176,12 @@ POSSIBLE = {"n_seeds": 8, "list_length": 11, "removed_percent": 20, "n_random": 
 )
 def test_impossible_sizes_are_refused_before_anything_trains(wrong, message):
     labels = np.array([0] * 7 + [1] * 5)
-    assert groups_of.refuse_impossible(labels, **POSSIBLE) is None
+    assert experiments.refuse_impossible(labels, **POSSIBLE) is None
     with pytest.raises(StudyError, match=message):
-        groups_of.refuse_impossible(labels, **(POSSIBLE | wrong))
+        experiments.refuse_impossible(labels, **(POSSIBLE | wrong))
 
 
 def test_positions_are_spread_and_ties_keep_their_order():
-    assert groups_of.spread_out(24, 12).tolist() == list(range(0, 24, 2))
-    assert groups_of.spread_out(3, 5).tolist() == [0, 1, 2]
-    assert groups_of.best(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]
+    assert retrained.spread_out(24, 12).tolist() == list(range(0, 24, 2))
+    assert retrained.spread_out(3, 5).tolist() == [0, 1, 2]
+    assert retrained.best(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]

@@ -36,7 +36,7 @@ def experiment():
         query_y=labels,
     )
     recipe = Recipe("adam", lr=1e-2, batch_size=16, epochs=1)
-    return diffusion.Experiment(task, 4, 2, 4, 1, recipe, {"device": "cpu", "workers": 1})
+    return diffusion.Ensemble(task, 4, 2, 4, 1, recipe, {"device": "cpu", "workers": 1})
 
 
 def samples(codes):
@@ -111,10 +111,10 @@ def told(sure, high, weak=()):
 
 def test_sentences_follow_the_interval_and_name_the_weak():
     said = words.confidence_words(told(0.6, 0.8, weak=(0, 8))).data
-    assert "as sure of 6 of 10 samples** as of 95% of real digits: 60% [40%, 80%]" in said
-    assert ", fewer than of real digits. Weak samples: 1, 9." in said
-    assert "finds 90%, and the distance to training images 30%" in said
-    assert "one digit, 2% and 0%." in said
+    assert "as sure of 60 % [40, 80] of samples** as of 95 % of real digits: fewer" in said
+    assert "Weak samples: 1 and 9." in said
+    assert "90 % of smears half-way between the two digits" in said
+    assert "distance to training images: 30 %), and 2 % of those within one digit." in said
     said = words.confidence_words(told(0.9, 0.97)).data
     assert "not shown to be fewer than of real digits. Weak samples: none." in said
 

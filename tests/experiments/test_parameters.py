@@ -18,12 +18,19 @@ LONG_SET_UP = {
     *("00_conventions", "02_ground_truth_vs_estimated", "03_sources_of_noise"),
     *("04_variance_changing_examples", "05_predicting_retrained_laws"),
     *("06_unrolling_becomes_influence", "07_cold_posterior_transport"),
-    *("08_evaluating_under_noise", "09_data_pruning", "10_diffusion", "11_your_own_model"),
+    *("08_evaluating_under_noise", "11_your_own_model"),
     "12_scoreboard",
 }
 """Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""
 
-OTHER = {}
+OTHER = {
+    # The next percents round to as many points, and CIFAR-10 is left out or is 10 images or more.
+    ("09_data_pruning", "removed_percent"): 20,
+    ("09_data_pruning", "cifar_per_class"): 10,
+    # Halves of the seeds must be alike.
+    ("10_diffusion", "n_seeds"): 10,
+    ("10_diffusion", "removed_percent"): 20,
+}
 """(notebook, parameter) -> another allowed value, where the next integer is none."""
 
 TYPES = {WholeNumber: int, WholeNumbers: tuple[int, ...], Place: str}

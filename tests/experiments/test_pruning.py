@@ -14,8 +14,8 @@ from scipy import stats
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.experiments.data_pruning import claims as rules
-from dtda_lib.experiments.data_pruning import experiment as pruning_study
 from dtda_lib.experiments.data_pruning import plots as plots
+from dtda_lib.experiments.data_pruning import pruning as pruning_study
 from dtda_lib.experiments.data_pruning import strategies as pruning
 from dtda_lib.experiments.data_pruning import tables as tables
 from dtda_lib.models.networks import Network, get_model
@@ -169,7 +169,7 @@ def judged(tmp_path_factory):
     task, wrong = pruning.with_label_noise(TASK, 10, np.random.default_rng(0))
     steers = pruning.steering_queries(task, 1)
     machine = {"device": "cpu", "workers": 1}
-    experiment = pruning_study.Experiment(
+    experiment = pruning_study.Pruning(
         "test", task, wrong, steers, MODEL, RECIPE, 3, 10, 8, machine, tuple(pruning.ALSO)
     )
     scores = experiment.scores()
@@ -414,7 +414,7 @@ def test_the_number_of_the_whole_claim_is_the_least_of_its_parts():
     claims = rules.pruning_claims(table, "clean", "labels", "setting")
     whole = next(claim for claim in claims if claim.id == "C10-same-clean")
     assert (whole.estimate, whole.ci) == (2, (1.5, 2.5))  # not that of the control
-    assert "own less none" in whole.statistic
+    assert "own - none" in whole.statistic
     assert "only veto" in whole.rule
 
 

@@ -13,9 +13,12 @@ from dtda_lib.data.images import CIFAR10_CLASSES
 from dtda_lib.experiments.data_pruning import cifar10 as pruning_cifar10
 from dtda_lib.experiments.data_pruning import plots as plots
 from dtda_lib.experiments.data_pruning import strategies as pruning
+from dtda_lib.experiments.data_pruning.experiment import Experiment
+from dtda_lib.experiments.data_pruning.parameters import Parameters
 from dtda_lib.experiments.sources_of_noise.cifar10 import VARIABLE, cifar10_here
 from dtda_lib.models.small_transformers import small_swin
 from dtda_lib.study.claims import STATUSES
+from dtda_lib.study.settings import resolve
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "09_data_pruning.ipynb"
 SWIN = small_swin(width=4, depths=(1, 1), heads=(1, 2))
@@ -37,7 +40,7 @@ def test_the_experiment_is_what_was_asked_for(task):
         machine = {"device": device, "workers": 1}
         if device == "cuda" and not torch.cuda.is_available():
             continue
-        one = pruning_cifar10.experiment(task, SWIN, machine=machine, **SETTINGS)
+        one = pruning_cifar10.pruning_of(task, SWIN, machine=machine, **SETTINGS)
         assert one.scoring.chunk == chunk
     assert one.task.train_y.tolist() == task.train_y.tolist()
     assert (one.n_removed, len(one.scoring.runs), one.recipe.epochs) == (2, 4, 1)
@@ -50,7 +53,7 @@ def test_the_experiment_is_what_was_asked_for(task):
 @pytest.mark.slow
 def test_the_whole_part_runs_from_images_to_claims(task):
     machine = {"device": "cpu", "workers": 1}
-    one = pruning_cifar10.experiment(task, SWIN, machine=machine, **SETTINGS)
+    one = pruning_cifar10.pruning_of(task, SWIN, machine=machine, **SETTINGS)
     judged = one.judge(one.scores(), 1, np.random.default_rng(13))
     assert len(judged.bank.runs) == 2 * len(pruning.strategy_names(1, False))
     found = pruning_cifar10.results(judged, "Swin")
@@ -72,5 +75,15 @@ def test_the_whole_part_runs_from_images_to_claims(task):
 def test_the_notebook_runs_this_code():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    assert "pruning_cifar10.experiment(" in code
-    assert "pruning_cifar10.results(" in code
+    assert "experiment.judge_cifar10()" in code
+    assert "cifar10.results(" in code
+
+
+def test_the_experiment_takes_the_images_that_are_here(task):
+    cfg = resolve(Parameters, profile="smoke", device="cpu", cifar_per_class=10, workers=1)
+    with pytest.raises(ValueError, match="10"):  # the archives hold fewer
+        Experiment.of(cfg)
+    without = Experiment.of(resolve(Parameters, profile="smoke", device="cpu", workers=1))
+    assert without.cifar10 is None
+    with pytest.raises(ValueError, match="not asked for"):
+        without.judge_cifar10()

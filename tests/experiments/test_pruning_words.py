@@ -8,6 +8,7 @@ import xarray as xr
 from dtda_lib.experiments.data_pruning import strategies as pruning
 from dtda_lib.experiments.data_pruning import tables as tables
 from dtda_lib.experiments.data_pruning import words as words
+from dtda_lib.study.evidence import Evidence, load
 
 STRATEGIES = [
     "none", "random", "same_own", "same_mean", "same_risk", "other_own", "other_mean",
@@ -35,51 +36,35 @@ def outcomes(**gains):
 
 
 def said_of_gains(**gains):
-    found = outcomes(**gains)
-    table = tables.gain_table(found, np.random.default_rng(0))
-    levels = pd.concat({"some labels wrong": tables.level_table(found)}, names=["labels"])
-    return words.gain_words({"some labels wrong": table}, levels).data
+    return words.share_of_truth_words(
+        tables.gain_table(outcomes(**gains), np.random.default_rng(0))
+    ).data
 
 
-def test_gains_are_told_by_their_intervals():
-    said = said_of_gains(other_mean=0.08, other_own=0.02, random=-0.1, truth=0.1)
-    helped, harmed = said.split("Shown to harm")
-    assert "`other_mean` +8.0 points" in helped
-    assert "`random` -10.0 points" in harmed
-    assert "`rest_mean`" not in helped
-    assert "one other model bring 20%" in said
-    assert "averages over others 79%" in said or "averages over others 80%" in said
-    assert "accuracy 50.0%" in said
+def test_scores_are_measured_by_the_truth():
+    said = said_of_gains(other_mean=0.08, other_own=0.02, truth=0.1)
+    assert "one other model bring 20 %" in said
+    assert "averages over other models 79 %" in said or "over other models 80 %" in said
 
 
 def test_nothing_is_credited_where_the_truth_does_not_help():
-    said = said_of_gains()
-    assert "Shown to help: none. Shown to harm: none." in said
-    assert "Of what removing" not in said
+    assert said_of_gains(other_mean=0.08) == (
+        "Removing the wrong labels themselves is not shown to help."
+    )
 
 
 def differences(**gains):
     return {"labels": tables.difference_table(outcomes(**gains), np.random.default_rng(0))}
 
 
-@pytest.mark.parametrize(
-    ("gain", "verdict"), [(0.05, "ahead"), (-0.05, "behind"), (0.0, "no difference shown")]
-)
-def test_questions_are_answered_by_sign_and_interval(gain, verdict):
-    said = words.question_words(differences(other_mean=gain)).data.splitlines()
-    line = next(one for one in said if "(`order`)" in one)
-    assert f"scores of other seeds: {verdict} (" in line
-    assert "scores of the same seeds: no difference shown" in line
-
-
 def test_a_correction_is_for_all_comparisons_and_four_seeds_survive_none():
-    last = words.question_words(differences(other_mean=0.5)).data.splitlines()[-1]
+    last = words.corrected_words(differences(other_mean=0.5)).data
     assert "Of all 13 comparisons" in last
-    assert last.endswith("labels: none.")
+    assert last.endswith("**Labels**: none.")
     table = differences(other_mean=0.5)["labels"].assign(p=0.04)
     table.loc[table["question"] == "loss", "p"] = 0.05 / 13 - 1e-6
-    last = words.question_words({"labels": table}).data.splitlines()[-1]
-    assert last.endswith("labels: `loss` (scores of other seeds).")
+    last = words.corrected_words({"labels": table}).data
+    assert last.endswith("**Labels**: mean score − mean training loss (scores of other seeds).")
 
 
 def at_k(**shares):
@@ -92,18 +77,15 @@ def at_k(**shares):
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_found_labels_are_counted_and_averaging_is_judged():
+def test_averaging_is_judged_for_each_method():
     table = at_k(own_loss=(0.4, 0.6), grad_dot=(0.3, 0.32), **{pruning.ESTIMATOR: (0.44, 0.7)})
-    said = words.found_words(table, 20).data
-    assert "14 by Gauss-Newton IF with damping 0.1, 12 by training loss, 6 by grad-dot" in said
-    assert "a random list holds 2" in said
-    assert "44% wrong labels [39%, 49%], the averaged one 70%" in said
-    assert "single models' mean: training loss, Gauss-Newton IF with damping 0.1." in said
+    said = words.found_words(table).data
+    assert "single models' mean: training loss and Gauss-Newton IF with damping 0.1." in said
     assert "training loss above grad-dot" in said
     same = at_k(own_loss=(0.4, 0.4), grad_dot=(0.4, 0.4), **{pruning.ESTIMATOR: (0.4, 0.4)})
-    said = words.found_words(same, 20).data
+    said = words.found_words(same).data
     assert "single models' mean: none." in said
-    assert "**Between averaged lists**: none" in said
+    assert said.endswith("intervals: none.")
 
 
 def test_overlaps_are_told_as_ranges():
@@ -111,8 +93,8 @@ def test_overlaps_are_told_as_ranges():
         {"two_models": [0.2, 0.3], "two_averages": [0.6, 0.9], "chance": [0.1, 0.1]}
     )
     assert words.overlap_words(table).data == (
-        "Single models agree on 20% to 30% of their lists, averages of disjoint groups on "
-        "60% to 90%, chance on 10%."
+        "Two single models agree on 20 % to 30 % of their lists, averages of two disjoint groups "
+        "on 60 % to 90 %, random lists on 10 %."
     )
 
 
@@ -126,6 +108,55 @@ def test_promises_are_set_beside_what_came(ends, shown):
     table = pd.DataFrame([{"strategy": name} | row for name in ("other_own", "other_mean")])
     said = words.prediction_words({"right labels": table}).data
     assert said.startswith("* **Right labels.**")
-    assert "predict 50% for a single model's list and 50% for an average's" in said
-    assert "moves 2.5 times the predicted sum (-0.250 against -0.100 nats)" in said
+    assert "Of a single model's promise 50 % is left, of an average's 50 %." in said
+    assert "moves 2.5 times the predicted sum" in said
     assert said.endswith(f": {shown}.")
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def evidence_with(gains):
+    """The evidence on record, with other numbers behind the figure of gains."""
+    known = load()
+
+    class Other(Evidence):
+        def table(self, notebook, figure, profile="paper"):
+            found = known.table(notebook, figure, profile)
+            return gains(found) if figure == "gains" else found
+
+    return Other(known.findings, known.due, known.root)
+
+
+def test_the_answer_is_short_and_names_no_keys():
+    told = words.answer(load())
+    assert 3 <= len(told) <= 5
+    assert "_" not in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.01, 0.03), "pruning helps, too: +2.0 points [1.0, 3.0] by averaged"),
+        ((-0.03, -0.01), "pruning harms: -2.0 points [-3.0, -1.0] by averaged"),
+        ((-0.01, 0.04), "no gain is shown: +1.5 points [-1.0, 4.0] by averaged"),
+    ],
+)
+def test_the_answer_on_right_labels_follows_the_interval(ends, said):
+    def gains(found):
+        chosen = (found["panel"] == "right labels") & (found["strategy"] == "same_mean")
+        found.loc[chosen, ["estimate", "low", "high"]] = [sum(ends) / 2, *ends]
+        return found
+
+    assert said in words.answer(evidence_with(gains))[1]
+
+
+def test_there_is_no_answer_before_a_run(tmp_path):
+    assert words.answer(load(tmp_path)) == []
+
+
+def test_folded_tables_name_strategies_and_methods_in_words():
+    frame = pd.DataFrame({"strategy": ["same_own", "none"], "estimator": ["trak", "own_loss"]})
+    text = words.folded_table(frame, "a summary").data
+    assert "<summary>a summary</summary>" in text
+    assert all(word in text for word in ("same seed: own score", "all points", "TRAK"))

@@ -16,10 +16,9 @@ from dtda_lib.study.claims import (
     above,
     combine,
     decide,
-    decide_interval,
-    interval_rule,
 )
 
+from .methods import method_of
 from .strategies import ESTIMATOR, OTHER, SAME
 from .tables import found_by_chance
 
@@ -29,7 +28,6 @@ _ESTIMAND = (
     "mean over training seeds of the difference in test accuracy, for this training set and "
     "these labels"
 )
-_RULE = interval_rule(above(0), interval="95 % t interval over evaluation seeds")
 _RULE_OF_ALL = (
     "our rule, by the words of the claim: the common status of C10-order, C10-none and C10-fixed, "
     "else partly if one of them is confirmed, else inconclusive; C10-random is a control that can "
@@ -86,7 +84,7 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
     """C10 in parts and as a whole, with scores of the same and of other seeds.
 
     Args:
-        differences: `pruning_tables.difference_table`.
+        differences: `tables.difference_table`.
         case: Part of the ids, "noise" or "clean".
         labels: The labels in words.
         setting: What was trained, in words.
@@ -96,25 +94,22 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
         rows = differences[differences["whose"] == whose].set_index("question")
         where = f"{setting}, {labels}; {_WHOSE[whose]}"
         parts = {
-            name: decide_interval(_ci(row), confirmed_if=above(0)) for name, row in rows.iterrows()
-        }
-        for name, row in rows.iterrows():
-            claims.append(
-                Claim(
-                    id=f"C10-{name}-{whose}-{case}",
-                    claim=_WORDS[name],
-                    source=_PAPER if name in ("order", "none", "fixed") else "this study",
-                    status=parts[name],
-                    statistic="mean paired difference of test accuracy; sign-flip p = "
-                    f"{row['p']:.2g}, higher in {row['wins']:.0%} of the seeds",
-                    estimate=float(row["estimate"]),
-                    ci=_ci(row),
-                    n=int(row["n_seeds"]),
-                    setting=where,
-                    estimand=_ESTIMAND,
-                    rule=_RULE,
-                )
+            name: Claim.from_row(
+                row,
+                confirmed_if=above(0),
+                count="n_seeds",
+                interval="95 % t interval over evaluation seeds",
+                id=f"C10-{name}-{whose}-{case}",
+                claim=_WORDS[name],
+                source=_PAPER if name in PARTS else "this study",
+                statistic="mean paired difference of test accuracy; sign-flip p = "
+                f"{row['p']:.2g}, higher in {row['wins']:.0%} of the seeds",
+                setting=where,
+                estimand=_ESTIMAND,
             )
+            for name, row in rows.iterrows()
+        }
+        claims += parts.values()
         least = rows.loc[list(PARTS)].sort_values("estimate").iloc[0]
         claims.append(
             Claim(
@@ -122,9 +117,9 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
                 claim="pruning by distributional scores beats a fixed seed's scores, which beat "
                 "no pruning",
                 source=_PAPER,
-                status=c10_status(parts),
+                status=c10_status({name: part.status for name, part in parts.items()}),
                 statistic="least of the three mean paired differences of test accuracy: averaged "
-                "less own scores, averaged less none, own less none",
+                "- own scores, averaged - none, own - none",
                 estimate=float(least["estimate"]),
                 ci=_ci(least),
                 n=int(least["n_seeds"]),
@@ -142,7 +137,7 @@ def noise_claims(
     """Planted wrong labels are found: by each estimator's average, and better than by one model.
 
     Args:
-        curves: `pruning_tables.precision_curves`, with k = `n_wrong` among its sizes.
+        curves: `tables.precision_curves`, with k = `n_wrong` among its sizes.
         n_train, n_wrong: Training points, and those of wrong label.
         setting: What was trained, in words.
         n_seeds: Models that were averaged.
@@ -156,7 +151,8 @@ def noise_claims(
         claims.append(
             Claim(
                 id=f"T-noise-{estimator}",
-                claim=f"planted wrong labels are found by scores averaged over seeds ({estimator})",
+                claim="planted wrong labels are found by scores averaged over seeds "
+                f"({method_of(estimator).label})",
                 source="this study",
                 status=decide(
                     confirmed=p < _ALPHA and mean["precision"] > 0.5,

@@ -28,6 +28,7 @@ STRATEGIES: dict[str, str] = {
     "truth": "the wrong labels",
 }
 """How figures call what is removed, from top to bottom."""
+_SHARED = {"sharex": True, "sharey": True, "squeeze": False}
 _WHOSE = palette(
     {SAME: "scores of the same seeds", OTHER: "scores of other seeds", "": "no scores"}, control=""
 )
@@ -49,7 +50,7 @@ def _look(strategy: str) -> Style:
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy from training on all points; a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
     names = [n for n in STRATEGIES if any(n in set(t["strategy"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -65,20 +66,20 @@ def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
         rows.append(table.assign(panel=title))
     axes[0, 0].set_yticks(range(len(names)), [STRATEGIES[name] for name in names])
     axes[0, 0].invert_yaxis()
-    fig.supxlabel("test accuracy less that without pruning (% points)", fontsize=9)
+    fig.supxlabel("test accuracy − that without pruning (% points)", fontsize=9)
     shown = pd.concat(rows)[["panel", "strategy", "estimate", "low", "high"]]
     return fig, shown.reset_index(drop=True)
 
 
 QUESTIONS: dict[str, str] = {
-    "order": "mean score less own score",
-    "none": "mean score less no pruning",
-    "fixed": "own score less no pruning",
-    "random": "mean score less at random",
-    "risk": "mean + spread less mean score",
-    "reuse": "mean of all seeds less all but own",
-    "reuse_own": "own score less another seed's",
-    "loss": "mean score less mean training loss",
+    "order": "mean score − own score",
+    "none": "mean score − no pruning",
+    "fixed": "own score − no pruning",
+    "random": "mean score − at random",
+    "risk": "mean + spread − mean score",
+    "reuse": "mean of all seeds − all but own",
+    "reuse_own": "own score − another seed's",
+    "loss": "mean score − mean training loss",
 }
 """How figures call what a question compares."""
 
@@ -86,9 +87,9 @@ QUESTIONS: dict[str, str] = {
 def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy, one per question and by whose scores; a panel each.
 
-    `tables`: `pruning_tables.difference_table` by labels.
+    `tables`: `tables.difference_table` by labels.
     """
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
     names = [n for n in QUESTIONS if any(n in set(t["question"]) for t in tables.values())]
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
@@ -135,7 +136,7 @@ def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
 
 def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Predicted and observed shift of the loss upon removal of each list, a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), **_SHARED)
     rows = []
     for axis, (title, table) in zip(axes[0], tables.items()):
         for shift, (name, look) in enumerate(_SHIFTS.items()):

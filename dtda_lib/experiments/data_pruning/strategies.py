@@ -112,7 +112,7 @@ class Scores:
     """Of full-data models: `shift` `(seed, estimator, train)`, `base` `(seed,)`.
 
     `shift` is what each model says of each training point, a shift upon removal of the mean
-    validation loss (see `attribution.mean_query`); `base` is that loss, in nats.
+    validation loss (see `mean_query`); `base` is that loss, in nats.
     """
 
     shift: xr.DataArray

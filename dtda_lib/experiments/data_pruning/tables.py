@@ -35,6 +35,13 @@ CONTROLS = (
 that sees no validation point?"""
 
 
+def by_labels(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables by labels as one, the labels as its first column."""
+    return pd.concat(
+        [table.assign(labels=labels) for labels, table in tables.items()], ignore_index=True
+    )[["labels", *next(iter(tables.values())).columns]]
+
+
 def level_table(found: xr.DataArray) -> pd.DataFrame:
     """Test accuracy and loss of each strategy: mean, sd over seeds, and interval of the mean."""
     test = found.sel(part="test")
@@ -97,6 +104,11 @@ def gain_table(found: xr.DataArray, generator: np.random.Generator) -> pd.DataFr
 
 
 # ---------------------------------------------------------------- label noise
+
+
+def list_sizes(n_wrong: int) -> list[int]:
+    """Sizes k at which lists are judged: from a tenth to three times the wrong labels."""
+    return sorted({max(1, round(n_wrong * part)) for part in np.linspace(0.1, 3, 30)} | {n_wrong})
 
 
 def precision_curves(scores: Scores, wrong: np.ndarray, sizes: Sequence[int]) -> pd.DataFrame:

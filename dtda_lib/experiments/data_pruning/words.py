@@ -1,60 +1,87 @@
-"""What the tables of data pruning say, in sentences made out of them.
+"""The answer of notebook 09, and what its tables say beyond their numbers.
 
-No result in the notebook's text is typed: where it changes, its sentence does. Each function takes
-tables of `pruning_tables`, by labels where there are several, and returns Markdown.
+Differences of accuracy are told in percentage points, with 95 % t intervals over evaluation seeds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
-from .methods import method_of
-from .strategies import ESTIMATOR, OTHER, REST, SAME
+from dtda_lib.study.evidence import Evidence
+from dtda_lib.study.markdown import folded
+from dtda_lib.study.wording import bullets, joined, measured, percent, side
 
+from .methods import method_of
+from .plots import QUESTIONS, STRATEGIES
+from .strategies import ESTIMATOR, NONE, OTHER, SAME, TRUTH
+
+_NOTEBOOK = "09_data_pruning"
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
-_QUESTIONS = {
-    "order": "Distributional against fixed-seed",
-    "risk": "Risk-averse scores against the mean",
-    "reuse": "The retrained seed among the scoring models, or not",
-    "reuse_own": "A model's own list for its own seed, or for another",
-    "loss": "Influence against training loss",
-}
 _ALPHA = 0.05
 
 
-def _list(sentences: Iterable[str]) -> Markdown:
-    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+def answer(evidence: Evidence) -> list[str]:
+    """Four sentences: wrong labels, right labels, what lists hold, and two yardsticks.
+
+    All scores are those of the retrained seeds' own models, as in the paper's figure.
+    Empty where nothing has been run.
+    """
+    profile = evidence.profile(_NOTEBOOK)
+    if profile is None:
+        return []
+    gains = evidence.table(_NOTEBOOK, "gains", profile).set_index(["panel", "strategy"])
+    wrong, right = (gains.loc[panel] for panel in gains.index.unique("panel")[:2])
+    order = {case: evidence[f"C10-order-same-{case}"].claim for case in ("noise", "clean")}
+    planted = evidence[f"T-noise-{ESTIMATOR}"].claim
+    lists = evidence.table(_NOTEBOOK, "precision", profile)
+    lists = lists[(lists["estimator"] == ESTIMATOR) & (lists["k"] == planted.n)]
+    own, mean = (lists[lists["ranking"] == name].iloc[0] for name in ("own", "mean"))
+    ahead = {case: _points(claim.estimate, claim.ci) for case, claim in order.items()}
+    return [
+        "With a tenth of the labels wrong, pruning by scores averaged over seeds changes test "
+        f"accuracy by {_of(wrong.loc['same_mean'])}; a single model's scores, by "
+        f"{_of(wrong.loc['same_own'])} (difference: {ahead['noise']}).",
+        f"With all labels right, {_right(right)}: {_of(right.loc['same_mean'])} by averaged "
+        f"scores, {_of(right.loc['random'])} by as many points at random.",
+        f"Of the first {planted.n} points, a single model's list holds "
+        f"{measured(own['precision'], (own['low'], own['high']), '%')} wrong labels, the averaged "
+        f"list {measured(mean['precision'], (mean['low'], mean['high']), '%')}, a random one "
+        f"{percent(mean['chance'])}.",
+        "Yardsticks: removing the wrong labels themselves brings "
+        f"{_of(wrong.loc[TRUTH])}; removing the points of highest average training loss, "
+        f"{_of(wrong.loc['other_mean_loss'])}.",
+    ]
 
 
-def _points(row: pd.Series) -> str:
-    """A difference of accuracy in percentage points, with its interval."""
-    ends = f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"{100 * row['estimate']:+.1f} points {ends}"
+def _points(estimate: float, ci: tuple[float, float]) -> str:
+    """A difference of accuracy: "+4.4 points [3.1, 5.6]"."""
+    sign = "+" if estimate > 0 else ""
+    return sign + measured(100 * estimate, [100 * end for end in ci], "points")
 
 
-def _verdict(row: pd.Series) -> str:
-    if row["low"] > 0:
-        return "ahead"
-    return "behind" if row["high"] < 0 else "no difference shown"
+def _of(row: Mapping[str, Any]) -> str:
+    return _points(row["estimate"], (row["low"], row["high"]))
 
 
-def _named(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+def _right(gains: pd.DataFrame) -> str:
+    return side(
+        gains.loc["same_mean"],
+        0,
+        above="pruning helps, too",
+        below="pruning harms",
+        unclear="no gain is shown",
+    )
 
 
-def found_words(at_k: pd.DataFrame, n_wrong: int) -> Markdown:
-    """How many wrong labels averaged and single lists hold, and which estimators averaging helps.
+def found_words(at_k: pd.DataFrame) -> Markdown:
+    """Which methods find more wrong labels by averaging, and which averaged lists differ.
 
-    `at_k`: `precision_curves` at k = `n_wrong`.
+    `at_k`: `precision_curves` at k = number of wrong labels.
     """
     at = at_k.set_index(["estimator", "ranking"])
     mean, own = at.xs("mean", level="ranking"), at.xs("own", level="ranking")
-    chance = at["chance"].iloc[0] * n_wrong
-    hits = [
-        f"{round(row['precision'] * n_wrong)} by {method_of(name).words}"
-        for name, row in mean.sort_values("precision", ascending=False, kind="stable").iterrows()
-    ]
     helped = [n for n in mean.index if own.loc[n, "high"] < mean.loc[n, "precision"]]
     apart = [
         f"{method_of(a).words} above {method_of(b).words}"
@@ -62,89 +89,53 @@ def found_words(at_k: pd.DataFrame, n_wrong: int) -> Markdown:
         for b in mean.index
         if mean.loc[a, "low"] > mean.loc[b, "high"]
     ]
-    one = own.loc[ESTIMATOR]
-    return _list(
+    return bullets(
         [
-            f"**Wrong labels among the first {n_wrong} points of the averaged list**, of {n_wrong} "
-            f"in all: {', '.join(hits)}; a random list holds {chance:.0f}. Training loss sees no "
-            "validation point.",
-            f"**A single model's list** ({method_of(ESTIMATOR).words}) has {one['precision']:.0%} "
-            f"wrong labels [{one['low']:.0%}, {one['high']:.0%}], the averaged one "
-            f"{mean.loc[ESTIMATOR, 'precision']:.0%}. Averaging helps, beyond the error of the "
-            f"single models' mean: {_named(method_of(n).words for n in helped)}.",
-            f"**Between averaged lists**: {_named(apart)} beyond their intervals, which are wide "
-            f"because each is one list of {n_wrong} points.",
+            "**Averaging finds more wrong labels** than a single model does, beyond the error of "
+            f"the single models' mean: {joined(method_of(n).words for n in helped)}.",
+            f"**Between averaged lists**, beyond their wide intervals: {joined(apart)}.",
         ]
     )
 
 
-def gain_words(gains: Mapping[str, pd.DataFrame], levels: pd.DataFrame) -> Markdown:
-    """What each removal gains over training on all points, by labels.
-
-    `gains`: `gain_table` by labels; `levels`: `level_table`s with the labels as first level.
-    """
-    sentences = []
-    for labels, table in gains.items():
-        rows = table.set_index("strategy")
-        level = levels.loc[labels].set_index("strategy").loc["none", "accuracy"]
-        ups = [f"`{n}` {_points(r)}" for n, r in rows.iterrows() if r["low"] > 0]
-        downs = [f"`{n}` {_points(r)}" for n, r in rows.iterrows() if r["high"] < 0]
-        told = (
-            f"**{labels.capitalize()}** (accuracy {level:.1%} with all points). Shown to help: "
-            f"{_named(ups)}. Shown to harm: {_named(downs)}."
-        )
-        if "truth" in rows.index and rows.loc["truth", "low"] > 0:
-            full = rows.loc["truth", "estimate"]
-            shares = {n: rows.loc[n, "estimate"] / full for n in ("other_own", "other_mean")}
-            told += (
-                " Of what removing the wrong labels themselves brings, scores of one other model "
-                f"bring {shares['other_own']:.0%} and averages over others "
-                f"{shares['other_mean']:.0%}."
-            )
-        gap = rows.loc[f"{SAME}_mean", "estimate"] - rows.loc[f"{OTHER}_mean", "estimate"]
-        rest = rows.loc[REST, "estimate"] - rows.loc[f"{OTHER}_mean", "estimate"]
-        told += (
-            f" `same_mean` less `other_mean` is {100 * gap:+.1f} points, and {100 * rest:+.1f} if "
-            "the retrained seed has no part in the list (`rest_mean`); each is *one* list, and "
-            "intervals leave out which list was drawn."
-        )
-        sentences.append(told)
-    return _list(sentences)
+def share_of_truth_words(gains: pd.DataFrame) -> Markdown:
+    """How much of what removing the wrong labels brings, scores bring. `gains`: `gain_table`."""
+    rows = gains.set_index("strategy")["estimate"]
+    if gains.set_index("strategy").loc[TRUTH, "low"] <= 0:
+        return Markdown("Removing the wrong labels themselves is not shown to help.")
+    own, mean = (percent(rows[f"{OTHER}_{name}"] / rows[TRUTH]) for name in ("own", "mean"))
+    return Markdown(
+        "Of what removing the wrong labels themselves brings, scores of one other model bring "
+        f"{own}, averages over other models {mean}."
+    )
 
 
-def question_words(differences: Mapping[str, pd.DataFrame]) -> Markdown:
-    """Each question's verdict by labels and by whose scores; and what Bonferroni leaves."""
+def corrected_words(differences: Mapping[str, pd.DataFrame]) -> Markdown:
+    """Which comparisons a correction for their number leaves. `differences`: by labels."""
     n_tests = sum(map(len, differences.values()))
-    sentences, kept = [], []
-    for question, title in _QUESTIONS.items():
-        parts = []
-        for labels, table in differences.items():
-            for _, row in table[table["question"] == question].iterrows():
-                parts.append(f"{labels}, {_WHOSE[row['whose']]}: {_verdict(row)} ({_points(row)})")
-        sentences.append(f"**{title}** (`{question}`): {'; '.join(parts)}.")
+    kept = []
     for labels, table in differences.items():
         left = table[table["p"] * n_tests < _ALPHA]
-        names = _named(f"`{row.question}` ({_WHOSE[row.whose]})" for row in left.itertuples())
-        kept.append(f"{labels}: {names}")
-    sentences.append(
-        f"Of all {n_tests} comparisons above, Bonferroni-corrected sign-flip tests leave, "
-        f"{'; '.join(kept)}."
-    )
-    return _list(sentences)
+        names = joined(
+            f"{QUESTIONS[row.question]} ({_WHOSE[row.whose]})" for row in left.itertuples()
+        )
+        kept.append(f"**{labels.capitalize()}**: {names}.")
+    head = f"Of all {n_tests} comparisons, Bonferroni-corrected sign-flip tests leave:"
+    return Markdown(f"{head}\n\n{bullets(kept).data}")
 
 
 def overlap_words(overlaps: pd.DataFrame) -> Markdown:
     """How far lists of single models and of averages agree."""
     two, averages, chance = (overlaps[c] for c in ("two_models", "two_averages", "chance"))
     return Markdown(
-        f"Single models agree on {two.min():.0%} to {two.max():.0%} of their lists, averages of "
-        f"disjoint groups on {averages.min():.0%} to {averages.max():.0%}, chance on "
-        f"{chance.mean():.0%}."
+        f"Two single models agree on {percent(two.min())} to {percent(two.max())} of their lists, "
+        f"averages of two disjoint groups on {percent(averages.min())} to "
+        f"{percent(averages.max())}, random lists on {percent(chance.mean())}."
     )
 
 
 def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
-    """What selection promises too much, how sums of shifts compare with what came, and test gains.
+    """What selection promises too much, how sums compare with what is observed, and test loss.
 
     `predicted`: `prediction_table` by labels.
     """
@@ -152,21 +143,25 @@ def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
     for labels, table in predicted.items():
         rows = table.set_index("strategy")
         own, mean = rows.loc[f"{OTHER}_own"], rows.loc[f"{OTHER}_mean"]
-        kept = [f"{row['predicted'] / row['selected']:.0%}" for row in (own, mean)]
-        ratio = mean["validation"] / mean["predicted"]
-        shown = (
-            "a fall"
-            if mean["test_high"] < 0
-            else "a rise"
-            if mean["test_low"] > 0
-            else "no change shown"
-        )
+        kept = [percent(row["predicted"] / row["selected"]) for row in (own, mean)]
+        ends = {"low": mean["test_low"], "high": mean["test_high"]}
+        shown = side(ends, 0, above="a rise", below="a fall", unclear="no change shown")
+        test = measured(mean["test"], (mean["test_low"], mean["test_high"]), "nats")
         sentences.append(
-            f"**{labels.capitalize()}.** Of what the scores that chose a list promise, the "
-            f"evaluation seeds' own models predict {kept[0]} for a single model's list and "
-            f"{kept[1]} for an average's. For the averaged list of other seeds the validation loss "
-            f"moves {ratio:.1f} times the predicted sum ({mean['validation']:+.3f} against "
-            f"{mean['predicted']:+.3f} nats), and the test loss by {mean['test']:+.3f} "
-            f"[{mean['test_low']:+.3f}, {mean['test_high']:+.3f}]: {shown}."
+            f"**{labels.capitalize()}.** Of a single model's promise {kept[0]} is left, of an "
+            f"average's {kept[1]}. For the averaged list of other seeds the validation loss moves "
+            f"{mean['validation'] / mean['predicted']:.1f} times the predicted sum, the test loss "
+            f"by {test}: {shown}."
         )
-    return _list(sentences)
+    return bullets(sentences)
+
+
+def folded_table(frame: pd.DataFrame, summary: str, digits: int = 4) -> Markdown:
+    """A long table that a reader unfolds, methods and strategies by their display names."""
+    strategies, shown = STRATEGIES | {NONE: "all points"}, frame.copy()
+    for column in shown.columns.intersection(["strategy", "better", "other"]):
+        shown[column] = shown[column].map(strategies)
+    if "estimator" in shown:
+        shown["estimator"] = shown["estimator"].map(lambda key: method_of(key).label)
+    text = shown.round(digits).to_html(index=False, border=0)
+    return Markdown(folded(summary, text))

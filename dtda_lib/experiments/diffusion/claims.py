@@ -15,8 +15,6 @@ from dtda_lib.study.claims import (
     above,
     between,
     decide,
-    decide_interval,
-    interval_rule,
 )
 from dtda_lib.study.methods import DELTAS
 
@@ -47,7 +45,7 @@ def list_status(plain: Interval, strict: Interval) -> str:
     """Status of "the lists differ more between Δ's than between halves of the seeds".
 
     Args:
-        plain, strict: Intervals of the two gaps of `diffusion_lists.compared`.
+        plain, strict: Intervals of the two gaps of `lists.compared`.
     """
     differ = strict[0] > MARGIN
     return decide(
@@ -61,7 +59,7 @@ def list_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """C11 for each pair of Δ's.
 
     Args:
-        table: `diffusion_lists.comparison_table`.
+        table: `lists.comparison_table`.
         setting: What was trained, in words.
     """
     claims = []
@@ -75,7 +73,7 @@ def list_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
                 source=_PAPER if row.first_list != "helps" else "this study",
                 status=list_status(plain, strict),
                 statistic=f"plain gap: overlap of lists of {row.k} between halves of the seeds "
-                f"({row.first:.2f} and {row.second:.2f}) less overlap between Δ's "
+                f"({row.first:.2f} and {row.second:.2f}) - overlap between Δ's "
                 f"({row.between:.2f}); strict gap {row.strict:.3f} "
                 f"[{strict[0]:.3f}, {strict[1]:.3f}]; chance {row.chance:.2f}",
                 estimate=float(row.plain),
@@ -140,7 +138,7 @@ def validation_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """What retraining says about the lists.
 
     Args:
-        table: `diffusion_retrained.validation_table`.
+        table: `retrained.validation_table`.
         setting: What was trained, in words.
     """
     rows = table.set_index(["measured", "first", "second"])
@@ -148,24 +146,21 @@ def validation_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         "rise": "difference of mean losses after the two removals, % of the loss without removal",
         "widening": "log ratio of the variances over seeds after the two removals",
     }
-    claims = []
+    claims, sizes = [], table.iloc[0]
     for name, words, measured, first, second in _VALIDATIONS:
-        row = rows.loc[(measured, first, second)]
-        ci = (float(row["low"]), float(row["high"]))
         claims.append(
-            Claim(
+            Claim.from_row(
+                rows.loc[(measured, first, second)],
+                confirmed_if=above(0),
+                count="n_samples",
+                interval=_interval({first, second}),
                 id=name,
                 claim=words,
                 source="this study",
-                status=decide_interval(ci, confirmed_if=above(0)),
-                statistic=f"{units[measured]}: {first} less {second}",
-                estimate=float(row["estimate"]),
-                ci=ci,
-                n=int(row["n_samples"]),
-                setting=f"{setting}, {row['n_seeds']} judging seeds, {row['n_groups']} random "
+                statistic=f"{units[measured]}: {first} - {second}",
+                setting=f"{setting}, {sizes['n_seeds']} judging seeds, {sizes['n_groups']} random "
                 "groups of each kind",
                 estimand="mean over generated samples, of the law over training seeds",
-                rule=interval_rule(above(0), interval=_interval({first, second})),
             )
         )
     return claims
@@ -180,7 +175,7 @@ def prediction_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """Whether predicted shifts order the groups, and whether they have the right size.
 
     Args:
-        table: `diffusion_retrained.prediction_table`.
+        table: `retrained.prediction_table`.
         setting: What was trained, in words.
     """
     asked: dict[str, tuple[str, str, str, Region]] = {
@@ -193,28 +188,26 @@ def prediction_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         "slope": (
             "V-size",
             "predicted shifts of groups are right within a factor of 2",
-            "slope through 0 of the shift that came on the predicted one",
+            "slope through 0 of the observed shift on the predicted one",
             between(0.5, 2),
         ),
     }
     claims = []
-    for row in table.itertuples():
-        name, words, statistic, region = asked[row.measured]
-        ci = (float(row.low), float(row.high))
+    for row in table.to_dict("records"):
+        name, words, statistic, region = asked[row["measured"]]
         claims.append(
-            Claim(
+            Claim.from_row(
+                row,
+                confirmed_if=region,
+                count="n_groups",
+                interval="95 % t interval over seeds and samples",
                 id=name,
                 claim=words,
                 source="this study",
-                status=decide_interval(ci, confirmed_if=region),
                 statistic=statistic,
-                estimate=float(row.estimate),
-                ci=ci,
-                n=int(row.n_groups),
-                setting=f"{setting}, {row.n_seeds} judging seeds",
+                setting=f"{setting}, {row['n_seeds']} judging seeds",
                 estimand="mean shift over training seeds upon removing a group, by sums of mean "
                 "predicted shifts of its images",
-                rule=interval_rule(region, interval="95 % t interval over seeds and samples"),
             )
         )
     return claims

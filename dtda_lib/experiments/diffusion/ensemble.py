@@ -54,7 +54,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Ensemble:
     """What is trained.
 
     Args:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn
@@ -12,7 +13,7 @@ from dtda_lib.study.methods import ACCENT, DELTAS, Style, palette
 from dtda_lib.study.previews import show_image
 
 from .claims import MARGIN
-from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM, Experiment, Samples, Scored
+from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM, Ensemble, Samples, Scored
 from .lists import KINDS, influences
 from .quality import Confidence
 from .retrained import DIGIT
@@ -45,68 +46,72 @@ _OVERLAPS = palette(
 _GAPS = palette({"plain": "plain gap", "strict": "strict gap"})
 
 
-def _shown(axis: Axes, image: Tensor) -> None:
+def _shown(axis: Axes, image: Tensor, frame: str = "") -> None:
     show_image(axis, image.clamp(0, 1))
+    if frame:
+        place = {"transform": axis.transAxes, "clip_on": False, "fill": False}
+        axis.add_patch(Rectangle((0, 0), 1, 1, **place, edgecolor=frame, linewidth=0.7))
 
 
-def samples(experiment: Experiment, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
+def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
     """Generated images with their numbers, each above its nearest training image; weak ones orange.
 
     The data are the distances in pixels to the nearest image of either digit, and the classifier's
     margin with the bound below which it is weak.
     """
-    n, away = len(found.codes), experiment.pixel_distances(found.codes)
+    n, away = len(found.codes), ensemble.pixel_distances(found.codes)
     lines = -(-n // columns)
     fig, axes = plt.subplots(2 * lines, columns, figsize=(TEXT_WIDTH, 1.02 * lines), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for sample, image in enumerate(experiment.code.decode(found.codes)):
+    for sample, image in enumerate(ensemble.code.decode(found.codes)):
         line, column = 2 * (sample // columns), sample % columns
         _shown(axes[line, column], image)
         weak = sample in sure.weak
         look = {"color": ACCENT, "fontweight": "bold"} if weak else {"color": "black"}
         axes[line, column].set_title(str(sample + 1), fontsize=6, pad=1, **look)
-        _shown(axes[line + 1, column], experiment.images[int(away[:, sample].argmin())])
+        _shown(axes[line + 1, column], ensemble.images[int(away[:, sample].argmin())])
     for line in range(2 * lines):
         title = "training" if line % 2 else "generated"
         place = {"transform": axes[line, 0].transAxes, "rotation": 90, "fontsize": 7}
         axes[line, 0].text(-0.15, 0.5, title, ha="right", va="center", **place)
-    labels = experiment.digits.train_y.numpy()
+    labels = ensemble.digits.train_y.numpy()
     rows = {"sample": np.arange(n), "run": found.run}
     rows |= {f"distance_{digit}": away[labels == digit].min(axis=0) for digit in np.unique(labels)}
     return fig, pd.DataFrame(rows | {"margin": sure.margin, "bound": sure.bound})
 
 
 def lists(
-    experiment: Experiment, found: Samples, scored: Scored, chosen: list[int], shown: int = 8
+    ensemble: Ensemble, found: Samples, scored: Scored, chosen: list[int], shown: int = 8
 ) -> Drawn:
-    """The first images of each list for some samples.
+    """The first images of each list for some samples; orange frames: not on the mean's list.
 
     The data are the influences of *all* images, by position: they say which come first as well,
     and do not jump where rounding on another machine swaps two of nearly equal influence.
     """
-    away = experiment.pixel_distances(found.codes)
+    away = ensemble.pixel_distances(found.codes)
     every = influences(scored, np.arange(len(scored.base)), 0)
     lines = [*LISTS, "nearest"]
     fig, axes = plt.subplots(
         len(lines),
         len(chosen) * (shown + 1) + len(chosen) - 1,
-        figsize=(TEXT_WIDTH, 0.32 * len(lines)),
-        gridspec_kw={"wspace": 0.08},
+        figsize=(TEXT_WIDTH, 0.28 * len(lines)),
+        gridspec_kw={"wspace": 0.08, "hspace": 0.1},
     )
     for axis in axes.flat:
         axis.axis("off")
-    decoded, rows = experiment.code.decode(found.codes), []
+    decoded, rows = ensemble.code.decode(found.codes), []
     for place, sample in enumerate(chosen):
         start = place * (shown + 2)
         _shown(axes[0, start], decoded[sample])
         axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
         values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
-        for line, name in enumerate(lines):
-            order = np.argsort(-values[name], kind="stable")[:shown]
+        orders = [np.argsort(-values[name], kind="stable")[:shown] for name in lines]
+        for line, order in enumerate(orders):
             for column, image in enumerate(order, start=start + 1):
-                _shown(axes[line, column], experiment.images[int(image)])
+                frame = "0.8" if image in orders[0] else ACCENT
+                _shown(axes[line, column], ensemble.images[int(image)], frame)
         part = pd.DataFrame({"sample": sample, "image": np.arange(len(away))} | values)
         rows.append(part)
     names = [*LISTS.values(), _LOOKS[BY_PIXELS].label]
@@ -129,7 +134,7 @@ def overlaps(table: pd.DataFrame) -> Drawn:
         reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
         right.errorbar(middle, at + shift, xerr=reach, **look.points, ls="", lw=1)
     right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
-    right.set(xlabel="overlap of halves less of questions")
+    right.set(xlabel="overlap of halves − of questions")
     names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
     pairs = zip(table["first_list"], table["second_list"])
     left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
@@ -193,7 +198,7 @@ def _interval(axis: Axes, row: pd.Series, at: float, look: Style) -> None:
 
 def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Drawn:
     """Predicted and observed mean shift of the loss: a group's own sample dark, others pale."""
-    came = shifts["came"].mean("seed").values
+    observed = shifts["observed"].mean("seed").values
     rows = []
     for place, name in enumerate(names):
         kind, _, number = name.partition("/")
@@ -201,8 +206,8 @@ def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Dra
         for column, sample in enumerate(judged):
             own = kind not in (DIGIT, RANDOM) and int(number) == sample
             predicted = float(shifts["predicted"][place, column])
-            rows.append((name, kind, int(sample), own, predicted, came[place, column]))
-    columns = ["group", "kind", "sample", "own", "predicted", "came"]
+            rows.append((name, kind, int(sample), own, predicted, observed[place, column]))
+    columns = ["group", "kind", "sample", "own", "predicted", "observed"]
     drawn = pd.DataFrame(rows, columns=columns)
     fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.8))
     for kind, look in _LOOKS.items():
@@ -213,9 +218,9 @@ def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Dra
                 continue
             told = {"label": look.label} if own or kind in (DIGIT, RANDOM) else {}
             told |= {"color": look.colour, "alpha": alpha, "ms": 3.5}
-            axis.plot(here["predicted"], here["came"], look.marker, **told)
+            axis.plot(here["predicted"], here["observed"], look.marker, **told)
     ends = [drawn["predicted"].min(), drawn["predicted"].max()]
-    axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0, label="came as predicted")
-    axis.set(xlabel="predicted shift of the loss upon removal", ylabel="shift that came")
+    axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0, label="observed = predicted")
+    axis.set(xlabel="predicted shift of the loss upon removal", ylabel="observed shift")
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig, drawn

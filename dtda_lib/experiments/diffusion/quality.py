@@ -1,6 +1,6 @@
 """Are generated samples digits? A small classifier's answer, and what that classifier can see.
 
-The distance to the nearest training image (`Experiment.quality`) does not see a smear, because a
+The distance to the nearest training image (`Ensemble.quality`) does not see a smear, because a
 smear is near to everything. A classifier of the two digits is unsure of it. It is trained on one
 half of the real images that never train the diffusion model; the other half says how sure it is of
 real digits. Smears made on purpose, half-way between the codes of two real digits, say which
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dtda_lib.statistics.over_seeds import wilson_interval
 
-from .ensemble import Experiment, Samples
+from .ensemble import Ensemble, Samples
 
 PENALTY = 1e-3  # of the classifier's weights; our choice
 TAIL = 0.05  # share of real digits that count as weak
@@ -86,7 +86,7 @@ def every_other(y: Tensor) -> Tensor:
     return chosen
 
 
-def confidence(experiment: Experiment, samples: Samples) -> Confidence:
+def confidence(ensemble: Ensemble, samples: Samples) -> Confidence:
     """The classifier on the codes of real images, and what it says of the samples.
 
     Every other image of either digit trains it, the others are what samples are compared with. A
@@ -96,11 +96,11 @@ def confidence(experiment: Experiment, samples: Samples) -> Confidence:
     Raises:
         ValueError: images of other than two digits.
     """
-    labels = experiment.digits.query_y
+    labels = ensemble.digits.query_y
     classes = labels.unique().tolist()
     if len(classes) != 2:
         raise ValueError(f"confidence: the classifier is for two digits, not {len(classes)}.")
-    codes, y = experiment.code.encode(experiment.other_images).double(), labels == classes[1]
+    codes, y = ensemble.code.encode(ensemble.other_images).double(), labels == classes[1]
     trains = every_other(y)
     w = logistic_regression(codes[trains], y[trains], PENALTY)
 
@@ -119,11 +119,11 @@ def confidence(experiment: Experiment, samples: Samples) -> Confidence:
     }
     margins = {name: odds(images).abs().numpy() for name, images in kinds.items()}
     margins[REAL], kinds[REAL] = real, held
-    far = experiment.far()
+    far = ensemble.far()
     rows = []
     for name in (SAMPLES, REAL, BETWEEN, WITHIN):
         sure = margins[name] >= bound
-        away = experiment.pixel_distances(kinds[name].float()).min(axis=0)
+        away = ensemble.pixel_distances(kinds[name].float()).min(axis=0)
         low, high = wilson_interval(int(sure.sum()), len(sure))
         rows.append((name, len(sure), sure.mean(), low, high, (away <= far).mean()))
     table = pd.DataFrame(rows, columns=["images", "n", "sure", "low", "high", "near"])

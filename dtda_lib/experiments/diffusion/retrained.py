@@ -1,4 +1,4 @@
-"""What came upon retraining without groups of images, against random groups; with intervals.
+"""Retraining without groups of images: which groups, and the shifts against random groups.
 
 Judging seeds, samples and random groups are all drawn, so errors over each of the three are
 estimated by a jackknife and their variances added.
@@ -18,12 +18,79 @@ from .lists import satterthwaite
 
 DIGIT = "digit"  # random groups of the sample's own digit
 
+# ---------------------------------------------------------------- what is removed
+
+
+def spread_out(n: int, few: int) -> np.ndarray:
+    """`few` of the positions 0..n-1, evenly spaced, the first included; all if there are no more.
+
+    >>> spread_out(10, 3).tolist()
+    [0, 3, 6]
+    """
+    return np.arange(min(n, few)) * (n // min(n, few))
+
+
+def first_of_each(samples: Samples) -> list[int]:
+    """The first sample of each digit that there is."""
+    return [int(np.flatnonzero(samples.digit == digit)[0]) for digit in np.unique(samples.digit)]
+
+
+def best(values: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of `values (image,)`, largest first; ties keep their order."""
+    return np.argsort(-values, kind="stable")[:k]
+
+
+def removal_groups(
+    scored: Scored,
+    distances: np.ndarray,
+    labels: np.ndarray,
+    judged: np.ndarray,
+    k: int,
+    n_random: int,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Images that are removed together, k at a time, by name.
+
+    "mean/3": those whose removal is predicted to raise the mean of m of sample 3 most;
+    "variance/3": its variance over seeds; "nearest/3": those nearest to it in pixels; "random/2":
+    drawn from all images; "digit0/2": drawn from the images of digit 0.
+
+    Args:
+        scored: Of the scoring runs.
+        distances: In pixels, `(image, sample)`.
+        labels: Digit of each image `(image,)`.
+        judged: Samples that are judged.
+        k: Images of a group.
+        n_random: Random groups, from all images and from those of each digit.
+        generator: Draws them.
+
+    Raises:
+        ValueError: a digit has fewer than k images.
+    """
+    groups = {}
+    law = scored.base[:, None] + scored.shift  # (seed, image, sample)
+    wider = law.var(axis=0, ddof=1) - scored.base.var(axis=0, ddof=1)
+    by = {BY_MEAN: scored.shift.mean(axis=0), BY_VARIANCE: wider, BY_PIXELS: -distances}
+    for name, values in by.items():
+        groups |= {f"{name}/{sample}": best(values[:, sample], k) for sample in judged}
+    pools = {RANDOM: np.arange(len(labels))}
+    pools |= {f"digit{digit}": np.flatnonzero(labels == digit) for digit in np.unique(labels)}
+    for name, pool in pools.items():
+        if len(pool) < k:
+            raise ValueError(f"groups: {k} images cannot be drawn from the {len(pool)} of {name}.")
+        for draw in range(n_random):
+            groups[f"{name}/{draw}"] = generator.choice(pool, k, replace=False)
+    return groups
+
+
+# ---------------------------------------------------------------- what is observed
+
 
 def retrained(loss: xr.DataArray, samples: Samples, judged: np.ndarray) -> xr.Dataset:
     """m of the judged samples after their own groups' removals, as variables.
 
     Args:
-        loss: From `diffusion.losses_of`, `(seed, removal, sample)`.
+        loss: From `ensemble.losses_of`, `(seed, removal, sample)`.
         samples: All samples.
         judged: Positions of those that have groups.
 
@@ -138,23 +205,23 @@ def per_sample(found: xr.Dataset) -> pd.DataFrame:
 # ---------------------------------------------------------------- predictions
 
 
-def predicted_and_came(
+def predicted_and_observed(
     scored: Scored, loss: xr.DataArray, groups: Mapping[str, np.ndarray], judged: np.ndarray
 ) -> xr.Dataset:
-    """Shift of m upon removal of each group: `predicted` `(group, sample)`, `came` `(seed, ...)`.
+    """Shift of m upon removal of each group: `predicted` `(group, sample)`, and `observed`.
 
-    Predicted is the sum over the group's images of the mean shift over scoring seeds; what came is
+    Predicted is the sum over the group's images of the mean shift over scoring seeds; observed is
     that of each judging seed. In units of m.
     """
     mean = scored.shift.mean(axis=0)[:, judged]  # (image, sample)
     predicted = np.stack([mean[group].sum(axis=0) for group in groups.values()])
     base = loss.sel(removal=NONE, drop=True)
-    came = (loss.sel(removal=list(groups)) - base).isel(sample=judged)
-    came = came.transpose("seed", "removal", "sample").values
+    observed = (loss.sel(removal=list(groups)) - base).isel(sample=judged)
+    observed = observed.transpose("seed", "removal", "sample").values
     return xr.Dataset(
         {
             "predicted": (("group", "sample"), predicted),
-            "came": (("seed", "group", "sample"), came),
+            "observed": (("seed", "group", "sample"), observed),
         }
     )
 
@@ -162,21 +229,21 @@ def predicted_and_came(
 def prediction_correlation(shifts: xr.Dataset) -> xr.DataArray:
     """Mean over samples of the Spearman correlation over groups of predicted and mean shift."""
     predicted = shifts["predicted"].transpose("group", "sample").values
-    came = shifts["came"].mean("seed").transpose("group", "sample").values
-    ranks = [stats.rankdata(values, axis=0) for values in (predicted, came)]
+    observed = shifts["observed"].mean("seed").transpose("group", "sample").values
+    ranks = [stats.rankdata(values, axis=0) for values in (predicted, observed)]
     first, second = (r - r.mean(axis=0) for r in ranks)
     norms = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
     return xr.DataArray(((first * second).sum(axis=0) / norms).mean())
 
 
 def prediction_slope(shifts: xr.Dataset) -> xr.DataArray:
-    """Least-squares slope through 0 of the mean shift that came on the predicted one."""
-    came = shifts["came"].mean("seed")
-    return (came * shifts["predicted"]).sum() / (shifts["predicted"] ** 2).sum()
+    """Least-squares slope through 0 of the mean observed shift on the predicted one."""
+    observed = shifts["observed"].mean("seed")
+    return (observed * shifts["predicted"]).sum() / (shifts["predicted"] ** 2).sum()
 
 
 def prediction_table(shifts: xr.Dataset, level: float = 0.95) -> pd.DataFrame:
-    """Correlation and slope of what came on what was predicted; errors over seeds and samples.
+    """Correlation and slope of observed on predicted shifts; errors over seeds and samples.
 
     Groups are not drawn anew: most are the lists themselves.
     """

@@ -1,23 +1,23 @@
-"""What the tables of the diffusion ensemble say, in sentences made out of them.
+"""The answer of notebook 10, and what its tables say beyond their numbers."""
 
-No result in the notebook's text is typed: where it changes, its sentence does. Each function takes
-tables of `diffusion_lists` or `diffusion_retrained` and returns Markdown.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.claims import CONFIRMED, PARTLY, REFUTED
+from dtda_lib.study.claims import CONFIRMED, INCONCLUSIVE, PARTLY, REFUTED
+from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import DELTAS
+from dtda_lib.study.wording import bullets, grouped, joined, measured, percent, side
 
-from .claims import MARGIN, list_status
-from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM
+from .claims import list_status
+from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM
 from .quality import BETWEEN, SAMPLES, TAIL, WITHIN, Confidence
 from .retrained import DIGIT
 
+_NOTEBOOK = "10_diffusion"
 _KINDS = {
     "mean": f"the {DELTAS['mean'].words}",
     "variance": f"the {DELTAS['variance'].words}",
@@ -26,39 +26,93 @@ _KINDS = {
     "helps": "the signed mean",
 }
 _GROUPS = {
-    BY_MEAN: "the list by mean",
-    BY_VARIANCE: "the list by variance",
-    BY_PIXELS: "the nearest images",
-    DIGIT: "random images of its digit",
-    RANDOM: "random images",
+    BY_MEAN: "list by mean",
+    BY_VARIANCE: "list by variance",
+    BY_PIXELS: "nearest in pixels",
+    DIGIT: "random, same digit",
+    RANDOM: "random",
+    NONE: "nothing",
 }
 _VERDICTS = {
-    CONFIRMED: "they differ more than halves of the seeds do, also when the noise of both lists "
-    "is allowed for",
-    PARTLY: "they differ more than halves of the seeds do, but not when the noise of both lists is "
-    "allowed for",
-    REFUTED: f"they differ no more than halves of the seeds do (by less than {MARGIN:g})",
+    CONFIRMED: "differ beyond the noise of seeds",
+    PARTLY: "differ, but perhaps only by the noise of seeds",
+    REFUTED: "agree as well as two halves of the seeds do",
+    INCONCLUSIVE: "are not shown to differ beyond the noise of seeds",
 }
 
 
-def _named(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: lists by W2, lists by variance, retraining, its rival, widening.
+
+    Overlaps are means over samples; rises are in % of a sample's loss. Empty where nothing has been
+    run.
+    """
+    profile = evidence.profile(_NOTEBOOK)
+    if profile is None:
+        return []
+    lists = evidence.table(_NOTEBOOK, "overlaps", profile)
+    lists = lists.set_index(["first_list", "second_list"])
+    after = evidence.table(_NOTEBOOK, "retrained", profile)
+    after = after[after["measured"] != "rise of one sample"]
+    after = after.set_index(["measured", "first", "second"])
+    by_w2, by_variance = lists.loc[(BY_MEAN, "w2")], lists.loc[(BY_MEAN, BY_VARIANCE)]
+    rises = {a: after.loc[("rise", a, RANDOM)] for a in (BY_MEAN, BY_PIXELS)}
+    rival = after.loc[("rise", BY_MEAN, BY_PIXELS)]
+    wider = after.loc[("widening", BY_VARIANCE, BY_MEAN)]
+    return [
+        f"Lists by W2 and by the mean {_VERDICTS[_status(by_w2)]}: they share "
+        f"{percent(by_w2['between'])} of their images, halves of the seeds "
+        f"{percent(by_w2['first'])} and {percent(by_w2['second'])}.",
+        f"Lists by the variance and by the mean {_VERDICTS[_status(by_variance)]}: the overlap "
+        f"falls by {_points(by_variance)} with that noise allowed for.",
+        "Retrained without the images that the list by mean names, models "
+        f"{_know(rises[BY_MEAN])}: its loss rises by {_percents(rises[BY_MEAN])} more than without "
+        "random ones.",
+        f"The images nearest in pixels, which need no model, {_ahead(rival)}: their removal raises "
+        f"the loss by {_percents(rises[BY_PIXELS])}.",
+        f"The list by variance {_widens(wider)} than that by mean: log ratio of variances "
+        f"{measured(wider['estimate'], (wider['low'], wider['high']))}.",
+    ]
 
 
-def _list(sentences: Iterable[str]) -> Markdown:
-    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+def _status(row: Mapping[str, Any]) -> str:
+    plain, strict = ((row[f"{gap}_low"], row[f"{gap}_high"]) for gap in ("plain", "strict"))
+    return list_status(plain, strict)
+
+
+def _points(row: Mapping[str, Any]) -> str:
+    ends = (100 * row["strict_low"], 100 * row["strict_high"])
+    return measured(100 * row["strict"], ends, "points")
+
+
+def _percents(row: Mapping[str, Any]) -> str:
+    return measured(row["estimate"] / 100, (row["low"] / 100, row["high"] / 100), "%")
+
+
+def _know(row: Mapping[str, Any]) -> str:
+    return f"know the sample {side(row, 0, above='less well', below='better', unclear='as well')}"
+
+
+def _ahead(row: Mapping[str, Any]) -> str:
+    """How the rival does, where `row` is the list by mean - its rival."""
+    return side(row, 0, above="do worse", below="do better", unclear="are not shown to do worse")
+
+
+def _widens(row: Mapping[str, Any]) -> str:
+    words = {"above": "widens the law more", "below": "widens the law less"}
+    return side(row, 0, **words, unclear="is not shown to widen the law more")
+
+
+# ---------------------------------------------------------------- sentences below tables
 
 
 def quality_words(quality: Mapping[str, float], n_samples: int) -> Markdown:
-    """How many samples are like no digit, and how many like a copy.
-
-    `quality`: from `diffusion.Experiment.quality`.
-    """
+    """How many samples are like no digit, and how many like a copy; from `Ensemble.quality`."""
     far, near = (round(quality[name] * n_samples) for name in ("too_far", "too_near"))
     return Markdown(
         f"Of {n_samples} samples {far} are further from every training image than 95 % of other "
-        f"real digits are, and {near} nearer than 95 % of these; about {0.05 * n_samples:.0f} "
-        "each would be so if samples were real digits."
+        f"real digits are, and {near} nearer than 95 % of these. Real digits would give about "
+        f"{0.05 * n_samples:.0f} each."
     )
 
 
@@ -66,19 +120,18 @@ def confidence_words(found: Confidence) -> Markdown:
     """How many samples a classifier is as sure of as of real digits, and what it can see."""
     rows = found.table.set_index("images")
     samples, between, within = (rows.loc[name] for name in (SAMPLES, BETWEEN, WITHIN))
-    sure = round(samples["sure"] * samples["n"])
-    weak = _named(str(sample + 1) for sample in found.weak)
+    weak = joined(str(sample + 1) for sample in found.weak)
     short = samples["high"] < 1 - TAIL
     verdict = "fewer than of real digits" if short else "not shown to be fewer than of real digits"
-    return _list(
+    return bullets(
         [
-            f"**A classifier is as sure of {sure} of {samples['n']:.0f} samples** as of "
-            f"{1 - TAIL:.0%} of real digits: {samples['sure']:.0%} [{samples['low']:.0%}, "
-            f"{samples['high']:.0%}], {verdict}. Weak samples: {weak}.",
-            f"**What it can see**: of smears made on purpose, half-way between the two digits, it "
-            f"finds {1 - between['sure']:.0%}, and the distance to training images "
-            f"{1 - between['near']:.0%}; half-way between two images of one digit, "
-            f"{1 - within['sure']:.0%} and {1 - within['near']:.0%}.",
+            f"**A classifier is as sure of "
+            f"{measured(samples['sure'], (samples['low'], samples['high']), '%')} of samples** as "
+            f"of {percent(1 - TAIL)} of real digits: {verdict}. Weak samples: {weak}.",
+            "**What it can see**: it finds "
+            f"{percent(1 - between['sure'])} of smears half-way between the two digits (the "
+            f"distance to training images: {percent(1 - between['near'])}), and "
+            f"{percent(1 - within['sure'])} of those within one digit.",
         ]
     )
 
@@ -97,64 +150,58 @@ def weak_words(found: Confidence, base: np.ndarray) -> Markdown:
 
 
 def overlap_words(table: pd.DataFrame) -> Markdown:
-    """What became of each pair of questions. `table`: `diffusion_lists.comparison_table`."""
-    sentences = []
-    for row in table.itertuples():
-        status = list_status((row.plain_low, row.plain_high), (row.strict_low, row.strict_high))
-        verdict = _VERDICTS.get(status, "whether they differ more than halves do is not decided")
-        first, second = _KINDS[row.first_list], _KINDS[row.second_list]
-        sentences.append(
-            f"**By {first} and by {second}**: {verdict}. Halves agree on {row.first:.0%} and "
-            f"{row.second:.0%}, the two questions on {row.between:.0%} of a list of {row.k} "
-            f"(chance {row.chance:.0%}); gap {row.plain:+.3f} [{row.plain_low:+.3f}, "
-            f"{row.plain_high:+.3f}], allowing for noise {row.strict:+.3f} "
-            f"[{row.strict_low:+.3f}, {row.strict_high:+.3f}]."
+    """Pairs of questions by their verdict. `table`: `lists.comparison_table`."""
+    pairs = grouped(
+        (
+            _VERDICTS[_status(row)],
+            f"{_KINDS[row['first_list']]} / {_KINDS[row['second_list']]}",
         )
-    return _list(sentences)
+        for row in table.to_dict("records")
+    )
+    return bullets(f"**Lists {told}**: {'; '.join(names)}." for told, names in pairs.items())
 
 
-def validation_words(table: pd.DataFrame) -> Markdown:
-    """What removals did to the loss and to its law. `table`: from `validation_table`."""
-    rows = table.set_index(["measured", "first", "second"])
+def overlap_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table for display: questions in words, gaps with their intervals."""
+    shown = {
+        "lists by": [
+            f"{_KINDS[a]} / {_KINDS[b]}" for a, b in zip(table["first_list"], table["second_list"])
+        ],
+        "halves, first": table["first"].round(2),
+        "halves, second": table["second"].round(2),
+        "between the two": table["between"].round(2),
+    }
+    for gap in ("plain", "strict"):
+        ends = zip(table[gap], table[f"{gap}_low"], table[f"{gap}_high"])
+        shown[f"{gap} gap"] = [measured(value, (low, high)) for value, low, high in ends]
+    return pd.DataFrame(shown)
 
-    def rise(first: str, second: str) -> str:
-        row = rows.loc[("rise", first, second)]
-        ends = f"[{row['low']:+.0f}, {row['high']:+.0f}]"
-        told = "beyond error" if row["low"] > 0 or row["high"] < 0 else "not told from 0"
-        return f"{row['estimate']:+.0f} % {ends}, {told}"
 
-    def widening(first: str, second: str) -> str:
-        row = rows.loc[("widening", first, second)]
-        ends = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-        told = "beyond error" if row["low"] > 0 or row["high"] < 0 else "not told from 0"
-        return f"{row['estimate']:+.2f} {ends}, {told}"
-
-    against = [
-        f"{_GROUPS[first]} {rise(first, RANDOM)}" for first in (BY_MEAN, BY_VARIANCE, BY_PIXELS)
-    ]
-    return _list(
-        [
-            f"**Loss of a sample without a group, less that without as many random images**: "
-            f"{'; '.join(against)}; {_GROUPS[DIGIT]} {rise(DIGIT, RANDOM)}.",
-            f"**The list by mean against its rival, the nearest images**: "
-            f"{rise(BY_MEAN, BY_PIXELS)}; against {_GROUPS[DIGIT]}: {rise(BY_MEAN, DIGIT)}.",
-            "**Log ratio of the variances over seeds**: the list by variance to random images "
-            f"{widening(BY_VARIANCE, RANDOM)}; the list by mean to random images "
-            f"{widening(BY_MEAN, RANDOM)}; the list by variance to that by mean "
-            f"{widening(BY_VARIANCE, BY_MEAN)}.",
-        ]
+def validation_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """`retrained.validation_table` for display: groups in words, numbers with their intervals."""
+    rises = table["measured"] == "rise"
+    ends = zip(rises, table.to_dict("records"))
+    return pd.DataFrame(
+        {
+            "measured": np.where(rises, "rise of the loss", "log ratio of variances"),
+            "after removing": table["first"].map(_GROUPS),
+            "against removing": table["second"].map(_GROUPS),
+            "difference": [
+                _percents(row) if rise else measured(row["estimate"], (row["low"], row["high"]))
+                for rise, row in ends
+            ],
+        }
     )
 
 
 def prediction_words(table: pd.DataFrame) -> Markdown:
-    """Order and size of what came on what was predicted. `table`: from `prediction_table`."""
+    """Order and size of observed shifts. `table`: `retrained.prediction_table`."""
     rows = table.set_index("measured")
     told = {
-        name: f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        for name, row in rows.iterrows()
+        name: measured(row["estimate"], (row["low"], row["high"])) for name, row in rows.iterrows()
     }
     return Markdown(
         f"Predicted and observed shifts of {rows['n_groups'].iloc[0]} groups have a rank "
-        f"correlation of {told['correlation']}, mean over samples; the slope through 0 is "
-        f"{told['slope']}, where 1 is the right size."
+        f"correlation of {told['correlation']}, mean over samples. The slope through 0 is "
+        f"{told['slope']}; 1 is the right size."
     )

@@ -51,19 +51,33 @@ def answer(evidence: Evidence, notebook: str) -> str:
 
 def sentences(evidence: Evidence, notebook: str) -> list[str]:
     """The sentences of an answer; see `answer`."""
+    told = _own_sentences(evidence, notebook) or _standings(evidence, notebook)
+    profile = evidence.profile(notebook)
+    if profile != EVIDENCE and evidence.of(notebook):
+        told.insert(
+            0,
+            "The published sizes have not been run, so that no claim has a verdict yet; the "
+            f"numbers are those of `{profile}`.",
+        )
+    return told
+
+
+def _own_sentences(evidence: Evidence, notebook: str) -> list[str]:
+    """What the experiment says itself; empty where it says nothing, or has not been run."""
     name = f"dtda_lib.experiments.{notebook.partition('_')[2]}.words"
     # An experiment lies above the study and is found by its notebook's name, like the notebook.
     if importlib.util.find_spec(name) is not None:
         own: Callable[[Evidence], list[str]] | None
         if own := getattr(importlib.import_module(name), "answer", None):
             return own(evidence)
+    return []
+
+
+def _standings(evidence: Evidence, notebook: str) -> list[str]:
+    """The standing of the headline claims; else the first claims, and what was found of them."""
     standings = evidence.standings(notebook)
     told = [f"{one.headline.words}: {one.told} ({one.number})." for one in standings]
-    if not told:
-        told = [_found(one) for one in evidence.of(notebook)[:4]]
-    if evidence.profile(notebook) != EVIDENCE:
-        told.insert(0, "The published sizes have not been run, so that no claim has a verdict yet.")
-    return told
+    return told or [_found(one) for one in evidence.of(notebook)[:4]]
 
 
 def _found(finding: Finding) -> str:
