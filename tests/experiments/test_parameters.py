@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dtda_lib.experiments.your_own_model.examples import write_digits
 from dtda_lib.study.parameters import PROFILE_NAMES, Place, WholeNumber, WholeNumbers
 from dtda_lib.study.parameters_cell import parameters_cell
 from dtda_lib.study.settings import Config, parameters_of, resolve
@@ -18,13 +19,14 @@ LONG_SET_UP = {
     *("00_conventions", "02_ground_truth_vs_estimated", "03_sources_of_noise"),
     *("04_variance_changing_examples", "05_predicting_retrained_laws"),
     *("06_unrolling_becomes_influence", "07_cold_posterior_transport"),
-    *("08_evaluating_under_noise", "09_data_pruning", "10_diffusion", "11_your_own_model"),
+    *("08_evaluating_under_noise", "09_data_pruning", "10_diffusion"),
     "12_scoreboard",
 }
 """Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""
 
-OTHER = {}
-"""(notebook, parameter) -> another allowed value, where the next integer is none."""
+OTHER = {("11_your_own_model", "folder"): lambda path: write_digits(path, 10, digits=(0, 1))}
+"""(notebook, parameter) -> another allowed value, made in a new folder, where the next integer is
+none."""
 
 TYPES = {WholeNumber: int, WholeNumbers: tuple[int, ...], Place: str}
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS)
@@ -102,8 +104,11 @@ def test_a_notebook_with_a_short_set_up_has_a_specification():
 
 
 @pytest.mark.parametrize(("notebook", "name"), CASES)
-def test_a_parameter_changes_the_specification(notebook, name):
+def test_a_parameter_changes_the_specification(notebook, name, tmp_path):
     parameters = parameters_of(notebook)
-    value = getattr(parameters.at("smoke"), name)
-    given = OTHER.get((notebook, name), another(parameters.declared()[name].allowed, value))
+    if other := OTHER.get((notebook, name)):
+        given = other(tmp_path)
+    else:
+        value = getattr(parameters.at("smoke"), name)
+        given = another(parameters.declared()[name].allowed, value)
     assert specified(notebook, **{name: given}) != specified(notebook)
