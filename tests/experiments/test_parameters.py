@@ -20,7 +20,6 @@ LONG_SET_UP = {
     *("04_variance_changing_examples", "05_predicting_retrained_laws"),
     *("06_unrolling_becomes_influence", "07_cold_posterior_transport"),
     *("08_evaluating_under_noise", "09_data_pruning", "10_diffusion"),
-    "12_scoreboard",
 }
 """Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""
 
