@@ -130,8 +130,8 @@ def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         for level, row in enumerate(rows.to_dict("records")):
             style = METHODS[row["kind"]]
-            face = style.colour if row["ours"] else "white"
-            looks = {"color": style.colour, "marker": style.marker, "mfc": face, "ls": "", "ms": 4.5}
+            colour, face = style.colour, style.colour if row["ours"] else "white"
+            looks = {"color": colour, "marker": style.marker, "mfc": face, "ls": "", "ms": 4.5}
             if name == "seconds":
                 axis.plot(1e3 * row[name], level, **looks)
                 continue
