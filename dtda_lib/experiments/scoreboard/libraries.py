@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from dtda_lib.study.artefacts import study_root
 from dtda_lib.study.figures import METHODS, TEXT_WIDTH
+from dtda_lib.study.wording import bullets, measured
 
 FORMAT = 1
 RESULT = Path("tests", "benchmarks", "anchors.json")  # seen from the study's root
@@ -117,26 +118,20 @@ def _digits(value: float) -> str:
 
 
 def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
-    """Agreement with the exact GGN, LDS of mean and W2, and time; filled marks are ours."""
+    """LDS of mean and W2, agreement with the exact GGN, and time; filled marks are ours."""
     rows = frame(found)
     panels = {
-        "ggn": "r with the\nexact GGN",
         "lds_mean": "LDS of\nthe mean",
         "lds_w2": "LDS of the\nlaw (W2)",
+        "ggn": "r with the\nexact GGN",
         "seconds": "milliseconds\n(log scale)",
     }
     fig, axes = plt.subplots(1, 4, sharey=True, figsize=(TEXT_WIDTH, 0.7 + 0.19 * len(rows)))
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         for level, row in enumerate(rows.to_dict("records")):
             style = METHODS[row["kind"]]
-            face = style.colour if row["ours"] else "white"
-            looks = {
-                "color": style.colour,
-                "marker": style.marker,
-                "mfc": face,
-                "ls": "",
-                "ms": 4.5,
-            }
+            colour, face = style.colour, style.colour if row["ours"] else "white"
+            looks = {"color": colour, "marker": style.marker, "mfc": face, "ls": "", "ms": 4.5}
             if name == "seconds":
                 axis.plot(1e3 * row[name], level, **looks)
                 continue
@@ -190,8 +185,8 @@ def lead_words(found: dict[str, Any]) -> Markdown:
         others = ", ".join(f"{row['what']} ({row['by']})" for _, row in near.iterrows())
         sentences.append(
             f"The highest LDS of {'the law (W2)' if metric == 'W2' else f'the {metric}'} is "
-            f"{best[name]:.2f} ({best[f'{name}_low']:.2f} to {best[f'{name}_high']:.2f}, of "
-            f"{best[f'{name}_ceiling']:.2f}), by {by}; intervals that reach into its own: "
+            f"{measured(best[name], (best[f'{name}_low'], best[f'{name}_high']))} of "
+            f"{best[f'{name}_ceiling']:.2f}, by {by}; intervals that overlap with its own: "
             f"{others or 'none'}."
         )
     theirs = rows[~rows["ours"]]
@@ -203,12 +198,12 @@ def lead_words(found: dict[str, Any]) -> Markdown:
         f"({slowest['by']}, {slowest['what']}). On a network this small fixed costs weigh "
         "most, which would not grow with it."
     )
-    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+    return bullets(sentences)
 
 
 def _lead(lead: dict[str, Any], rows: pd.DataFrame) -> str:
     by = rows.set_index("method").loc[lead["best"], "by"]
-    told = f"{lead['estimate']:+.2g} (95 % interval {lead['low']:+.2g} to {lead['high']:+.2g})"
+    told = f"{lead['estimate']:+.2g} [{lead['low']:+.2g}, {lead['high']:+.2g}]"
     if lead["low"] > lead["margin"]:
         verdict = "nearer to"
     elif lead["high"] < -lead["margin"]:

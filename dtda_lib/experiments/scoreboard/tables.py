@@ -2,7 +2,9 @@
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -53,13 +55,10 @@ def variant_dots(evidence: Evidence) -> Drawn:
             s=22,
         )
     axis.axvline(0.25, color="0.7", lw=0.8)
-    axis.set(
-        xticks=[],
-        ylim=(len(words) - 0.4, -0.6),
-        xlabel="verdict | robustness",
-    )
+    axis.set_xticks([-0.5, 4], ["verdict", "robustness checks"])
+    axis.set_ylim(len(words) - 0.4, -0.6)
     axis.set_yticks(range(len(words)), [f"{text}  {name}" for name, text in words.items()])
-    axis.tick_params(left=False)
+    axis.tick_params(left=False, bottom=False)
     axis.spines[["left", "bottom"]].set_visible(False)
     fig.legend(loc="outside upper center", ncols=5)
     return fig, drawn
@@ -79,17 +78,8 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
         paths = sorted((Path(root) / "figures" / profile).glob(f"{LDS_NOTEBOOK}-lds_*.csv"))
         if paths:
             frames = [pd.read_csv(io.StringIO(path.read_text(encoding="utf-8"))) for path in paths]
-            columns = [
-                "setting",
-                "size",
-                "metric",
-                "method",
-                "lds",
-                "low",
-                "high",
-                "ceiling",
-                "null",
-            ]
+            columns = ["setting", "size", "metric", "method", "lds", "low", "high"]
+            columns += ["ceiling", "null"]
             return profile, pd.concat(frames, ignore_index=True)[columns]
     raise FileNotFoundError(
         f"scoreboard: figures/ holds no LDS of notebook {LDS_NOTEBOOK}; run `./run_all.sh 08`."
@@ -99,14 +89,36 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
 def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, size and method: `score [interval] of ceiling`, a column a metric."""
     rows = scores[scores["metric"].isin(TOLD)]
-    text = [
-        f"{r.lds:.2f} [{r.low:.2f}, {r.high:.2f}] of {r.ceiling:.2f}" for r in rows.itertuples()
-    ]
+    text = [_score(row) for row in rows.to_dict("records")]
     names = [METHODS[name].label for name in rows["method"]]
     rows = rows.assign(text=text, metric=rows["metric"].map(TOLD), method=names)
     wide = rows.pivot(index=["setting", "size", "method"], columns="metric", values="text")
     order = rows[["setting", "size", "method"]].drop_duplicates()
-    return wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())].reset_index()
+    wide = wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())]
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def best_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """The estimator with the highest score in each setting: `name, score [interval] of ceiling`.
+
+    A row a setting and size, a column a metric; see `lds_table` for all estimators.
+    """
+    rows = scores[scores["metric"].isin(TOLD)]
+    rows = rows.loc[rows.groupby(["setting", "size", "metric"], sort=False)["lds"].idxmax()]
+    names = [METHODS[name].label for name in rows["method"]]
+    text = [f"{name}, {_score(row)}" for name, row in zip(names, rows.to_dict("records"))]
+    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD))
+    wide = rows.pivot(index=["setting", "size"], columns="metric", values="text")
+    return wide.loc[:, list(TOLD.values())].reset_index().rename_axis(columns=None)
+
+
+def lds_claims(evidence: Evidence) -> list[str]:
+    """Ids of the claims that the scores speak about: those on how well LDS separates methods."""
+    return [one.claim.id for one in evidence.of(LDS_NOTEBOOK) if "C9" in one.claim.id]
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    return f"{row['lds']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of {row['ceiling']:.2f}"
 
 
 def lds_against_lds(scores: pd.DataFrame) -> Drawn:

@@ -13,9 +13,13 @@ import xarray as xr
 from scipy import stats
 
 from dtda_lib.ask.answer import Candidates, reliable, screen
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.statistics.agreement_where import per_query_correlations
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds, require_seeds, signal_to_noise
 from dtda_lib.statistics.power import power
 from dtda_lib.statistics.significance import t_test
+
+from .methods import screening
 
 EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, np.inf)  # of |mu / sigma|, our choice
 
@@ -43,6 +47,11 @@ def over_sets(values: Sequence[float]) -> dict[str, float]:
         return dict.fromkeys(("estimate", "low", "high"), float("nan"))
     found = jackknife_over_seeds(array, lambda part: part.mean("set"), dim="set")
     return {name: float(found[name]) for name in ("estimate", "low", "high")}
+
+
+def base_losses(bank: RunBank) -> xr.DataArray:
+    """Mean loss `(query)` of the models that were trained on all points; trains what is missing."""
+    return bank.dataset()["query_loss"].isel(removal=0).mean(["seed", "checkpoint"])
 
 
 # ---------------------------------------------------------------- is the planned power there?
@@ -151,8 +160,47 @@ def screening_curves(
     return pd.DataFrame(rows)
 
 
+def first_points(curves: pd.DataFrame, k: int, share: float = 0.9) -> pd.DataFrame:
+    """What the first k points of each screening hold, and how many points hold a larger share.
+
+    Args:
+        curves: `screening_curves`.
+        k: How many points may be retrained without.
+        share: The larger share of what is sought.
+
+    Returns:
+        A row a screening, by its display name; the last column is NaN where all are too few.
+    """
+    points = f"points that hold {share:.0%}"
+    rows = []
+    for method, part in curves.groupby("method", sort=False):
+        at = part[part["k"] == k].iloc[0]
+        row = {"screened by": screening(str(method)).label, f"share in the first {k}": at["share"]}
+        row |= {"low": at["low"], "high": at["high"], "at random": at["points"]}
+        rows.append(row | {points: part.loc[part["share"] >= share, "k"].min()})
+    return pd.DataFrame(rows)
+
+
+def agreement_table(estimates: Mapping[str, xr.DataArray], shift: xr.DataArray) -> pd.DataFrame:
+    """Rank correlation of each estimator with retraining over the points of a query.
+
+    Args:
+        estimates: Estimator -> scores `(seed, train, query)`.
+        shift: Retraining on as many seeds.
+
+    Returns:
+        Means over queries with 95 % jackknife intervals over seeds, by display names.
+    """
+    rows = []
+    for name, values in estimates.items():
+        seen = per_query_correlations(values, shift, kind="spearman")
+        found = {key: float(seen[key]) for key in ("average", "low", "high")}
+        rows.append({"estimator": screening(name).label, **found})
+    return pd.DataFrame(rows).rename(columns={"average": "rank correlation"})
+
+
 def top_against_random(found: xr.Dataset, candidates: Candidates) -> dict[str, float]:
-    """Share of queries for which a point is reliable: mean over `top` less mean over `random`.
+    """Share of queries for which a point is reliable: mean over `top` - mean over `random`.
 
     With a 95 % Welch interval over points, for these seeds and queries.
     """

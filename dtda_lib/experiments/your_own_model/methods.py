@@ -1,8 +1,11 @@
-"""What the screenings of notebook 11 are called and how they look."""
+"""What the screenings of notebook 11 are called and how they look; the error that is allowed."""
 
 from dataclasses import replace
 
 from dtda_lib.study.methods import METHODS, Method
+
+FALSE_DISCOVERIES = 0.05
+"""Share of the pairs called reliable that may be noise."""
 
 
 def screening(label: str) -> Method:

@@ -1,47 +1,87 @@
-"""What the tables of "your own model" say, in sentences made out of them.
-
-No result in the notebook's text is typed: where it changes, its sentence does. Each function takes
-tables of `judged` or `dtda_lib.ask` and returns Markdown.
-"""
+"""The answer of notebook 11, made out of the evidence, and the verdicts below its tables."""
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from .methods import screening
+from dtda_lib.study.claims import CONFIRMED, REFUTED
+from dtda_lib.study.evidence import EVIDENCE, Evidence
+from dtda_lib.study.wording import bullets, joined, measured
+
+from .methods import FALSE_DISCOVERIES, screening
+
+_NOTEBOOK = "11_your_own_model"
 
 
-def _list(sentences: list[str]) -> Markdown:
-    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: plan, reliable pairs, screening of a table and of images, and their size.
+
+    Shares are over pairs, points or queries, with 95 % intervals over sets of seeds (images: over
+    points).
+    """
+    profile = evidence.profile(_NOTEBOOK) or EVIDENCE
+    power, signs, images = (evidence[f"own-{name}"] for name in ("power", "signs", "images"))
+    curves = evidence.table(_NOTEBOOK, "screening", profile)
+    gap = images.claim.ci or ()
+    sentences = [
+        f"A plan made before training {_kept(power.claim.status)}: of the pairs beyond its "
+        f"smallest shift, {power.number('%')} are found.",
+        f"Of the pairs called reliable, {signs.number('%')} have the other sign on fresh seeds "
+        f"({measured(FALSE_DISCOVERIES, unit='%')} were allowed).",
+        _screened(curves, int(curves["k"].max()) // 5),
+        f"Images picked by influence functions reliably matter for "
+        f"{measured(100 * (images.claim.estimate or 0), [100 * (end or 0) for end in gap])} "
+        "percentage points more of the queries than images drawn at random.",
+        f"All this on small data: {power.claim.setting}; {images.claim.setting}.",
+    ]
+    if profile != EVIDENCE:
+        sentences.append(
+            f"The numbers are those of `{profile}`; the larger run, which gives verdicts, has not "
+            "been made."
+        )
+    return sentences
 
 
-def found_words(reliable: np.ndarray, n_seeds: int) -> Markdown:
-    """How many pairs are reliable. `reliable`: truth values of all pairs."""
-    return Markdown(
-        f"{n_seeds} seeds call {int(np.sum(reliable)):,} of {np.size(reliable):,} pairs reliable "
-        f"({np.mean(reliable):.0%})."
+def _kept(status: str) -> str:
+    told = {CONFIRMED: "keeps its promise", REFUTED: "promises too much"}
+    return told.get(status, "is not shown to keep its promise")
+
+
+def _screened(curves: pd.DataFrame, k: int) -> str:
+    n = int(curves["k"].max())
+    at = curves[(curves["k"] == k) & curves["method"].isin(["if_ggn", "grad_dot"])]
+    better = bool((at["low"] > k / n).all())
+    shares = joined(
+        f"{measured(row['share'], (row['low'], row['high']), '%')} by "
+        f"{screening(row['method']).words}"
+        for _, row in at.iterrows()
+    )
+    return (
+        f"Screening {'spares much of the retraining' if better else 'is not shown to help'}: the "
+        f"first {k} of {n} points hold {shares} of each query's most influential points, and "
+        f"{measured(k / n, unit='%')} at random."
     )
 
 
-def power_words(powers: pd.DataFrame, beyond: Mapping[str, float], target: float) -> Markdown:
-    """Where fewer pairs are found than planned, and what becomes of those beyond the limit.
+def power_words(
+    powers: pd.DataFrame, beyond: Mapping[str, float], target: float, limit: float
+) -> Markdown:
+    """Whether the plan holds beyond its limit, and where fewer pairs are found than planned.
 
     Args:
         powers: `judged.power_table`.
         beyond: `judged.found_beyond`.
         target: Power that the plan promises at its limit.
+        limit: |μ|/σ from which on it promises that.
     """
-    gap = powers["estimate"] - powers["planned"]
+    found = measured(beyond["estimate"], (beyond["low"], beyond["high"]), "%")
     below = powers[powers["high"] < powers["planned"]]
-    places = [f"{row['from']:g} to {row['to']:g} σ" for _, row in below.iterrows()]
+    places = joined(f"{row['from']:g} to {row['to']:g} σ" for _, row in below.iterrows())
+    fewer = f"Fewer are found than planned at {places}: noise lifts small pairs into a larger bin."
     return Markdown(
-        f"Between plan and finding lie at most {gap.abs().max():.2f}; beyond their intervals fewer "
-        f"are found than planned at {', '.join(places) or 'no size'}. That is expected where it "
-        "happens: the size of a pair on the other seeds is an estimate itself, and of many small "
-        "pairs noise lifts some into a bin above their own. Of the pairs *beyond* the limit of the "
-        f"plan {beyond['estimate']:.0%} are found; the plan promises {target:.0%} *at* it."
+        f"Of the pairs beyond the limit of the plan ({limit:.2f} σ) {found} are found; "
+        f"{measured(target, unit='%')} are promised at the limit. {fewer if len(below) else ''}"
     )
 
 
@@ -50,43 +90,21 @@ def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
     rows = holding.set_index(["set", "what"])
 
     def told(which: str) -> str:
-        wrong, kept = rows.loc[(which, "wrong sign")], rows.loc[(which, "kept")]
-        return (
-            f"{wrong['estimate']:.1%} have the other sign [{max(wrong['low'], 0):.1%}, "
-            f"{wrong['high']:.1%}] and {kept['estimate']:.0%} of their size is kept "
-            f"[{kept['low']:.0%}, {kept['high']:.0%}]"
+        wrong, kept = (
+            measured(row["estimate"], (row["low"], row["high"]), "%")
+            for row in (rows.loc[(which, what)] for what in ("wrong sign", "kept"))
         )
+        return f"{wrong} have the other sign and {kept} of their size is kept"
 
     wrong = rows.loc[("reliable", "wrong sign")]
     verdict = "fewer than" if wrong["high"] < q else "not shown to be fewer than"
-    return _list(
+    return bullets(
         [
-            f"**Reliable pairs**: {told('reliable')}; {verdict} the {q:.0%} that were allowed.",
+            f"**Reliable pairs**: {told('reliable')}; {verdict} the "
+            f"{measured(q, unit='%')} that were allowed.",
             f"**The largest shift of each query**, without any test: {told('largest')}. Where "
-            "noise dominates (notebook 01) that is no safe choice, and a table of means does not "
-            "tell which case one is in.",
+            "noise dominates (notebook 01) that choice is not safe.",
         ]
-    )
-
-
-def screening_words(curves: pd.DataFrame, k: int, share: float = 0.9) -> Markdown:
-    """What the first k points of each screening hold, and how many points a larger share takes.
-
-    `curves`: `judged.screening_curves`.
-    """
-    n = int(curves["k"].max())
-    parts, needed = [], []
-    for method, rows in curves.groupby("method", sort=False):
-        at = rows[rows["k"] == k].iloc[0]
-        parts.append(
-            f"{screening(method).words} {at['share']:.0%} [{at['low']:.0%}, {at['high']:.0%}]"
-        )
-        enough = rows[rows["share"] >= share]
-        size = f"{int(enough['k'].min())}" if len(enough) else "not even all"
-        needed.append(f"{size} by {screening(method).words}")
-    return Markdown(
-        f"The first {k} of {n} points hold, of those sought: {', '.join(parts)}; points drawn at "
-        f"random would hold {k / n:.0%}. To hold {share:.0%} of them takes {', '.join(needed)}."
     )
 
 
@@ -98,13 +116,10 @@ def control_words(hits: pd.DataFrame, n_rest: int, n_seeds: int) -> Markdown:
         n_rest: Points that the screening did not pick.
         n_seeds: Seeds of the confirmation.
     """
-    rows = hits.set_index("set")
-    top, random = rows.loc["top"], rows.loc["random"]
+    random = hits.set_index("set").loc["random"]
     return Markdown(
-        f"{int(top['matter'])} of {int(top['points'])} picked images matter for some query, and "
-        f"{int(random['matter'])} of {int(random['points'])} drawn at random. The latter is what "
-        f"speaks for all {n_rest} images that were not picked: the share of them that would pass "
-        f"the same test lies anywhere between {random['low']:.0%} and {random['high']:.0%}, and "
-        f"only more controls would narrow it. Hollow marks may be real shifts that {n_seeds} seeds "
-        "cannot show."
+        f"The controls speak for all {n_rest} images that were not picked: between "
+        f"{measured(random['low'], unit='%')} and {measured(random['high'], unit='%')} of them "
+        f"would pass the same test. More controls would narrow that. A hollow mark may be a real "
+        f"shift that {n_seeds} seeds cannot show."
     )

@@ -31,6 +31,7 @@ FIGURES: dict[str, str] = {
     "09_data_pruning": "gains",
     "10_diffusion": "retrained",
     "11_your_own_model": "table_answer",
+    "12_scoreboard": "variants",
 }
 """Notebook -> the figure that shows its answer at a glance."""
 
