@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from .artefacts import checking, study_root, to_json, write_atomic
 from .methods import METHODS
+from .settings import Config
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
 
@@ -73,7 +74,7 @@ class Exporter:
     `cfg` is what `study.configure` returns. Files: `figures/<cfg.name>/<notebook>-<name>.*`.
     """
 
-    def __init__(self, cfg: Any, root: Path | str | None = None) -> None:
+    def __init__(self, cfg: Config, root: Path | str | None = None) -> None:
         self.cfg = cfg
         self.folder = Path(root or study_root()) / "figures" / cfg.name
 
@@ -138,7 +139,7 @@ class Exporter:
         }
 
 
-def command(cfg: Any) -> str:
+def command(cfg: Config) -> str:
     """The shell command that remakes the outputs of these settings."""
     words = ["./run_all.sh", "--profile", cfg.profile, cfg.notebook.split("_")[0], "--force"]
     for name in cfg.overridden:

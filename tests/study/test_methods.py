@@ -65,7 +65,11 @@ def test_every_look_is_distinct(name):
 
 def test_methods_share_no_part_of_a_look():
     for field in ("colour", "marker", "linestyle"):
-        assert len({getattr(method, field) for method in METHODS.values()}) == len(METHODS), field
+        users = {}
+        for key, method in METHODS.items():
+            users.setdefault(getattr(method, field), []).append(key)
+        taken = {look: keys for look, keys in users.items() if len(keys) > 1}
+        assert not taken, f"{field}: choose another one"
     elsewhere = {*methods.PALETTE, methods.ACCENT, methods.HELPS, methods.HURTS, methods.CONTROL}
     assert not elsewhere & {method.colour for method in METHODS.values()}
     assert METHODS["rif"].colour != METHODS["source"].colour

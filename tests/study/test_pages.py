@@ -69,9 +69,11 @@ def test_writing_twice_changes_nothing(study):
     assert pages.write(study) == []
 
 
-@pytest.mark.parametrize("notebook", notebooks.FIGURES)
+@pytest.mark.parametrize("notebook", [path.stem for path in PAGES if path.suffix == ".ipynb"])
 def test_the_figure_of_an_answer_exists_where_the_notebook_has_run(notebook):
-    stem = f"{notebook}-{notebooks.FIGURES[notebook]}"
+    if (name := notebooks.figure_name(notebook)) is None:
+        pytest.skip("this notebook has no figure")
+    stem = f"{notebook}-{name}"
     folder = ROOT / "figures" / EVIDENCE.profile(notebook)
     assert (folder / f"{stem}.png").exists()
     assert (folder / f"{stem}.json").exists()
@@ -155,6 +157,16 @@ def test_a_readme_without_markers_is_refused(study, text):
     path = study / "README.md"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match=r"README.md needs a line .*: add them\.$"):
+        pages.write(study)
+
+
+def test_the_readme_lists_each_notebook_by_its_title(study):
+    path = study / "notebooks" / "99_new.ipynb"
+    path.write_text('{"cells": [{"cell_type": "markdown", "source": ["# Why?", "\\n", "So."]}]}')
+    assert "| 99 | [Why?](notebooks/99_new.ipynb) |" in pages.render(study)[study / "README.md"]
+    readme = study / "README.md"
+    readme.write_text(readme.read_text().replace("<!-- notebooks:end -->", ""))
+    with pytest.raises(ValueError, match="<!-- notebooks:start -->"):
         pages.write(study)
 
 

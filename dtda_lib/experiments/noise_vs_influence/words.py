@@ -5,6 +5,9 @@ import pandas as pd
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.wording import measured
 
+FIGURE = "significant_shares"
+"""The figure that shows the answer at a glance."""
+
 _NOTEBOOK = "01_noise_vs_influence"
 
 

@@ -1,4 +1,4 @@
-"""The gallery `figures/README.md`, and the table of results in `README.md`.
+"""The gallery `figures/README.md`, and the tables of `README.md`.
 
 Both are made from the evidence and the exported figures alone.
 """
@@ -12,16 +12,16 @@ from typing import Any
 from dtda_lib.study.evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence
 from dtda_lib.study.markdown import folded, replaced
 
-from .results import descriptions, findings_table, results_table, summary
+from .results import descriptions, findings_table, notebooks_table, results_table, summary
 
 SHOWN_PROFILES = (EVIDENCE, PREVIEW)
 """Profiles whose figures are committed: smoke shows only that cells run, the rest is a reader's."""
-RESULTS = "results"
-"""Name of the place in `README.md`."""
+RESULTS, NOTEBOOKS = "results", "notebooks"
+"""Names of the places in `README.md`."""
 
 
 def render_readme(evidence: Evidence) -> str:
-    """The text of `README.md` with its results made anew.
+    """The text of `README.md` with its results and its list of notebooks made anew.
 
     Raises:
         ValueError: it has no place for them.
@@ -29,7 +29,8 @@ def render_readme(evidence: Evidence) -> str:
     path = evidence.root / "README.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
-        return replaced(text, RESULTS, render_results(evidence))
+        text = replaced(text, RESULTS, render_results(evidence))
+        return replaced(text, NOTEBOOKS, notebooks_table(evidence.root))
     except ValueError as missing:
         raise ValueError(str(missing).replace("the page", "README.md")) from None
 

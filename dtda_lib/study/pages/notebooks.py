@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.markdown import marked
@@ -20,7 +21,6 @@ from .results import index_table, results_table, summary
 
 FIGURES: dict[str, str] = {
     "00_conventions": "law",
-    "01_noise_vs_influence": "significant_shares",
     "02_ground_truth_vs_estimated": "agreement",
     "03_sources_of_noise": "components",
     "04_variance_changing_examples": "lone_bands",
@@ -33,7 +33,7 @@ FIGURES: dict[str, str] = {
     "11_your_own_model": "table_answer",
     "12_scoreboard": "variants",
 }
-"""Notebook -> the figure that shows its answer at a glance."""
+"""Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
 
 _START = re.compile(r"<!-- (\w+):start -->")
 
@@ -41,18 +41,25 @@ _START = re.compile(r"<!-- (\w+):start -->")
 def answer(evidence: Evidence, notebook: str) -> str:
     """The answer of a notebook in its own words, and the figure that shows it.
 
-    The words are those of `answer(evidence)` in the experiment's module `words`; an experiment
-    without them is answered by the standing of its headline claims, or by what it found.
+    The words are those of `answer(evidence)` in the experiment's module `words`, the figure is the
+    `FIGURE` named there; an experiment without words is answered by the standing of its headline
+    claims, or by what it found.
     """
     parts = [f"**Answer.** {' '.join(sentences(evidence, notebook))}"]
-    if notebook in FIGURES:
-        parts += _figure(evidence, notebook, FIGURES[notebook])
+    if name := figure_name(notebook):
+        parts += _figure(evidence, notebook, name)
     return "\n\n".join(parts)
+
+
+def figure_name(notebook: str) -> str | None:
+    """Name of the figure that shows a notebook's answer at a glance; None if it has none."""
+    return getattr(_words(notebook), "FIGURE", FIGURES.get(notebook))
 
 
 def sentences(evidence: Evidence, notebook: str) -> list[str]:
     """The sentences of an answer; see `answer`."""
-    told = _own_sentences(evidence, notebook) or _standings(evidence, notebook)
+    own: Callable[[Evidence], list[str]] | None = getattr(_words(notebook), "answer", None)
+    told = (own(evidence) if own else []) or _standings(evidence, notebook)
     profile = evidence.profile(notebook)
     if profile != EVIDENCE and evidence.of(notebook):
         told.insert(
@@ -63,22 +70,20 @@ def sentences(evidence: Evidence, notebook: str) -> list[str]:
     return told
 
 
-def _own_sentences(evidence: Evidence, notebook: str) -> list[str]:
-    """What the experiment says itself; empty where it says nothing, or has not been run."""
-    name = f"dtda_lib.experiments.{notebook.partition('_')[2]}.words"
-    # An experiment lies above the study and is found by its notebook's name, like the notebook.
-    if importlib.util.find_spec(name) is not None:
-        own: Callable[[Evidence], list[str]] | None
-        if own := getattr(importlib.import_module(name), "answer", None):
-            return own(evidence)
-    return []
-
-
 def _standings(evidence: Evidence, notebook: str) -> list[str]:
     """The standing of the headline claims; else the first claims, and what was found of them."""
     standings = evidence.standings(notebook)
     told = [f"{one.headline.words}: {one.told} ({one.number})." for one in standings]
     return told or [_found(one) for one in evidence.of(notebook)[:4]]
+
+
+def _words(notebook: str) -> ModuleType | None:
+    """The module `words` of a notebook's experiment, if it has one."""
+    # An experiment lies above the study and is found by its notebook's name, like the notebook.
+    experiment = f"dtda_lib.experiments.{notebook.partition('_')[2]}"
+    if importlib.util.find_spec(f"{experiment}.words") is None:
+        return None
+    return importlib.import_module(f"{experiment}.words")
 
 
 def _found(finding: Finding) -> str:

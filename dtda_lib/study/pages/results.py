@@ -61,6 +61,14 @@ def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
     return table(rows)
 
 
+def notebooks_table(root: Path) -> str:
+    """Markdown for `README.md`: a row a notebook with its title, which links to it."""
+    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    titles = [f"[{question_of(path)}](notebooks/{path.name})" for path in paths]
+    rows = [{"": path.stem[:2], "notebook": title} for path, title in zip(paths, titles)]
+    return table(rows) if rows else "There is no notebook yet."
+
+
 def findings_table(evidence: Evidence, base: str) -> str:
     """Markdown: every claim on record with its rule, setting and the figures that show it."""
     seen = figures_of(evidence.root)
