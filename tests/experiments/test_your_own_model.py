@@ -103,7 +103,7 @@ def test_sizes_that_are_found_too_seldom_are_named():
 )
 def test_wrong_signs_are_judged_by_their_interval(high, verdict):
     rows = [
-        *(("reliable", "wrong sign", 0.01, 0.0, high), ("reliable", "kept", 0.9, 0.8, 1.0)),
+        *(("reliable", "wrong sign", 0.01, -0.01, high), ("reliable", "kept", 0.9, 0.8, 1.0)),
         *(("largest", "wrong sign", 0.1, 0.0, 0.2), ("largest", "kept", 0.5, 0.4, 0.6)),
     ]
     table = pd.DataFrame(rows, columns=["set", "what", "estimate", "low", "high"])

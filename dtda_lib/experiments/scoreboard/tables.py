@@ -55,7 +55,9 @@ def variant_dots(evidence: Evidence) -> Drawn:
             s=22,
         )
     axis.axvline(0.25, color="0.7", lw=0.8)
-    axis.set_xticks([-0.5, 4], ["verdict", "robustness checks"])
+    axis.set_xticks([0, 0.5], ["verdict", "robustness checks"])
+    for label, side in zip(axis.get_xticklabels(), ("right", "left")):
+        label.set_horizontalalignment(side)
     axis.set_ylim(len(words) - 0.4, -0.6)
     axis.set_yticks(range(len(words)), [f"{text}  {name}" for name, text in words.items()])
     axis.tick_params(left=False, bottom=False)

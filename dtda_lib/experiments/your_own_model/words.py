@@ -91,7 +91,7 @@ def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
 
     def told(which: str) -> str:
         wrong, kept = (
-            measured(row["estimate"], (row["low"], row["high"]), "%")
+            measured(row["estimate"], (max(row["low"], 0), row["high"]), "%")  # t: may be below 0
             for row in (rows.loc[(which, what)] for what in ("wrong sign", "kept"))
         )
         return f"{wrong} have the other sign and {kept} of their size is kept"
