@@ -52,14 +52,6 @@ ANSWERS = {
         "C6-rif-predicted": "inconclusive",
         "C6-unrolling-predicted": "inconclusive",
     },
-    "05_predicting_retrained_laws": {
-        "C1-unrolling-mean": "confirmed",
-        "C1-unrolling-w2": "confirmed",
-        "C1-if_ggn-mean": "confirmed",
-        "C1-if_ggn-w2": "confirmed",
-        "C1-unrolling-sd": "inconclusive",
-        "T-unrolling-network": "confirmed",
-    },
     "06_unrolling_becomes_influence": {
         "C4-identity": "confirmed",
         "C4-logistic": "confirmed",
@@ -141,11 +133,6 @@ AT_PAPER_SIZES = {
         "C7-unrolling-predicted": "confirmed",
         "C7-if_ggn-predicted": "refuted",
         "C7-if_damped-predicted": "confirmed",
-    },
-    "05_predicting_retrained_laws": {
-        "C1-unrolling-w2": "confirmed",
-        "C1-unrolling-sd": "confirmed",
-        "C1-if_ggn-sd": "confirmed",
     },
     "06_unrolling_becomes_influence": {
         "C2-if_hessian": "refuted",
