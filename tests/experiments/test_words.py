@@ -11,9 +11,7 @@ import xarray as xr
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.predicting_retrained_laws.laws import LEVERAGE
 from dtda_lib.experiments.predicting_retrained_laws.tables import ALL
-from dtda_lib.experiments.unrolling_becomes_influence import equal_time as limit_equal_time
 from dtda_lib.experiments.unrolling_becomes_influence import network as limit
-from dtda_lib.experiments.unrolling_becomes_influence import pseudo_words as of_pseudo
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.experiments.variance_changing_examples import digits as digits
 from dtda_lib.experiments.variance_changing_examples import groups as groups
@@ -411,7 +409,7 @@ def test_the_pseudo_inverse_is_held_against_gauss_newton(pseudo, words):
         return pseudo if quantity == "unrolling, if_pinv 0.001" else 0.8
 
     found = runs(value)
-    said = of_pseudo.pseudo_words(limit.time_table(found, 100), found).data.split("\n")
+    said = of_limit.pseudo_words(limit.time_table(found, 100), found).data.split("\n")
     assert len(said) == 4
     assert all(words in line for line in said)
     assert f"0.80 at 1e-05, 0.80 at 0.0001, {pseudo:.2f} at 0.001 and 0.80 at 0.01" in said[0]
@@ -431,14 +429,14 @@ def test_equal_steps_and_equal_time_are_told_apart(gain, words):
     noisy = {key: each.copy() for key, each in runs(value).items()}
     for name in noisy["constant 0.0125", 4]:
         noisy["constant 0.0125", 4][name] += 0.01 * np.cos(np.arange(8))
-    said = of_limit.step_words(noisy, limit_equal_time.equal_time_table(noisy)).data.split("\n")
+    said = of_limit.step_words(noisy, limit.equal_time_table(noisy)).data.split("\n")
     assert "smaller step helps" in said[0]
     assert len(said) == 3
     for line, name in zip(said[1:], ("Gauss-Newton IF", "damped exact-Hessian IF"), strict=True):
         assert f"Correlation with {name} after equal training time" in line
         assert f"smaller step {words}" in line
     odd = runs(lambda *_: 0.5, epochs=(1, 3))
-    said = of_limit.step_words(odd, limit_equal_time.equal_time_table(odd)).data
+    said = of_limit.step_words(odd, limit.equal_time_table(odd)).data
     assert "No two lengths" in said
 
 
