@@ -240,7 +240,7 @@ def network_words(table: pd.DataFrame) -> Markdown:
         verdicts.append((_reached(rows), METHODS[name].words))
     strong = {STRONG: late_rows(table, QUANTITY)[STRONG]}
     told = "; ".join(
-        f"{verdict} by {joined(names)}" for verdict, names in grouped(verdicts).items()
+        f"{verdict} for {joined(names)}" for verdict, names in grouped(verdicts).items()
     )
     smallest = late_rows(table, "smallest")
     short = [SHOWN_AS[recipe] for recipe, row in smallest.items() if row["high"] < 0]
@@ -252,7 +252,7 @@ def network_words(table: pd.DataFrame) -> Markdown:
     return bullets(
         [
             f"**SGD with ordinary weight decay**: {told}.",
-            f"**Tenfold weight decay**: {_reached(strong)} by {METHODS['if_ggn'].words}.",
+            f"**Tenfold weight decay**: {_reached(strong)} for {METHODS['if_ggn'].words}.",
             f"**Minimum**: {minimum}.",
         ]
     )
