@@ -18,9 +18,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.experiments.unrolling_becomes_influence import broken as limit_broken
 from dtda_lib.experiments.unrolling_becomes_influence import chains as limit_chains
 from dtda_lib.experiments.unrolling_becomes_influence import claims as rules
-from dtda_lib.experiments.unrolling_becomes_influence import equal_time as equal_time
 from dtda_lib.experiments.unrolling_becomes_influence import network as limit
-from dtda_lib.experiments.unrolling_becomes_influence import network_claims as network_rules
 from dtda_lib.experiments.unrolling_becomes_influence import small as limit_small
 from dtda_lib.experiments.unrolling_becomes_influence.chains import chain
 from dtda_lib.models.networks import get_model, initial_theta
@@ -277,7 +275,7 @@ def made(late, *, spread=0.01):
 
 def statuses(found):
     table = limit.time_table(found, 100)
-    return {c.id: c.status for c in network_rules.network_claims(table, found, 8, "made")}
+    return {c.id: c.status for c in rules.network_claims(table, found, 8, "made")}
 
 
 def test_rules_of_networks_follow_the_numbers():
@@ -322,10 +320,10 @@ def test_step_sizes_are_compared_after_the_same_sum_of_steps(small, spread, stat
     found = {
         key: xr.Dataset({name: ("seed", each) for name in names}) for key, each in values.items()
     }
-    table = equal_time.equal_time_table(found)
+    table = limit.equal_time_table(found)
     assert table[["epochs", "epochs_small"]].drop_duplicates().values.tolist() == [[1, 4]]
     assert table["estimate"].to_numpy() == pytest.approx(small - 0.5)
-    claim = equal_time.equal_time_claim(found, {"n": 8, "setting": "made"})
+    claim = rules.equal_time_claim(found, {"n": 8, "setting": "made"})
     assert (claim.status, claim.estimate) == (status, pytest.approx(small - 0.5))
     sums = [
         training_time(replace(limit.RECIPES[name], epochs=epochs), 100)

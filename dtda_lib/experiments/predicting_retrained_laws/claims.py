@@ -8,6 +8,7 @@ import pandas as pd
 
 from dtda_lib.study.claims import Claim, Interval, below, between, combine, decide, decide_interval
 
+from .methods import looks
 from .tables import ALL
 
 _PAPER = "2506.12965, Fig. 2"
@@ -71,7 +72,7 @@ def share_claims(shares: pd.DataFrame, n_cases: int, setting: str) -> list[Claim
                 Claim(
                     id=f"C1-{estimator}-{kind}",
                     claim=f"the predicted {_WHAT[kind]} of retrained models' predictions is nearer "
-                    f"to the truth than no change is, for most queries ({estimator})",
+                    f"to the truth than no change is, for most queries ({looks(estimator).label})",
                     source=_PAPER if estimator != "rif" and kind != "sd" else "this study",
                     status=share_status(rows),
                     statistic=f"share of (removal, query) by {words}, mean over sizes ({told}); "
@@ -98,71 +99,46 @@ def leverage_claims(kept: pd.DataFrame, n_points: int, setting: str) -> list[Cla
     `kept` is `kept_table`. "Mends" means to within `NEAR` of all of the shift of the mean.
     """
     rows = kept.set_index(["what", "estimator"])
-    less, whole = rows.loc[("less", "if_ggn")], rows.loc[("kept", "rif")]
-    exact = between(1 - NEAR, 1 + NEAR)
-    return [
-        Claim(
-            id="T-if_ggn-network",
-            claim="on a network, too, 1 − leverage of a point's shift is predicted (if_ggn)",
-            source=_RIF,
-            status=_under_shoot(rows, "if_ggn"),
-            statistic=_under_shoot_words(rows, "if_ggn"),
-            estimate=float(less["estimate"]),
-            ci=_ci(less),
-            n=n_points,
-            setting=setting,
-            estimand=_LAW,
-            rule=_UNDER_SHOOT_RULE,
-        ),
-        Claim(
-            id="T-unrolling-network",
-            claim="on a network, too, 1 − leverage of a point's shift is predicted (unrolling)",
-            source="this study, suggested by first results",
-            status=_under_shoot(rows, "unrolling"),
-            statistic=_under_shoot_words(rows, "unrolling"),
-            estimate=float(rows.loc[("less", "unrolling"), "estimate"]),
-            ci=_ci(rows.loc[("less", "unrolling")]),
-            n=n_points,
-            setting=setting,
-            estimand=_LAW,
-            rule=_UNDER_SHOOT_RULE,
-        ),
-        Claim(
-            id="T-rif-network",
-            claim="on a network, too, a leverage correction mends what is missed of a point (rif)",
-            source=_RIF,
-            status=decide_interval(_ci(whole), confirmed_if=exact),
-            statistic="share of the shift of the mean that is predicted, over points and queries",
-            estimate=float(whole["estimate"]),
-            ci=_ci(whole),
-            n=n_points,
-            setting=setting,
-            estimand=_LAW,
-            rule=f"confirmed if the whole jackknife interval over seeds lies within 1 ± {NEAR:g}, "
-            "refuted if it lies outside, else inconclusive",
-        ),
-    ]
-
-
-_UNDER_SHOOT_RULE = (
-    f"share below 1, and its difference from 1 − h within ±{NEAR:g}, each by the whole jackknife "
-    "interval over seeds: both, else partly, inconclusive or refuted"
-)
-
-
-def _under_shoot(rows: pd.DataFrame, estimator: str) -> str:
-    return combine(
-        [
-            decide_interval(_ci(rows.loc[("kept", estimator)]), confirmed_if=below(1)),
-            decide_interval(_ci(rows.loc[("less", estimator)]), confirmed_if=between(-NEAR, NEAR)),
-        ]
+    common = {"setting": setting, "estimand": _LAW}
+    under_shoots = []
+    for name, source in (
+        ("if_ggn", _RIF),
+        ("unrolling", "this study, suggested by first results"),
+    ):
+        share, less = rows.loc[("kept", name)], rows.loc[("less", name)]
+        expected = float(rows.loc[("1 - h", name), "estimate"])
+        under_shoots.append(
+            Claim(
+                id=f"T-{name}-network",
+                claim="on a network, too, 1 − leverage of a point's shift is predicted "
+                f"({looks(name).label})",
+                source=source,
+                status=combine(
+                    [
+                        decide_interval(_ci(share), confirmed_if=below(1)),
+                        decide_interval(_ci(less), confirmed_if=between(-NEAR, NEAR)),
+                    ]
+                ),
+                statistic=f"share of the shift of the mean - the mean of 1 − h, {expected:.2f}; "
+                f"the share itself is {share['estimate']:.2f} [{share['low']:.2f}, "
+                f"{share['high']:.2f}]",
+                estimate=float(less["estimate"]),
+                ci=_ci(less),
+                n=n_points,
+                rule=f"share below 1, and its difference from 1 − h within ±{NEAR:g}, each by the "
+                "whole jackknife interval over seeds: both, else partly, inconclusive or refuted",
+                **common,
+            )
+        )
+    mends = Claim.from_row(
+        dict(rows.loc[("kept", "rif")]) | {"n": n_points},
+        confirmed_if=between(1 - NEAR, 1 + NEAR),
+        interval="jackknife interval over seeds",
+        id="T-rif-network",
+        claim="on a network, too, a leverage correction mends what is missed of a point "
+        f"({looks('rif').label})",
+        source=_RIF,
+        statistic="share of the shift of the mean that is predicted, over points and queries",
+        **common,
     )
-
-
-def _under_shoot_words(rows: pd.DataFrame, estimator: str) -> str:
-    kept = rows.loc[("kept", estimator)]
-    expected = float(rows.loc[("1 - h", estimator), "estimate"])
-    return (
-        f"share of the shift of the mean less the mean of 1 − h, {expected:.2f}; the share itself "
-        f"is {kept['estimate']:.2f} [{kept['low']:.2f}, {kept['high']:.2f}]"
-    )
+    return [*under_shoots, mends]

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pandas as pd
+
 from dtda_lib.study.methods import METHODS, Method
 
 KEYS = {"if_ggn": "if_damped", "if_ggn_raw": "if_ggn", "other_group": "null"}
@@ -19,3 +21,8 @@ def looks(label: str) -> Method:
     """
     method = METHODS[KEYS.get(label, label)]
     return replace(method, **_CONTROL) if label == "other_group" else method
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: display names instead of the labels in its column `estimator`."""
+    return table.assign(estimator=[looks(label).label for label in table["estimator"]])

@@ -6,11 +6,14 @@ also one over removals and queries (`draw_low`, `draw_high`), for these seeds. W
 blocks intervals mean nothing.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dtda_lib.statistics.distances import log_ratio, variance
+from dtda_lib.study.wording import measured, number
 
 from .laws import (
     KINDS,
@@ -22,6 +25,7 @@ from .laws import (
     stacked,
     w2_squares,
 )
+from .methods import looks
 
 ALL = "all sizes"
 _N_DRAWS = 1000
@@ -254,3 +258,46 @@ def _corr(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return flat / np.where(size > 0, size, np.inf)
 
     return (unit(one) * unit(other)).sum(axis=-1)
+
+
+# ---------------------------------------------------------------- for readers
+
+
+def shown_shares(shares: pd.DataFrame) -> pd.DataFrame:
+    """Shares over all sizes and intervals over seeds: a row an estimator, a column a kind."""
+    whole = shares[(shares["set"] == ALL) & (shares["estimator"] != "if_hessian")]
+    return _shown(whole, "kind", [_with_ends(row, "share") for _, row in whole.iterrows()])
+
+
+def shown_kept(kept: pd.DataFrame) -> pd.DataFrame:
+    """Shares of a single point's shift with intervals, and what they are above 1 - h."""
+    names = ["unrolling", "ud_corrected", "if_ggn", "if_ggn_raw", "rif"]
+    part = kept[kept["estimator"].isin(names) & kept["what"].isin(["kept", "less"])]
+    columns = {"kept": "share of the shift predicted", "less": "share - (1 − h)"}
+    part = part.assign(what=part["what"].map(columns))
+    return _shown(part, "what", [_with_ends(row, "estimate") for _, row in part.iterrows()])
+
+
+def shown_spreads(spreads: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Correlation of predicted with true changes of spread "of" its ceiling, by estimator and set.
+
+    `names`: the estimators.
+    """
+    part = spreads[spreads["estimator"].isin(names)]
+    wide = part.pivot(index=["set", "estimator"], columns="what", values="estimate")
+    wide = wide.loc[[(name, e) for name in dict.fromkeys(part["set"]) for e in names]].reset_index()
+    texts = [f"{number(row.r)} of {number(row.ceiling)}" for row in wide.itertuples()]
+    return _shown(wide, "set", texts)
+
+
+def _with_ends(row: pd.Series, value: str) -> str:
+    return measured(row[value], (row["low"], row["high"]))
+
+
+def _shown(table: pd.DataFrame, columns: str, texts: Sequence[str]) -> pd.DataFrame:
+    """Texts, one for each row of `table`, by display name of the estimator and by `columns`."""
+    labels = [looks(label).label for label in table["estimator"]]
+    cells = pd.DataFrame({"method": labels, columns: table[columns].to_numpy(), "text": texts})
+    wide = cells.pivot(index="method", columns=columns, values="text")
+    order = list(dict.fromkeys(cells[columns]))
+    return wide.loc[list(dict.fromkeys(labels)), order].rename_axis(None, axis="columns")

@@ -1,8 +1,4 @@
-"""What the tables of notebook 05 say, in sentences made out of them.
-
-No result in the notebook's text is typed: where a number changes, its sentence does. Each function
-takes tables of `predicted_laws_tables` and returns Markdown.
-"""
+"""The answer of notebook 05, and what its tables decide, in sentences made out of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +6,13 @@ import pandas as pd
 import xarray as xr
 from IPython.display import Markdown
 
+from dtda_lib.study.claims import CONFIRMED, REFUTED
+from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.wording import (
     bullets,
     grouped,
     joined,
+    measured,
     number,
     percent,
     side,
@@ -26,6 +25,7 @@ from .laws import LEVERAGE
 from .methods import looks
 from .tables import ALL
 
+_NOTEBOOK = "05_predicting_retrained_laws"
 COST_GOAL = 20
 """Our goal: trainings of a run for which forward unrolling of all its points may last at most."""
 _SHARES = {
@@ -36,21 +36,39 @@ _SHARES = {
 }
 
 
-def one_group_words(w2: xr.Dataset, removal: int, estimators: Sequence[str]) -> Markdown:
-    """One group, all queries: distances from the retrained law, and how many come nearer."""
-    one = w2.isel(removal=removal)
-    far = {name: float(one[name].mean() ** 0.5) for name in ("no_change", "perfect")}
-    parts = []
-    for estimator in estimators:
-        guess = one["predicted"].sel(estimator=estimator)
-        nearer = int((guess < one["no_change"]).sum())
-        parts.append(
-            f"{looks(estimator).words} {float(guess.mean() ** 0.5):.3f}, nearer for {nearer} of "
-            f"{guess.sizes['query']} queries"
-        )
-    return Markdown(
-        f"Root mean square W2 from the retrained law over all queries: no change "
-        f"{far['no_change']:.3f}; {'; '.join(parts)}; a perfect prediction {far['perfect']:.3f}."
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: the law, the mean and the spread, single points, and large groups.
+
+    Shares are of cases, a group and a query each; their intervals cover both intervals of a claim.
+    """
+    law, influence = evidence["C1-unrolling-w2"], evidence["C1-if_ggn-w2"]
+    mean, spread = evidence["C1-unrolling-mean"], evidence["C1-unrolling-sd"]
+    point = evidence["T-unrolling-network"].claim
+    errors = evidence.table(_NOTEBOOK, "group_size")
+    errors = errors[errors["kind"] == "mean"]
+    own, other = (errors[errors["estimator"] == name] for name in ("unrolling", "other_group"))
+    few, half = (measured(row["error"], unit="%") for _, row in own.iloc[[0, -1]].iterrows())
+    off = measured(point.estimate, point.ci)
+    return [
+        f"{_verdict(law.verdict)}.",
+        f"The law predicted by unrolling is nearer, by W2, in {law.number('%')} of cases, that of "
+        f"{looks('if_ggn').label} in {influence.number('%')} (chance: 50 %).",
+        f"The mean alone is nearer in {mean.number('%')} of cases, the spread in "
+        f"{spread.number('%')}.",
+        f"Of a single point's shift unrolling predicts a share of 1 − leverage, off by {off}: what "
+        "a first derivative must miss.",
+        f"Unrolling leaves {few} of the error of means without {own['set'].iloc[0]} of the points "
+        f"and {half} without {own['set'].iloc[-1]}, where its prediction for another group leaves "
+        f"{measured(other['error'].iloc[-1], unit='%')}.",
+    ]
+
+
+def _verdict(status: str) -> str:
+    nearer = "predicted laws come nearer to those of retrained models than no change does"
+    if status == CONFIRMED:
+        return f"Yes: {nearer}"
+    return (
+        f"No: it is not so that {nearer}" if status == REFUTED else f"It is open whether {nearer}"
     )
 
 
@@ -62,9 +80,7 @@ def share_words(shares: pd.DataFrame) -> Markdown:
         verdicts = []
         for estimator in ("unrolling", "if_ggn", "rif", "if_ggn_raw", "other_group"):
             rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
-            whole = rows[rows["set"] == ALL].iloc[0]
-            told = f"{looks(estimator).words} {with_interval(whole, 'share')}"
-            verdicts.append((_SHARES[share_status(rows)], told))
+            verdicts.append((_SHARES[share_status(rows)], looks(estimator).words))
         told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
         sentences.append(f"**By {words}**, {told}.")
     rows = shares[shares["estimator"].eq("other_group") & shares["kind"].eq("mean")]
@@ -78,45 +94,31 @@ def share_words(shares: pd.DataFrame) -> Markdown:
 
 
 def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
-    """What predictions leave of the error of means and sds, from the smallest size to the largest.
+    """What predictions leave of the error of means, and which beat the prediction for others.
 
     `sets`: the random ones, smallest first.
     """
     by = errors.set_index(["kind", "estimator", "set"]).sort_index()
+    control = by.loc[("mean", "other_group")].loc[list(sets)]
     sentences = []
     for estimator in ("unrolling", "ud_corrected", "if_ggn", "rif", "joint"):
         rows = by.loc[("mean", estimator)].loc[list(sets)]
-        control = by.loc[("mean", "other_group")].loc[list(sets)]
         no_use = rows.index[rows["error"] >= control["error"]]
         beaten = (
             f"no better than the control at {joined(no_use)}"
             if len(no_use)
             else "better than the control at every size"
         )
-        sentences.append(f"**{upper(looks(estimator).words)}**: {_left(rows)}; {beaten}.")
-    sentences.append(f"**The control**, unrolling for another group: {_left(control)}.")
-    parts = []
-    for estimator in ("unrolling", "if_ggn", "joint"):
-        rows = by.loc[("sd", estimator)].loc[list(sets)]
-        parts.append(
-            f"{looks(estimator).words} at {joined(rows.index[rows['high'] < 1], 'no size')}"
-        )
-    sentences.append(
-        f"**Standard deviations** are shown to be predicted better than by no change by "
-        f"{'; '.join(parts)}."
-    )
+        sentences.append(f"**{upper(looks(estimator).words)}** leaves {_left(rows)}; {beaten}.")
+    sentences.append(f"**The control**, unrolling for another group, leaves {_left(control)}.")
     return bullets(sentences)
 
 
 def _left(rows: pd.DataFrame) -> str:
-    """Errors at the smallest and the largest size, and the range over all; rows by size."""
-    errors = rows["error"]
-    least, most = errors.idxmin(), errors.idxmax()
-    return (
-        f"{percent(errors.iloc[0])} of the error of means is left at {errors.index[0]} and "
-        f"{percent(errors.iloc[-1])} at {errors.index[-1]} (least {percent(errors[least])} at "
-        f"{least}, most {percent(errors[most])} at {most})"
-    )
+    """Errors at the smallest and the largest size; rows by size."""
+    first, last = rows["error"].iloc[[0, -1]]
+    ends = rows.index[[0, -1]]
+    return f"{percent(first)} of the error of means at {ends[0]} and {percent(last)} at {ends[1]}"
 
 
 def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
@@ -139,44 +141,42 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
         points = single[single["estimator"] == estimator]
         off = points["kept"] - (1.0 if corrected else 1 - points["leverage"])
         scatter = float((off**2).mean() ** 0.5)
-        sets = joined(
-            f"{number(part['kept'].mean())} over "
-            f"{'points of high leverage' if name == LEVERAGE else 'random points'}"
-            for name, part in points.groupby("set", sort=False)
-        )
         sentences.append(
-            f"**{upper(looks(estimator).words)}**: {with_interval(rows.loc[('kept', estimator)])} "
-            f"of the shift of the mean is predicted, {verdict}. "
-            f"Single points lie {scatter:.2f} from {target} (root mean square, the noise of seeds "
-            f"included); means are {sets}."
+            f"**{upper(looks(estimator).words)}**: the share is {verdict}. Single points lie "
+            f"{scatter:.2f} from {target} (root mean square, the noise of seeds included)."
         )
     return bullets(sentences)
 
 
-def spread_words(spreads: pd.DataFrame, sets: Sequence[str]) -> Markdown:
-    """How well changes of the variance are ranked, and by how much they are overstated."""
+def spread_words(spreads: pd.DataFrame, errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
+    """Is the change of the spread predicted: its size, its rank, and by how much it is overstated?
+
+    Args:
+        spreads: `tables.spread_table`.
+        errors: `tables.error_table`.
+        sets: The random ones, smallest first.
+    """
     by = spreads.set_index(["what", "set", "estimator"]).sort_index()
+    sd = errors[errors["kind"] == "sd"].set_index(["estimator", "set"]).sort_index()
     sentences = []
-    for estimator in ("unrolling", "if_ggn", "other_group"):
-        verdicts = []
-        for name in sets:
-            gap = by.loc[("gap", name, estimator)]
-            r, ceiling = (by.loc[(w, name, estimator), "estimate"] for w in ("r", "ceiling"))
-            verdict = side(
-                gap, 0, above="above the ceiling", below="below the ceiling beyond error",
-                unclear="not told from the ceiling",
-            )  # fmt: skip
-            verdicts.append((verdict, f"{number(r)} of {number(ceiling)} at {name}"))
-        told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
-        sentences.append(f"**{upper(looks(estimator).words)}**, correlation {told}.")
-    parts = []
-    for name in sets:
-        one = by.loc[("r", name)]
-        guesses = joined(
-            f"{one.loc[e, 'predicted']:+.2f} by {looks(e).words}" for e in ("unrolling", "if_ggn")
+    for estimator in ("unrolling", "if_ggn", "joint"):
+        rows = sd.loc[estimator].loc[list(sets)]
+        smaller = joined(rows.index[rows["high"] < 1], "no size")
+        gaps = {name: by.loc[("gap", name, estimator)] for name in sets}
+        reached = joined((name for name in sets if gaps[name]["high"] >= 0), "no size")
+        sentences.append(
+            f"**{upper(looks(estimator).words)}**: its error of standard deviations is smaller "
+            f"than that of no change, beyond error, at {smaller}; its correlation is not told from "
+            f"the ceiling at {reached}."
         )
-        parts.append(f"{one.loc['unrolling', 'change']:+.2f} at {name} ({guesses})")
-    sentences.append(f"**Mean log variance ratio**, true and predicted: {joined(parts)}.")
+    largest = by.loc[("r", sets[-1])]
+    guesses = joined(
+        f"{largest.loc[e, 'predicted']:+.2f} by {looks(e).words}" for e in ("unrolling", "if_ggn")
+    )
+    sentences.append(
+        f"**Mean log variance ratio** at {sets[-1]}: {largest.loc['unrolling', 'change']:+.2f}, "
+        f"predicted {guesses}."
+    )
     return bullets(sentences)
 
 
@@ -197,7 +197,7 @@ def hessian_words(smallest: xr.DataArray, errors: pd.DataFrame) -> Markdown:
 def cost_words(seconds: Mapping[str, float], n_points: int) -> Markdown:
     """What one unrolling costs against training, by two baselines, and which meets our goal.
 
-    `seconds` a run: `predicted_laws_estimates.unrolling_cost`.
+    `seconds` a run: `estimates.unrolling_cost`.
     """
     sentences = []
     for name, baseline in (

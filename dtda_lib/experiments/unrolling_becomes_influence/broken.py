@@ -1,4 +1,4 @@
-"""Assumptions of Theorem 2 broken on purpose, and Eq. 6 against retraining; see `limit_chains`."""
+"""Assumptions of Theorem 2 broken on purpose, and Eq. 6 against retraining; see `chains`."""
 
 from collections.abc import Sequence
 

@@ -49,6 +49,8 @@ INFLUENCES = ("if_hessian", "if_hessian_damped", "if_ggn")
 THRESHOLDS = (1e-5, 1e-4, 1e-3, 1e-2)  # of the largest eigenvalue
 PSEUDO = {threshold: f"if_pinv {threshold:g}" for threshold in THRESHOLDS}
 """Pseudo-inverse of the objective's exact Hessian by what counts as null; see `influence_pinv`."""
+Found = Mapping[tuple[str, int], xr.Dataset]
+"""`run_values` by (recipe, epochs)."""
 SHARDS = 2  # of a bank: one for each of two workers
 
 
@@ -263,7 +265,7 @@ def mean_interval(values: np.ndarray) -> dict[str, float]:
     return {"estimate": middle, "low": float(middle - half), "high": float(middle + half)}
 
 
-def time_table(found: Mapping[tuple[str, int], xr.Dataset], n_train: int) -> pd.DataFrame:
+def time_table(found: Found, n_train: int) -> pd.DataFrame:
     """Every number of `run_values` by recipe and length of training.
 
     Args:
@@ -287,10 +289,46 @@ def time_table(found: Mapping[tuple[str, int], xr.Dataset], n_train: int) -> pd.
 
 
 def difference(
-    found: Mapping[tuple[str, int], xr.Dataset],
+    found: Found,
     first: tuple[str, int, str],
     second: tuple[str, int, str],
 ) -> dict[str, float]:
     """Mean over runs of second less first, paired by seed: `(recipe, epochs, quantity)` each."""
     a, b = (found[(recipe, epochs)][name].values for recipe, epochs, name in (first, second))
     return mean_interval(b - a)
+
+
+# ---------------------------------------------------------------- after equal training time
+
+STEP_SIZES = ("constant 0.0125", "constant 0.05")
+"""The smaller and the larger constant step."""
+QUANTITY = "unrolling, if_ggn"
+
+
+def equal_time_table(found: Found) -> pd.DataFrame:
+    """The smaller constant step against the larger one after the same sum of steps.
+
+    At the same *number* of steps the smaller step has trained for less long, so that its size and
+    the time of training cannot be told apart.
+
+    Returns:
+        One row for each pair of lengths of the same sum of steps, shortest first, and each
+        correlation of unrolling with an influence function: `epochs` and `epochs_small` of the
+        larger and the smaller step, `quantity`, means `at_large` and `at_small`, and `estimate,
+        low, high` of the difference, small less large, paired by run. No rows where no two lengths
+        match.
+    """
+    small, large = STEP_SIZES
+    rows = []
+    for recipe, epochs in sorted(found):
+        ratio = RECIPES[large].lr / RECIPES[small].lr
+        pair = (large, epochs), (small, round(epochs * ratio))
+        if recipe != large or pair[1] not in found:
+            continue
+        for quantity in (f"unrolling, {name}" for name in INFLUENCES):
+            means = [float(found[key][quantity].mean()) for key in pair]
+            gap = difference(found, *((*key, quantity) for key in pair))
+            about = {"epochs": epochs, "epochs_small": pair[1][1], "quantity": quantity}
+            rows.append(about | {"at_large": means[0], "at_small": means[1]} | gap)
+    columns = ["epochs", "epochs_small", "quantity", "at_large", "at_small"]
+    return pd.DataFrame(rows, columns=[*columns, "estimate", "low", "high"])

@@ -27,7 +27,7 @@ _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     """Relative distance of N r_t from r_IF against steps, a panel per link; and r's own check.
 
-    `retrained`: `limit_broken.retraining_table`, drawn in the last panel.
+    `retrained`: `broken.retraining_table`, drawn in the last panel.
     """
     links = list(dict.fromkeys(table["problem"]))
     fig, axes = plt.subplots(1, len(links) + 1, figsize=(TEXT_WIDTH, 2.5))

@@ -1,5 +1,5 @@
 """Theorem 2 where everything is known: generalised linear models, a hyperbola of minima.
-Tables from the chains of `limit_chains`.
+Tables from the chains of `chains`.
 
 Estimand throughout: the response of *one run* at given noise; intervals are over runs.
 """

@@ -1,20 +1,17 @@
-"""What the tables of notebook 06 say, in sentences made out of them.
-
-No result in the notebook's text is typed: where a number changes, its sentence does. Each function
-takes tables of `limit*` and returns Markdown.
-"""
+"""The answer of notebook 06, and what its tables decide, in sentences made out of them."""
 
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
-import xarray as xr
 from IPython.display import Markdown
 
+from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import (
     bullets,
     grouped,
     joined,
+    measured,
     percent,
     side,
     upper,
@@ -22,13 +19,19 @@ from dtda_lib.study.wording import (
     with_percents,
 )
 
-from .claims import FALLING, NEAR, ROOT, ROUND_OFF
-from .equal_time import QUANTITY, STEP_SIZES
-from .network import INFLUENCES, OVER_TIME, THRESHOLDS, difference
-from .network_claims import PAPER_CORRELATION, Row, late_rows
+from .claims import FALLING, NEAR, NULL, PAPER_CORRELATION, ROOT, ROUND_OFF, Row, late_rows
+from .network import (
+    INFLUENCES,
+    OVER_TIME,
+    PSEUDO,
+    QUANTITY,
+    STEP_SIZES,
+    Found,
+    difference,
+)
 from .small import LATE
 
-Found = Mapping[tuple[str, int], xr.Dataset]
+_NOTEBOOK = "06_unrolling_becomes_influence"
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 STRONG = "decaying, strong decay"
 SHOWN_AS = {
@@ -39,6 +42,79 @@ SHOWN_AS = {
     "momentum": "momentum",
     "Adam": "Adam",
 }
+
+
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: generalised linear models, a network, strong decay, step sizes, fading."""
+    slope = evidence["C4-logistic"]
+    late = _late(evidence.table(_NOTEBOOK, "network"))
+    strong, many, equal = (evidence[f"C2-{name}"] for name in ("strong", "step", "step-equal-time"))
+    fading, growth = evidence["fading-unrolling-decaying"], evidence["T8"]
+    follows = {"confirmed": "becomes", "refuted": "does not become"}
+    helps = {"confirmed": "help", "refuted": "do not help"}
+    return [
+        f"Unrolling {follows.get(slope.verdict, 'is not shown to become')} influence in "
+        f"generalised linear models: their distance falls as a power {slope.number()} of the "
+        "steps (logistic regression; theory: −1/2).",
+        "For a small network it depends on how near a minimum training gets. After "
+        f"{late['steps']:,} decaying steps the correlation is {late['if_pinv 0.001']} with the "
+        f"pseudo-inverse IF and {late['if_ggn']} with Gauss-Newton IF (the paper: about "
+        f"{PAPER_CORRELATION:g}); the smallest eigenvalue is {late['smallest']}, so "
+        f"{'no' if late['negative'] else 'a'} minimum is reached.",
+        f"With tenfold weight decay the correlation with Gauss-Newton IF is {strong.number()}.",
+        f"Smaller steps {helps.get(many.verdict, 'are not shown to help')} after equally many "
+        f"steps ({many.number()}); after equal training time they "
+        f"{helps.get(equal.verdict, 'are not shown to')} ({equal.number()}).",
+        "Unrolling predicts the retraining of its own run, less so the longer the training: its "
+        f"correlation changes by {fading.number()} with decaying steps. Where a gradient points "
+        "along a flat direction, the response grows without bound, at "
+        f"{growth.number()} times the predicted rate.",
+    ]
+
+
+def _late(table: pd.DataFrame) -> dict[str, "str | int | bool"]:
+    """Means over runs with their intervals, of decaying steps at the longest training."""
+    rows = table[table["recipe"] == "decaying"]
+    rows = rows[rows["epochs"] == rows["epochs"].max()].set_index("quantity")
+    told: dict[str, str | int | bool] = {
+        name.removeprefix("unrolling, "): measured(row["estimate"], (row["low"], row["high"]))
+        for name, row in rows.iterrows()
+    }
+    negative = bool(rows.loc["smallest", "high"] < 0)
+    return told | {"steps": int(rows["steps"].iloc[0]), "negative": negative}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """`network.time_table` or `network.equal_time_table` with display names."""
+    names = dict.fromkeys(table["quantity"])
+    quantities = {name: ", ".join(map(_displayed, name.split(", "))) for name in names}
+    shown = table.assign(quantity=table["quantity"].map(quantities))
+    return shown.replace({"recipe": SHOWN_AS}) if "recipe" in table else shown
+
+
+def _displayed(name: str) -> str:
+    """Of one part of a quantity: "if_pinv 0.001" is "pseudo-inverse IF 0.001"."""
+    key, *rest = name.split(" ")
+    label = METHODS[key].label if key in METHODS else key
+    return " ".join([label, *rest])
+
+
+def late_table(table: pd.DataFrame) -> pd.DataFrame:
+    """At the longest training, with intervals: correlations with unrolling, smallest eigenvalue.
+
+    A row a recipe; the pseudo-inverse counts eigenvalues below `NULL` of the largest as null.
+    """
+    quantities = [f"unrolling, {name}" for name in (PSEUDO[NULL], "if_ggn", "if_hessian_damped")]
+    quantities += ["unrolling, if_hessian", "smallest"]
+    columns = {
+        ", ".join(map(_displayed, name.split(", "))).removeprefix("unrolling, "): {
+            SHOWN_AS[recipe]: measured(row["estimate"], (row["low"], row["high"]))
+            for recipe, row in late_rows(table, name).items()
+        }
+        for name in quantities
+    }
+    return pd.DataFrame(columns).rename(columns={"smallest": "smallest eigenvalue"})
+
 
 # ---------------------------------------------------------------- problems of a few parameters
 
@@ -60,7 +136,7 @@ def retraining_words(retrained: pd.DataFrame) -> Markdown:
 def convergence_words(ends: pd.DataFrame, rates: pd.DataFrame) -> Markdown:
     """How far from the influence function schedules end, and whether they get nearer, by problem.
 
-    `ends`: the last rows of `limit_small.convergence_table`; `rates`: `limit_small.rate_table`.
+    `ends`: the last rows of `small.convergence_table`; `rates`: `small.rate_table`.
     """
     sentences = []
     for problem, rows in ends.groupby("problem", sort=False):
@@ -157,38 +233,29 @@ def hyperbola_words(curve: pd.DataFrame) -> Markdown:
 
 
 def network_words(table: pd.DataFrame) -> Markdown:
-    """Which influence functions reach the paper's 0.9 late in training, and how near a minimum."""
-    sentences = []
+    """Which influence functions reach the paper's 0.9 late in training, and is a minimum near?"""
+    verdicts = []
     for name in INFLUENCES:
         rows = {r: late_rows(table, f"unrolling, {name}")[r] for r in OVER_TIME}
-        told = joined(
-            f"{with_interval(row)} with {SHOWN_AS[recipe]}" for recipe, row in rows.items()
-        )
-        sentences.append(f"**{upper(METHODS[name].words)}**: {told}; {_reached(rows)}.")
+        verdicts.append((_reached(rows), METHODS[name].words))
+    strong = {STRONG: late_rows(table, QUANTITY)[STRONG]}
+    told = "; ".join(
+        f"{verdict} for {joined(names)}" for verdict, names in grouped(verdicts).items()
+    )
     smallest = late_rows(table, "smallest")
-    short = [
-        SHOWN_AS[recipe]
-        for recipe, row in smallest.items()
-        if side(row, 0, above="", below="short", unclear="") == "short"
-    ]
-    values = [row["estimate"] for row in smallest.values()]
-    verdict = (
-        f"it is negative beyond error, so that no minimum is reached, with {joined(short)}"
+    short = [SHOWN_AS[recipe] for recipe, row in smallest.items() if row["high"] < 0]
+    minimum = (
+        f"no minimum is reached, beyond error, with {joined(short)}"
         if short
-        else "it is nowhere shown to be negative"
+        else "the smallest eigenvalue is nowhere shown to be negative"
     )
-    sentences.append(
-        f"**Minimum**: the smallest eigenvalue of the objective's Hessian lies between "
-        f"{min(values):.3f} and {max(values):.3f} on average at the last length; "
-        f"{verdict}."
+    return bullets(
+        [
+            f"**SGD with ordinary weight decay**: {told}.",
+            f"**Tenfold weight decay**: {_reached(strong)} for {METHODS['if_ggn'].words}.",
+            f"**Minimum**: {minimum}.",
+        ]
     )
-    strong = late_rows(table, QUANTITY)[STRONG]
-    sentences.append(
-        f"**Tenfold weight decay** (decaying steps): smallest eigenvalue "
-        f"{with_interval(smallest[STRONG], digits=3)}, correlation with {METHODS['if_ggn'].words} "
-        f"{with_interval(strong)}; {_reached({'': strong})}."
-    )
-    return bullets(sentences)
 
 
 def _reached(rows: Mapping[str, Row]) -> str:
@@ -201,28 +268,41 @@ def _reached(rows: Mapping[str, Row]) -> str:
     return f"whether {at} is reached is open"
 
 
-def null_words(table: pd.DataFrame) -> Markdown:
-    """The part of unrolled predictions from the null space, over thresholds, by schedule."""
-    sentences = []
+def null_words(table: pd.DataFrame, found: Found) -> Markdown:
+    """At the threshold `NULL`: does the null part matter, and does dropping it mend the Hessian?"""
+    last = max(epochs for _, epochs in found)
+    parts, ranks = [], []
     for recipe in (*OVER_TIME, STRONG):
-        parts = []
-        for threshold in THRESHOLDS:
-            row = late_rows(table, f"null {threshold:g}")[recipe]
-            parts.append(f"{row['estimate']:.3f} at {threshold:g}")
-        row = late_rows(table, "null 0.001")[recipe]
-        verdict = side(
-            row,
+        null = side(
+            late_rows(table, f"null {NULL:g}")[recipe],
             NEAR,
-            above="it matters",
-            below="it hardly matters",
-            unclear="whether it matters is open",
+            above="matters",
+            below="hardly matters",
+            unclear="may or may not matter",
         )
-        sentences.append(
-            f"**{upper(SHOWN_AS[recipe])}**: null part of the unrolled prediction, by threshold as "
-            f"a share of the largest eigenvalue: {joined(parts)}; at 0.001, "
-            f"against our bound of {NEAR:g}, {verdict}."
+        gap = difference(
+            found, (recipe, last, f"unrolling, {PSEUDO[NULL]}"), (recipe, last, QUANTITY)
         )
-    return bullets(sentences)
+        rank = side(
+            gap,
+            0,
+            above="agrees **less** than Gauss-Newton",
+            below="agrees **better** than Gauss-Newton",
+            unclear="is not told from Gauss-Newton",
+        )
+        parts.append((null, SHOWN_AS[recipe]))
+        ranks.append((rank, SHOWN_AS[recipe]))
+    told = [
+        "; it ".join(f"{verdict} with {joined(names)}" for verdict, names in grouped(each).items())
+        for each in (parts, ranks)
+    ]
+    return bullets(
+        [
+            f"**Null part** of the unrolled prediction, against our bound of {NEAR:g}: it "
+            f"{told[0]}.",
+            f"**Pseudo-inverse**, paired by run: it {told[1]}.",
+        ]
+    )
 
 
 def step_words(found: Found, equal: pd.DataFrame) -> Markdown:
@@ -258,12 +338,9 @@ def fading_words(found: Found) -> Markdown:
     for recipe in OVER_TIME:
         parts = []
         for method in ("unrolling", "if_ggn"):
-            keys = [(recipe, epochs, f"retrained, {method}") for epochs in ends]
-            means = [float(found[key[:2]][key[2]].mean()) for key in keys]
-            row = difference(found, *keys)
+            row = difference(found, *((recipe, e, f"retrained, {method}") for e in ends))
             parts.append(
-                f"{METHODS[method].words} {side(row, 0, **words)}: {means[0]:.3f} to "
-                f"{means[1]:.3f}, difference {with_interval(row, digits=3)}"
+                f"{METHODS[method].words} {side(row, 0, **words)} ({with_interval(row, digits=3)})"
             )
         gaps = [
             difference(found, (recipe, e, "retrained, if_ggn"), (recipe, e, "retrained, unrolling"))
@@ -271,9 +348,9 @@ def fading_words(found: Found) -> Markdown:
         ]
         ahead = sum(gap["low"] > 0 for gap in gaps)
         sentences.append(
-            f"**{upper(SHOWN_AS[recipe])}**, against retraining of the same run, from {ends[0]} to "
-            f"{ends[1]} epochs: {'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} "
-            f"of {len(gaps)} lengths."
+            f"**{upper(SHOWN_AS[recipe])}**, from {ends[0]} to {ends[1]} epochs: "
+            f"{'; '.join(parts)}. Unrolling is ahead beyond error at {ahead} of {len(gaps)} "
+            "lengths."
         )
     return bullets(sentences)
 
