@@ -620,7 +620,7 @@ def test_methods_that_fit_the_law_better_are_named_and_the_lead_is_told():
     wins = pd.DataFrame([lead | {"target": "other run"}, lead | {"target": "law", "low": 0.9}])
     said = words.target_words(estimands, wins).data
     assert "**Toy**" in said
-    assert "beyond error, by damped Gauss-Newton IF (0.05 [0.01, 0.10])." in said
+    assert "beyond error: damped Gauss-Newton IF (0.050 [0.010, 0.100])." in said
     assert "ahead of damped Gauss-Newton IF by 0.20 [0.10, 0.30]." in said
 
 

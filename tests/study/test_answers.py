@@ -74,28 +74,6 @@ ANSWERS = {
         "T8": "confirmed",
         "T9": "confirmed",
     },
-    "07_cold_posterior_transport": {
-        "C5": "confirmed",
-        "C5-best": "confirmed",
-        "T11-basins": "refuted",
-        "T12-spread-if_sample": "refuted",
-        "T12-spread-unrolling": "confirmed",
-        "T-monge": "refuted",
-    },
-    "08_evaluating_under_noise": {
-        "C8-concrete-if_damped": "confirmed",
-        "C8-concrete-unrolling": "confirmed",
-        "C8-digits-unrolling": "partly",
-        "C12-concrete-if_ggn": "refuted",
-        "C12-concrete-if_damped": "refuted",
-        "C12-digits-if_ggn": "refuted",
-        "C12-digits-if_damped": "refuted",
-        "C12-concrete-metagradient": "confirmed",
-        "C9-separation-log_variance_ratio-all": "partly",
-        "C9-separation-w2_debiased-all": "partly",
-        "C9-separation-log_variance_ratio-with-unit": "partly",
-        "C9-separation-w2_debiased-with-unit": "partly",
-    },
     "09_data_pruning": {
         "C10-order-same-noise": "confirmed",
         "C10-none-same-noise": "confirmed",
@@ -154,12 +132,6 @@ AT_PAPER_SIZES = {
         "C2-strong": "confirmed",
         "C2-step": "confirmed",
         "C2-step-equal-time": "inconclusive",
-    },
-    "08_evaluating_under_noise": {
-        "C9-separation-log_variance_ratio-all": "confirmed",
-        "C9-separation-w2_debiased-all": "confirmed",
-        "C9-separation-log_variance_ratio-with-unit": "partly",
-        "C9-separation-w2_debiased-with-unit": "partly",
     },
 }
 """What the answers say of the `paper` profile."""

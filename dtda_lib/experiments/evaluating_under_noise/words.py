@@ -145,18 +145,21 @@ def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
     sentences = []
     for setting, rows in gains.groupby("setting", sort=False):
         better = rows[rows["low"] > 0].sort_values("estimate", ascending=False)
-        named = joined(
-            f"{LOOKS[row.method].words} ({measured(row.estimate, (row.low, row.high))})"
-            for row in better.itertuples()
+        fit = joined(
+            (
+                f"{LOOKS[row.method].words} ({measured(row.estimate, (row.low, row.high))})"
+                for row in better.itertuples()
+            ),
+            none="no method",
         )
         across = wins[(wins["setting"] == setting) & (wins["target"] == "other run")]
         leads = joined(
-            f"{LOOKS[row.rival].words} by {measured(row.estimate, (row.low, row.high))}"
+            f"of {LOOKS[row.rival].words} by {measured(row.estimate, (row.low, row.high))}"
             for row in across.itertuples()
         )
         sentences.append(
-            f"**{upper(setting)}**: the law is fitted better than the own run, beyond error, by "
-            f"{named}. On another run unrolling is ahead of {leads}."
+            f"**{upper(setting)}**: better with the law than with the own run, beyond error: {fit}. "
+            f"On another run unrolling is ahead {leads}."
         )
     return bullets(sentences)
 
