@@ -158,8 +158,8 @@ def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
             for row in across.itertuples()
         )
         sentences.append(
-            f"**{upper(setting)}**: better with the law than with the own run, beyond error: {fit}. "
-            f"On another run unrolling is ahead {leads}."
+            f"**{upper(setting)}**: better with the law than with the own run, beyond error: "
+            f"{fit}. On another run unrolling is ahead {leads}."
         )
     return bullets(sentences)
 
