@@ -1,5 +1,7 @@
 """Notebook 08: attenuation, targets, fragility and tables, on data whose answer is known."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 
 mpl.use("agg")
@@ -18,10 +20,12 @@ from dtda_lib.experiments.evaluating_under_noise import lds as evaluation_lds
 from dtda_lib.experiments.evaluating_under_noise import noise as evaluation_noise
 from dtda_lib.experiments.evaluating_under_noise import plots as plots
 from dtda_lib.experiments.evaluating_under_noise import setting as evaluation
+from dtda_lib.experiments.evaluating_under_noise import tables as tables
 from dtda_lib.experiments.evaluating_under_noise import words as words
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.lds import SOURCES, Scores
+from dtda_lib.study.evidence import load
 
 SEEDS, POINTS, QUERIES = 12, 7, 3
 
@@ -533,17 +537,21 @@ def test_targets_decide_on_law_less_own_run(ci, status):
         {"target": "law", "estimate": 0.4},
         {"target": "law - own run", "estimate": sum(ci) / 2, "low": ci[0], "high": ci[1]},
     ]
-    table = pd.DataFrame(rows).assign(method="m", scored="one model", n_seeds=9)
-    (claim,) = rules.target_claims(table, ["m"], "Toy, 3 points")
-    assert (claim.id, claim.status) == ("C12-toy-m", status)
+    table = pd.DataFrame(rows).assign(method="if_ggn", scored="one model", n_seeds=9)
+    (claim,) = rules.target_claims(table, ["if_ggn"], "Toy, 3 points")
+    assert (claim.id, claim.status) == ("C12-toy-if_ggn", status)
 
 
 def test_the_metagradient_must_win_on_another_run():
-    row = {"estimate": 0.1, "low": 0.05, "high": 0.15}
-    worse = {"estimate": -0.1, "low": -0.15, "high": -0.05}
-    found = {"own run": row, "other run": row, "law": worse}
-    assert rules.metagradient_claim(found, 9, "Toy, 3").status == "confirmed"
-    assert rules.metagradient_claim(found | {"other run": worse}, 9, "Toy, 3").status == "refuted"
+    better, worse = {"estimate": 0.1, "low": 0.05, "high": 0.15}, {"estimate": -0.1, "low": -0.15}
+    found = {"own run": better, "other run": better, "law": worse | {"high": -0.05}}
+    rows = [row | {"rival": "if_damped", "target": name, "n": 9} for name, row in found.items()]
+    # Another rival, which must not decide.
+    rows.append(rows[2] | {"rival": "if_ekfac", "target": "other run"})
+    claim = rules.metagradient_claim(pd.DataFrame(rows), "Toy, 3")
+    assert (claim.id, claim.status, claim.n) == ("C12-toy-metagradient", "confirmed", 9)
+    rows[1] |= found["law"]
+    assert rules.metagradient_claim(pd.DataFrame(rows), "Toy, 3").status == "refuted"
 
 
 def test_fragility_must_hold_at_every_rate():
@@ -563,6 +571,9 @@ def test_fragility_must_hold_at_every_rate():
         "C13-masked-parameters": "inconclusive",
         "C13-re-shuffled-parameters": "partly",
     }
+    table.loc[(table["rate"] == 1) & (table["intervention"] == "masked"), "estimate"] = 0.02
+    shown = {c.id: c.estimate for c in rules.fragility_claims(table, 1.0, "toy")}
+    assert shown["C13-masked-predictions"] == 0.02  # of the rate that all other runs have
 
 
 def test_order_and_separation_must_agree_in_all_settings():
@@ -601,34 +612,16 @@ def test_the_claim_of_unrolling_does_not_speak_of_influence_functions():
 # --- sentences -----------------------------------------------------------------------------------
 
 
-def test_sentences_say_what_the_tables_say():
+def test_methods_that_fit_the_law_better_are_named_and_the_lead_is_told():
     methods = ("if_damped", "unrolling")
-    rows = [
-        {"method": method, "runs": runs, "observed": seen, "law": law, "law_high": law + 0.05}
-        for method in methods
-        for runs, seen, law in ((1, 0.1, 0.12), (8, 0.43, 0.31))
-    ]
-    curves = pd.DataFrame(rows).assign(setting="toy", protocol="unpaired")
-    limits = pd.DataFrame({"method": methods, "estimate": 0.8, "low": 0.7, "high": 0.9})
-    said = words.curve_words(curves, limits.assign(setting="toy")).data
-    for part in ("by 0.10 with one", "0.43 with the mean of 8", "at most 0.12", "2 of 4 observed"):
-        assert part in said
-    coupled = pd.DataFrame([{"setting": "toy", "saved": 41.2, "low": 30.1, "high": 50.6}])
-    assert "41 (95 % interval 30 to 51) on toy" in words.coupling_words(coupled).data
-    targets = {"own run": 0.9, "law": 0.7, "other run": 0.6}
-    estimands = pd.DataFrame(
-        {"setting": "toy", "method": method, "target": target, "estimate": value + i / 100}
-        for i, method in enumerate((*methods, "retrained"))
-        for target, value in targets.items()
-    ).assign(scored="one model")
     gains = {"target": "law - own run", "estimate": 0.05, "low": [0.01, -0.01], "high": 0.1}
-    gains = pd.DataFrame(gains).assign(setting="toy", method=methods, scored="one model")
-    estimands = pd.concat([estimands, gains])
-    wins = {"toy": {"if_damped": {"other run": {"estimate": 0.2, "low": 0.1, "high": 0.3}}}}
+    estimands = pd.DataFrame(gains).assign(setting="toy", method=methods, scored="one model")
+    lead = {"setting": "toy", "rival": "if_damped", "estimate": 0.2, "low": 0.1, "high": 0.3}
+    wins = pd.DataFrame([lead | {"target": "other run"}, lead | {"target": "law", "low": 0.9}])
     said = words.target_words(estimands, wins).data
-    assert "unrolling 0.91 with its own run, 0.71 with the law, 0.61 with another run" in said
-    assert "beyond error: damped Gauss-Newton IF (+0.050, +0.010 to +0.100)." in said
-    assert "ahead of damped Gauss-Newton IF by +0.20 (0.10 to 0.30)" in said
+    assert "**Toy**" in said
+    assert "beyond error: damped Gauss-Newton IF (0.050 [0.010, 0.100])." in said
+    assert "ahead of damped Gauss-Newton IF by 0.20 [0.10, 0.30]." in said
 
 
 @pytest.mark.parametrize(
@@ -658,26 +651,16 @@ def test_noise_that_is_a_factor_is_blamed_only_where_there_is_more_of_it(laws, t
     assert "40 % on little" in said
 
 
-def test_sentences_on_fragility_and_lds():
-    share = {"masked": 0.1, "re-shuffled": 0.3, "batches alone": 0.2}
-    moved = pd.DataFrame(
-        {"rate": 0.5, "space": space, "intervention": name, "estimate": value * scale}
-        for space, scale in (("predictions", 1), ("parameters", 0.1))
-        for name, value in share.items()
-    )
-    said = words.fragility_words(moved).data
-    assert "0.10 without a point and 0.30 if" in said
-    assert "alone make 0.20" in said
-    assert "deleted" not in said
+def test_sentences_on_lds():
     table = pd.DataFrame(
         {"setting": "toy", "size": "half", "metric": metric, "method": method, "lds": lds,
          "low": lds - 0.1, "null": 0.3, "ceiling": 0.95}
-        for metric in ("mean", *evaluation_lds.LAWS)
+        for metric in evaluation_lds.METRICS
         for method, lds in (("unrolling", 0.6), ("if_ekfac", 0.7), ("bif", 0.35))
     )  # fmt: skip
-    said = words.lds_words(table).data
-    assert "by mean EK-FAC IF 0.70 (ceiling 0.95), then unrolling 0.60" in said
+    said = words.blind_words(table).data
     assert "permuted subsets: Bayesian IF (mean), Bayesian IF" in said
+    assert "EK-FAC" not in said
     cases = pd.DataFrame(
         {"among": "all", "metric": metric, "low": low, "high": low + 0.1, "reversed": 1, "pairs": 6}
         for metric in evaluation_lds.LAWS
@@ -685,6 +668,34 @@ def test_sentences_on_fragility_and_lds():
     )
     said = words.separation_words(cases).data
     assert "in 1 of 3 cases and nearer together in 1; 3 of 18 pairs" in said
+
+
+def test_the_answer_follows_the_evidence():
+    evidence = load()
+    said = " ".join(words.answer(evidence))
+    assert 3 <= len(words.answer(evidence)) <= 5
+    assert "_" not in said
+    assert "noisy, not broken" in said
+    turned = doctored(evidence, {"C8-concrete-if_damped": "refuted"})
+    assert "more than noisy" in " ".join(words.answer(turned))
+    part = "C9-separation-w2_debiased-with-unit"
+    assert "in all four settings" in " ".join(words.answer(doctored(evidence, {part: "confirmed"})))
+
+
+def doctored(evidence, statuses):
+    findings = dict(evidence.findings)
+    for name, status in statuses.items():
+        known = findings[name]
+        findings[name] = replace(known, claim=replace(known.claim, status=status), profile="paper")
+    return replace(evidence, findings=findings)
+
+
+def test_tables_show_display_names():
+    table = pd.DataFrame({"method": ["if_damped"], "metric": ["w2_debiased"], "lds": [0.5]})
+    assert tables.named(table).iloc[0].tolist() == ["damped Gauss-Newton IF", "W2, debiased", 0.5]
+    wide = table.pivot(index="method", columns="metric", values="lds")
+    assert list(tables.named(wide).columns) == ["W2, debiased"]
+    assert list(tables.named(wide).index) == ["damped Gauss-Newton IF"]
 
 
 # --- drawings ------------------------------------------------------------------------------------

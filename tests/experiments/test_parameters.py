@@ -18,8 +18,6 @@ NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_
 LONG_SET_UP = {
     *("00_conventions", "02_ground_truth_vs_estimated", "03_sources_of_noise"),
     "04_variance_changing_examples",
-    "07_cold_posterior_transport",
-    "08_evaluating_under_noise",
 }
 """Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""
 

@@ -1,5 +1,7 @@
 """Notebook 07: its tables on known answers, its rules on doctored numbers, its figures."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 
 mpl.use("agg")
@@ -13,6 +15,8 @@ from dtda_lib.experiments.cold_posterior_transport import chains as tc
 from dtda_lib.experiments.cold_posterior_transport import claims as rules
 from dtda_lib.experiments.cold_posterior_transport import maps as tr
 from dtda_lib.experiments.cold_posterior_transport import plots as plots
+from dtda_lib.experiments.cold_posterior_transport import words as words
+from dtda_lib.study.evidence import load
 
 NAMES = ("even", "uneven")
 BETAS = (10, 100, 10_000)
@@ -164,7 +168,7 @@ def test_claims_follow_the_numbers(tables, responses):
         rules.scale_claim(tables["scales"]),
         rules.cold_claim(tables["cold"]),
         rules.rival_claim(tables["rivals"]),
-        *rules.parabola_claims(tables["small"], tables["scales"]),
+        *rules.parabola_claims(tables["small"]),
         *rules.floor_claims(tables["floors"], tables["masses"]),
         *rules.push_claims(pushed, cost),
         *rules.variance_claims(responses, 2_000)[:2],
@@ -192,9 +196,9 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
     swapped = tables["rivals"].replace({"field": {"influence": "0.9 r", "0.9 r": "influence"}})
     assert rules.rival_claim(swapped).status == "refuted"
     off = tables["small"].assign(leading=lambda t: t["leading"] + 0.1)
-    assert rules.parabola_claims(off, scales)[0].status == "refuted"
+    assert rules.parabola_claims(off)[0].status == "refuted"
     even = tables["small"][tables["small"]["case"] == "even"]
-    assert rules.parabola_claims(even, scales)[1].status == "confirmed"
+    assert rules.parabola_claims(even)[1].status == "confirmed"
     assert rules.floor_claims(floors.assign(best=0.5 * floors["best"]), masses)[0].status == (
         "refuted"
     )
@@ -209,6 +213,25 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
     assert rules.variance_claims(wide, 9)[2].status == "inconclusive"
     far = near.assign(variance_low=1.3, variance_high=1.5)
     assert rules.variance_claims(far, 9)[2].status == "refuted"
+
+
+def test_the_answer_follows_the_evidence():
+    evidence = load()
+    said = words.answer(evidence)
+    assert 3 <= len(said) <= 5
+    assert "_" not in " ".join(said)
+    assert "No other map that was tried beats" in said[0]
+    findings = dict(evidence.findings)
+    known = findings["C5-best"]
+    findings["C5-best"] = replace(known, claim=replace(known.claim, status="refuted"))
+    assert words.answer(replace(evidence, findings=findings))[0].startswith("Other maps may beat")
+
+
+def test_tables_show_names_and_not_keys(responses):
+    shown = words.named(responses)
+    assert shown["chain"].iloc[0] == "Langevin, small steps"
+    assert shown["estimator"].iloc[1] == "influence at each sample"
+    assert not any("_" in column for column in shown.columns)
 
 
 # --- figures -------------------------------------------------------------------------------------

@@ -52,28 +52,6 @@ ANSWERS = {
         "C6-rif-predicted": "inconclusive",
         "C6-unrolling-predicted": "inconclusive",
     },
-    "07_cold_posterior_transport": {
-        "C5": "confirmed",
-        "C5-best": "confirmed",
-        "T11-basins": "refuted",
-        "T12-spread-if_sample": "refuted",
-        "T12-spread-unrolling": "confirmed",
-        "T-monge": "refuted",
-    },
-    "08_evaluating_under_noise": {
-        "C8-concrete-if_damped": "confirmed",
-        "C8-concrete-unrolling": "confirmed",
-        "C8-digits-unrolling": "partly",
-        "C12-concrete-if_ggn": "refuted",
-        "C12-concrete-if_damped": "refuted",
-        "C12-digits-if_ggn": "refuted",
-        "C12-digits-if_damped": "refuted",
-        "C12-concrete-metagradient": "confirmed",
-        "C9-separation-log_variance_ratio-all": "partly",
-        "C9-separation-w2_debiased-all": "partly",
-        "C9-separation-log_variance_ratio-with-unit": "partly",
-        "C9-separation-w2_debiased-with-unit": "partly",
-    },
 }
 AT_PAPER_SIZES = {
     "02_ground_truth_vs_estimated": {
@@ -91,12 +69,6 @@ AT_PAPER_SIZES = {
         "C7-unrolling-predicted": "confirmed",
         "C7-if_ggn-predicted": "refuted",
         "C7-if_damped-predicted": "confirmed",
-    },
-    "08_evaluating_under_noise": {
-        "C9-separation-log_variance_ratio-all": "confirmed",
-        "C9-separation-w2_debiased-all": "confirmed",
-        "C9-separation-log_variance_ratio-with-unit": "partly",
-        "C9-separation-w2_debiased-with-unit": "partly",
     },
 }
 """What the answers say of the `paper` profile."""

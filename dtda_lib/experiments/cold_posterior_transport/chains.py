@@ -26,6 +26,11 @@ KINDS = {
     "sgld": "SGLD, batches of 4",
     "sgd": "SGD, batches of 4, no added noise",
 }
+ESTIMATORS = {
+    "if_minimum": "influence at the minimum",
+    "if_sample": "influence at each sample",
+    "unrolling": "unrolling",
+}
 WARM, FROZEN = 4, 32
 """Inverse temperatures at which chains in the double well cross the barrier often, and hardly."""
 
@@ -75,7 +80,7 @@ def law_of(chain: LinearChain) -> tuple[float, float]:
 def agreement_table(sampled: Sampled) -> pd.DataFrame:
     """Mean and sd of the prediction: sampled, exact for the chain, and of the Boltzmann law.
 
-    z: sampled less exact, in standard errors of the sample; normal laws, or nearly so with batches.
+    z: sampled - exact, in standard errors of the sample; normal laws, or nearly so with batches.
     `boltzmann_sd` is NaN for SGD, which has no temperature.
     """
     made, point = chains()

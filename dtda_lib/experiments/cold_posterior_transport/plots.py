@@ -11,7 +11,7 @@ from scipy import stats
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import LAWS, METHODS, PALETTE, palette
 
-from .chains import KINDS, QUERY, Sampled, chains, law_of
+from .chains import ESTIMATORS, KINDS, QUERY, Sampled, chains, law_of
 from .maps import CASES, COLD
 
 MOVED = replace(METHODS["if_hessian"], label="moved by the influence function", linestyle=":")
@@ -27,8 +27,8 @@ _FIELDS = palette(
     },
     control="nothing",
 ) | {"influence": replace(METHODS["if_hessian"], label="influence function", linestyle="-")}
-_ESTIMATORS = palette({"if_minimum": "influence at the minimum"}) | {
-    "if_sample": replace(METHODS["if_hessian"], label="influence at each sample"),
+_ESTIMATORS = palette({"if_minimum": ESTIMATORS["if_minimum"]}) | {
+    "if_sample": replace(METHODS["if_hessian"], label=ESTIMATORS["if_sample"]),
     "unrolling": METHODS["unrolling"],
 }
 

@@ -5,18 +5,12 @@ Thresholds are our choice and stated in each claim's rule; they were set before 
 missed by rounding. The paper's numbers are not in its main text.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pandas as pd
 
-from dtda_lib.study.claims import (
-    Claim,
-    Interval,
-    above,
-    below,
-    combine,
-    decide,
-    decide_interval,
-    interval_rule,
-)
+from dtda_lib.study.claims import Claim, Interval, above, below, combine, decide
 from dtda_lib.study.methods import DELTAS
 
 from .estimands import DIFFERENCES
@@ -31,19 +25,26 @@ _SMALL, _LARGE = 0.1, 0.5  # of the distance between two seeds
 _AMONG = {"all": "", "with-unit": ", among methods with a unit"}
 _BATCHES = {"masked": "same batches", "re-shuffled": "batches drawn anew"}
 _SAME_ORDER = 0.8  # Kendall's tau, of ranks, so that rounding alone lies at the threshold
+_JACKKNIFE = "95 % jackknife interval"
+_MEANS = "law: mean shift over runs; fixed points and queries"
+_SUBSETS = "law: influence of subsets, seeds of truth and models differ"
 
 
-def _ci(row: pd.Series) -> Interval:
+def _ci(row: Mapping[str, Any]) -> Interval:
     return float(row["low"]), float(row["high"])
 
 
+def _word(setting: str) -> str:
+    return setting.split(",")[0].lower()
+
+
 def noisy_claims(
-    curves: pd.DataFrame, plateaus: pd.DataFrame, methods: list[str], setting: str
+    curves: pd.DataFrame, plateaus: pd.DataFrame, methods: Iterable[str], setting: str
 ) -> list[Claim]:
     """C8 for each method: a single leave-one-out run shows next to nothing, the mean shows a lot.
 
     Args:
-        curves, plateaus: `evaluation_noise.curve_table` and `plateau_table` of one setting.
+        curves, plateaus: `noise.curve_table` and `plateau_table` of one setting.
         methods: Those to decide about.
         setting: What was trained, in words.
     """
@@ -71,7 +72,7 @@ def noisy_claims(
                 ci=limit,
                 n=int(row["n_seeds"]),
                 setting=setting,
-                estimand="law: mean shift over runs; fixed points and queries",
+                estimand=_MEANS,
                 rule=(
                     f"confirmed if the interval for one unpaired run lies below {_NEAR_ZERO:g} "
                     f"and that without noise above {_HIGH:g}; partly if only the latter; refuted "
@@ -82,40 +83,36 @@ def noisy_claims(
     return claims
 
 
-def _word(setting: str) -> str:
-    return setting.split(",")[0].lower()
-
-
 def attenuation_claim(curves: pd.DataFrame, setting: str) -> Claim:
     """C8-attenuation: does the attenuation law, from other runs, predict the unpaired curve?"""
     rows = curves[curves["protocol"] == "unpaired"]
-    off = (rows["observed"] - rows["law"]).abs()
-    worst = rows.loc[off.idxmax()]
+    off = (rows["observed"] - rows["law"]).abs().reset_index(drop=True)
+    worst = rows.iloc[off.idxmax()]
     return Claim(
         id=f"C8-{_word(setting)}-attenuation",
         claim="the attenuation law predicts how leave-one-out correlations grow with runs",
         source="this study",
         status=decide(confirmed=bool(off.max() < FITS), refuted=bool(off.max() > _MISSES)),
         statistic=(
-            f"largest |observed − predicted| correlation, unpaired ({worst['method']}, "
+            "largest |observed − predicted| correlation, unpaired "
+            f"({LOOKS[worst['method']].words}, "
             f"{worst['runs']} runs: {worst['observed']:.2f} against {worst['law']:.2f})"
         ),
         estimate=float(off.max()),
         ci=None,
         n=len(rows),
         setting=setting,
-        estimand="law: mean shift over runs; fixed points and queries",
+        estimand=_MEANS,
         rule=f"confirmed if below {FITS:g}, refuted if above {_MISSES:g}, at every count of runs",
     )
 
 
-def target_claims(table: pd.DataFrame, methods: list[str], setting: str) -> list[Claim]:
-    """C12 for each method, from `evaluation_estimands.estimand_table`: law against own run."""
+def target_claims(table: pd.DataFrame, methods: Iterable[str], setting: str) -> list[Claim]:
+    """C12 for each method, from `estimands.estimand_table`: law against own run."""
     name = next(iter(DIFFERENCES))
     claims = []
     for method in methods:
         rows = table[table["method"] == method].set_index(["scored", "target"])
-        row = rows.loc[("one model", name)]
         own, law = (rows.loc[("one model", target), "estimate"] for target in ("own run", "law"))
         who, whose = (
             ("unrolling predicts", "its")
@@ -123,110 +120,95 @@ def target_claims(table: pd.DataFrame, methods: list[str], setting: str) -> list
             else ("influence functions predict", "their")
         )
         claims.append(
-            Claim(
+            Claim.from_row(
+                rows.loc[("one model", name)],
+                confirmed_if=above(_MARGIN),
+                refuted_if=below(_MARGIN),
+                count="n_seeds",
+                interval=_JACKKNIFE,
                 id=f"C12-{_word(setting)}-{method}",
                 claim=(
                     f"{who} the law's shift better than {whose} own run's, by more than "
                     f"{_MARGIN:g} of a correlation"
                 ),
                 source=f"{_PAPER}, section 2",
-                status=decide_interval(
-                    _ci(row), confirmed_if=above(_MARGIN), refuted_if=below(_MARGIN)
-                ),
                 statistic=(
-                    f"correlation of one model's {method} with the law's mean shift ({law:.2f}) "
-                    f"less with its own run's ({own:.2f})"
+                    f"correlation of one model's {LOOKS[method].words} with the law's mean shift "
+                    f"({law:.2f}) - with its own run's ({own:.2f})"
                 ),
-                estimate=float(row["estimate"]),
-                ci=_ci(row),
-                n=int(row["n_seeds"]),
                 setting=setting,
                 estimand="law against a fixed seed; mean over runs and queries",
-                rule=interval_rule(
-                    above(_MARGIN), below(_MARGIN), interval="95 % jackknife interval"
-                ),
             )
         )
     return claims
 
 
-def metagradient_claim(differences: dict[str, dict[str, float]], n: int, setting: str) -> Claim:
+def metagradient_claim(wins: pd.DataFrame, setting: str) -> Claim:
     """C12-metagradient: does the best fixed-seed predictor still win on another seed?
 
-    `differences`: of unrolling less influence (damped) with each target, from `method_difference`.
+    `wins`: of unrolling over damped influence with each target, from `tables.wins`.
     """
-    row = pd.Series(differences["other run"])
-    return Claim(
+    rows = wins[wins["rival"] == "if_damped"].set_index("target")
+    return Claim.from_row(
+        rows.loc["other run"],
+        confirmed_if=above(0),
+        interval=_JACKKNIFE,
         id=f"C12-{_word(setting)}-metagradient",
         claim="the exact metagradient of one run still beats influence functions on another run",
         source="this study; 2504.16430 argues for fixed seeds",
-        status=decide_interval(_ci(row), confirmed_if=above(0)),
         statistic=(
-            "correlation of one model's unrolled shifts with another run's, less that of damped "
-            f"influence (own run: {differences['own run']['estimate']:+.2f}, law: "
-            f"{differences['law']['estimate']:+.2f})"
+            "correlation of one model's unrolled shifts with another run's - that of damped "
+            f"influence (own run: {rows.loc['own run', 'estimate']:+.2f}, law: "
+            f"{rows.loc['law', 'estimate']:+.2f})"
         ),
-        estimate=float(row["estimate"]),
-        ci=_ci(row),
-        n=n,
         setting=setting,
         estimand="across seeds; mean over runs and queries",
-        rule=interval_rule(above(0), interval="95 % jackknife interval"),
     )
 
 
 def fragility_claims(table: pd.DataFrame, rate: float, setting: str) -> list[Claim]:
-    """C13 by space and intervention, from `evaluation_fragility.fragility_table`."""
+    """C13 by space and intervention, from `fragility.fragility_table`; shown at `rate`."""
     claims = []
     for space in ("predictions", "parameters"):
         for intervention in ("masked", "re-shuffled"):
             chosen = (table["space"] == space) & (table["intervention"] == intervention)
-            rows = table[chosen].set_index("rate")
-            main = rows.loc[rate]
-            told = ", ".join(f"{at:g}: {row['estimate']:.2g}" for at, row in rows.iterrows())
-            statuses = [
-                decide_interval(_ci(row), confirmed_if=above(_LARGE), refuted_if=below(_SMALL))
-                for _, row in rows.iterrows()
-            ]
+            rows = table[chosen]
+            told = ", ".join(f"{row.rate:g}: {row.estimate:.2g}" for row in rows.itertuples())
             claims.append(
-                Claim(
+                Claim.from_rows(
+                    _last(rows, rows["rate"] == rate),
+                    confirmed_if=above(_LARGE),
+                    refuted_if=below(_SMALL),
+                    count="n_seeds",
+                    interval=_JACKKNIFE,
+                    rule="at every learning rate, else partly or inconclusive",
                     id=f"C13-{intervention}-{space}",
                     claim=(
                         f"without one point a run ends, in {space}, at least half as far away as "
                         f"a run of another seed ({_BATCHES[intervention]})"
                     ),
                     source=f"{_PAPER}, section 2, asserted there",
-                    status=combine(statuses),
                     statistic=(
                         f"distance of a run to itself without one point ({intervention}), over "
                         f"the distance between two seeds (by learning rate {told})"
                     ),
-                    estimate=float(main["estimate"]),
-                    ci=_ci(main),
-                    n=int(main["n_seeds"]),
                     setting=setting,
                     estimand="fixed seed",
-                    rule=(
-                        interval_rule(above(_LARGE), below(_SMALL), "95 % jackknife interval")
-                        + "; at every learning rate, else partly or inconclusive"
-                    ),
                 )
             )
     return claims
 
 
+def _last(rows: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
+    """The rows with those that are `shown` last, which `Claim.from_rows` takes its numbers from."""
+    return pd.concat([rows[~shown], rows[shown]])
+
+
 def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
-    """C9-order by metric, from `evaluation_lds.separation_table` of the methods `among`."""
+    """C9-order by metric, from `lds.separation_table` of the methods `among`."""
     claims = []
     for metric in LAWS:
         rows = table[table["metric"] == metric]
-        statuses = [
-            decide(
-                confirmed=row.reversed > 0,
-                refuted=row.reversed == 0 and row.tau > _SAME_ORDER - 1e-6,
-            )
-            for row in rows.itertuples()
-        ]
         told = "; ".join(
             f"{row.setting}, {row.size}: {row.reversed} of {row.pairs}, tau {row.tau:.2f}"
             for row in rows.itertuples()
@@ -239,13 +221,22 @@ def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
                     + _AMONG[among]
                 ),
                 source=f"{_PAPER}, Fig 10",
-                status=combine(statuses),
-                statistic=f"pairs of methods reversed beyond error by {metric}, in all ({told})",
+                status=combine(
+                    decide(
+                        confirmed=row.reversed > 0,
+                        refuted=row.reversed == 0 and row.tau > _SAME_ORDER - 1e-6,
+                    )
+                    for row in rows.itertuples()
+                ),
+                statistic=(
+                    f"pairs of methods reversed beyond error by {DELTAS[metric].label}, in all "
+                    f"({told})"
+                ),
                 estimate=float(rows["reversed"].sum()),
                 ci=None,
                 n=int(rows["pairs"].sum()),
-                setting="; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples()),
-                estimand="law: influence of subsets, seeds of truth and models differ",
+                setting=_settings(rows),
+                estimand=_SUBSETS,
                 rule=(
                     "in each setting: confirmed if some pair is reversed with both intervals "
                     "(Bonferroni) off 0, refuted if none is and Kendall's tau of the orders is at "
@@ -256,35 +247,39 @@ def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     return claims
 
 
+def _settings(rows: pd.DataFrame) -> str:
+    return "; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples())
+
+
 def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
-    """C9-separation by metric, from `evaluation_lds.separation_table` of the methods `among`."""
+    """C9-separation by metric, from `lds.separation_table` of the methods `among`; the least of
+    all settings is shown."""
     claims = []
     for metric in LAWS:
-        rows = table[table["metric"] == metric]
-        statuses = [decide_interval(_ci(row), confirmed_if=above(0)) for _, row in rows.iterrows()]
+        rows = table[table["metric"] == metric].reset_index(drop=True)
         least = rows.loc[rows["more"].idxmin()]
         told = "; ".join(f"{row.setting}, {row.size}: {row.more:+.2f}" for row in rows.itertuples())
         claims.append(
-            Claim(
+            Claim.from_rows(
+                _last(rows, rows.index == rows["more"].idxmin()),
+                confirmed_if=above(0),
+                value="more",
+                count="subsets",
+                interval=_JACKKNIFE,
+                rule="all settings agree, else partly or inconclusive",
                 id=f"C9-separation-{metric}-{among}",
                 claim=(
                     f"LDS of {DELTAS[metric].tick} holds methods further apart than LDS of the mean"
                     + _AMONG[among]
                 ),
                 source=f"{_PAPER}, Fig 10",
-                status=combine(statuses),
                 statistic=(
-                    f"spread of LDS over methods by {metric} less by the mean, noise taken off, "
-                    f"in units of the truth's ceiling ({told}); estimate and interval: the "
-                    f"least, {least.setting}, {least['size']}"
+                    f"spread of LDS over methods by {DELTAS[metric].label} - by the mean, noise "
+                    f"taken off, in units of the truth's ceiling ({told}); estimate and interval: "
+                    f"the least, {least['setting']}, {least['size']}"
                 ),
-                estimate=float(least["more"]),
-                ci=_ci(least),
-                n=int(least["subsets"]),
-                setting="; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples()),
-                estimand="law: influence of subsets, seeds of truth and models differ",
-                rule=interval_rule(above(0), interval="95 % jackknife interval")
-                + "; all settings agree, else partly or inconclusive",
+                setting=_settings(rows),
+                estimand=_SUBSETS,
             )
         )
     return claims

@@ -23,6 +23,7 @@ WITH_UNIT = (
     UNROLLING,
 )
 LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
+METRICS = ("mean", *LAWS)
 _LABELS = {"w2_gaussian_squared": "w2"}  # Delta -> label in tables and checks, where it differs
 
 
@@ -93,7 +94,7 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
 
     * `spread`: standard deviation of LDS over methods without its noise (half the mean squared
       error of a difference of two methods), over the truth's ceiling;
-    * `more, low, high`: spread less that of the mean, with its 95 % jackknife interval;
+    * `more, low, high`: spread - that of the mean, with its 95 % jackknife interval;
     * `gap`: median over pairs of methods of |difference| / its standard error;
     * `tau`: Kendall's rank correlation of the methods' order with that by the mean;
     * `reversed`: pairs of methods that mean and metric order oppositely, both beyond error

@@ -15,7 +15,7 @@ run (its residual there, say), which no correlation over points sees, the law is
 `factor_table` says how much of the noise is of that kind.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ PROTOCOLS = ("unpaired", "paired, other seeds", "paired, same seeds")
 
 
 def centred(scores: np.ndarray) -> np.ndarray:
-    """Scores `(seed, train, query)` less their mean over points: what a correlation sees."""
+    """Scores `(seed, train, query)` - their mean over points: what a correlation sees."""
     return scores - scores.mean(axis=1, keepdims=True)
 
 
@@ -109,7 +109,7 @@ def halves(scores: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve_table(
-    truth: xr.DataArray, predicted: dict[str, xr.DataArray], unpaired: xr.DataArray
+    truth: xr.DataArray, predicted: Mapping[str, xr.DataArray], unpaired: xr.DataArray
 ) -> pd.DataFrame:
     """Observed correlation at 1, 2, 4, ... runs beside what the law predicts.
 
@@ -223,7 +223,7 @@ def jackknife_error(values: Sequence[float]) -> float:
 # ---------------------------------------------------------------- without noise, and coupling
 
 
-def plateau_table(truth: xr.DataArray, predicted: dict[str, xr.DataArray]) -> pd.DataFrame:
+def plateau_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> pd.DataFrame:
     """Correlation of true means, `rho` of `components`, with jackknife intervals over all seeds.
 
     Columns `method, estimate, low, high, n_seeds`.
@@ -270,7 +270,7 @@ def coupling(losses: xr.DataArray) -> dict[str, float]:
     return {"rho": float(rho), "saved": float(np.exp(saved)), "low": low, "high": high}
 
 
-def factor_table(truth: xr.DataArray, predicted: dict[str, xr.DataArray]) -> pd.DataFrame:
+def factor_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> pd.DataFrame:
     """How much of the noise is a factor of the run, by which a correlation does not suffer.
 
     A run's shifts at a query are regressed on their mean over runs, over points; `factor` is the

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import DELTAS, METHODS, Style, palette
 
+from .lds import METRICS
 from .methods import LOOKS
 from .noise import PROTOCOLS
 
@@ -37,7 +38,6 @@ _INTERVENTIONS = palette(
     },
     control="batches alone",
 )
-METRICS = ("mean", "log_variance_ratio", "w2_debiased")
 _GREY = METHODS["null"].colour
 
 

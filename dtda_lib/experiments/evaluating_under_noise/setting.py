@@ -53,6 +53,21 @@ class Setting:
     points: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Shifts:
+    """Shifts of a query's loss in one setting, `(seed, train, query)` each.
+
+    Args:
+        retrained, unpaired: Upon removal of each point left out, by paired and by unpaired runs.
+        everywhere, predicted: Method -> predicted, of all points and of those left out.
+    """
+
+    retrained: xr.DataArray
+    unpaired: xr.DataArray
+    everywhere: Mapping[str, xr.DataArray]
+    predicted: Mapping[str, xr.DataArray]
+
+
 def concrete_setting(n_points: int, n_query: int) -> Setting:
     """80 mixes of UCI Concrete, MLP 8-16-16-1 (tanh), SGD for 300 steps; our choice.
 

@@ -1,50 +1,100 @@
-"""What the tables of evaluation under noise say, in sentences made out of them.
-
-No number of the notebook's text is typed: where a result changes, its sentence does. Each function
-takes tables of `evaluation_*` and returns Markdown.
-"""
-
-from collections.abc import Mapping
+"""The answer of notebook 08, made out of the evidence, and verdicts on its tables."""
 
 import pandas as pd
 from IPython.display import Markdown
 
+from dtda_lib.study.claims import CONFIRMED, REFUTED
+from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import DELTAS
-from dtda_lib.study.wording import joined, percent
+from dtda_lib.study.wording import bullets, joined, measured, percent, upper
 
 from .claims import FITS
-from .lds import LAWS
+from .lds import LAWS, METRICS
 from .methods import LOOKS
 
-_METRICS = {name: DELTAS[name].tick for name in ("mean", *LAWS)}
+_NOTEBOOK = "08_evaluating_under_noise"
+_SETTINGS = ("Concrete", "digits")
 
 
-def _list(sentences: list[str]) -> Markdown:
-    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+# ---------------------------------------------------------------- the answer
 
 
-def curve_words(curves: pd.DataFrame, plateaus: pd.DataFrame) -> Markdown:
-    """One run, the most runs and no noise, and how far the law misses, by setting."""
-    sentences = []
-    limits = plateaus.set_index(["setting", "method"])
-    unpaired = curves[curves["protocol"] == "unpaired"]
-    for setting, rows in unpaired.groupby("setting", sort=False):
-        parts = []
-        for method, part in rows.groupby("method", sort=False):
-            first, last, limit = part.iloc[0], part.iloc[-1], limits.loc[(setting, method)]
-            parts.append(
-                f"{LOOKS[method].words} correlates by {first['observed']:.2f} with one "
-                f"unpaired run, by {last['observed']:.2f} with the mean of {last['runs']}, and by "
-                f"{limit['estimate']:.2f} ({limit['low']:.2f} to {limit['high']:.2f}) without noise"
-            )
-        off = (rows["observed"] - rows["law"]).abs().max()
-        above = int((rows["observed"] > rows["law_high"]).sum())
-        parts.append(
-            f"the law misses by at most {off:.2f}, and {above} of {len(rows)} observed values lie "
-            "above its band"
-        )
-        sentences.append(f"**{setting}**: {'; '.join(parts)}.")
-    return _list(sentences)
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: noise, pairing, the target, a fixed seed, and LDS of laws."""
+    curves = evidence.table(_NOTEBOOK, "correlation_curves")
+    damped = evidence["C8-concrete-if_damped"]
+    return [
+        f"{_noisy(damped.verdict)}: on Concrete damped Gauss-Newton IF correlates "
+        f"{_first(curves, 'unpaired')} with one retraining of fresh seeds, {damped.number()} with "
+        "the mean over seeds, noise taken off.",
+        "With one retraining that shares the seeds of a full-data run it correlates "
+        f"{_first(curves, 'paired, other seeds')}.",
+        f"{_target(evidence)}.",
+        f"{_fragile(evidence.table(_NOTEBOOK, 'fragility'))}.",
+        f"{_separates(evidence)}.",
+    ]
+
+
+def _first(curves: pd.DataFrame, protocol: str) -> str:
+    """Observed correlation of one run, damped influence on Concrete, with its interval."""
+    chosen = (curves["setting"] == "Concrete") & (curves["method"] == "if_damped")
+    rows = curves[chosen & (curves["protocol"] == protocol) & (curves["runs"] == 1)]
+    row = rows.iloc[0]
+    return measured(row["observed"], (row["low"], row["high"]))
+
+
+def _noisy(verdict: str) -> str:
+    if verdict == CONFIRMED:
+        return "Leave-one-out is noisy, not broken"
+    if verdict == REFUTED:
+        return "Leave-one-out is more than noisy"
+    return "Leave-one-out is noisy; whether that is all stays open"
+
+
+def _target(evidence: Evidence) -> str:
+    """Whether one model's influence fits the law better than its own run without the point."""
+    gains = [f"{name} {evidence[f'C12-{name.lower()}-if_damped'].number()}" for name in _SETTINGS]
+    own = evidence["C12-concrete-if_damped"].claim.ci
+    how = "better" if own[1] < 0 else "worse" if own[0] > 0 else "as well"
+    return (
+        f"On Concrete one model's influence fits its own run, with the point masked, {how} "
+        f"{'as' if how == 'as well' else 'than'} the law (correlation with the law - with the own "
+        f"run: {joined(gains)}); own runs with the point deleted have not been tested"
+    )
+
+
+def _fragile(moved: pd.DataFrame) -> str:
+    """What moves a run of a fixed seed at the largest learning rate."""
+    rows = moved[(moved["space"] == "predictions") & (moved["rate"] == moved["rate"].max())]
+    at = rows.set_index("intervention")
+    told = {
+        name: measured(at.loc[name, "estimate"], (at.loc[name, "low"], at.loc[name, "high"]))
+        for name in ("masked", "batches alone")
+    }
+    both = at.loc[["masked", "batches alone"]]
+    more = both["low"].iloc[1] > both["high"].iloc[0]
+    how = "undo a fixed seed more" if more else "do not clearly undo a fixed seed more"
+    return (
+        f"New batches {how} than a lost point: at a rate of {at['rate'].iloc[0]:g} they move a run "
+        f"{told['batches alone']} of the distance between two seeds, a masked point "
+        f"{told['masked']}"
+    )
+
+
+def _separates(evidence: Evidence) -> str:
+    finding = evidence["C9-separation-w2_debiased-with-unit"]
+    where = {
+        CONFIRMED: "in all four settings",
+        REFUTED: "in none of four settings",
+        "partly": "in a part of four settings",
+    }.get(finding.verdict, "in no setting beyond error")
+    return (
+        f"LDS of W2 sets methods further apart than LDS of the mean {where}: the least gain of "
+        f"spread is {finding.number()}, 0 if both separate alike"
+    )
+
+
+# ---------------------------------------------------------------- verdicts on tables
 
 
 def law_words(curves: pd.DataFrame) -> Markdown:
@@ -82,89 +132,51 @@ def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
     return Markdown(f"Of the noise of a retrained shift a factor makes up {told}: {so}.")
 
 
-def coupling_words(coupled: pd.DataFrame) -> Markdown:
-    """How many runs paired seeds save."""
-    parts = [
-        f"{row.saved:.0f} (95 % interval {row.low:.0f} to {row.high:.0f}) on {row.setting}"
-        for row in coupled.itertuples()
+def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
+    """Which methods fit the law better than their own run, and whether unrolling still wins.
+
+    Args:
+        estimands: `tables.targets`.
+        wins: `tables.wins`.
+    """
+    gains = estimands[
+        (estimands["scored"] == "one model") & (estimands["target"] == "law - own run")
     ]
-    return Markdown(f"A paired shift needs fewer runs by a factor of {' and '.join(parts)}.")
-
-
-def target_words(
-    estimands: pd.DataFrame, wins: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
-) -> Markdown:
-    """What one model's scores are good for, and how the metagradient fares on another run."""
-    one = estimands[estimands["scored"] == "one model"]
-    values = one.set_index(["setting", "method", "target"])["estimate"]
     sentences = []
-    for setting, rivals in wins.items():
-        parts = [
-            f"{LOOKS[method].words} {values[setting, method, 'own run']:.2f} with its own run, "
-            f"{values[setting, method, 'law']:.2f} with the law, "
-            f"{values[setting, method, 'other run']:.2f} with another run"
-            for method in ("if_damped", "unrolling", "retrained")
-        ]
-        leads = [
-            f"{LOOKS[rival].words} by {found['other run']['estimate']:+.2f} "
-            f"({found['other run']['low']:.2f} to {found['other run']['high']:.2f})"
-            for rival, found in rivals.items()
-        ]
-        gains = one[(one["setting"] == setting) & (one["target"] == "law - own run")]
-        better = gains[gains["low"] > 0].sort_values("estimate", ascending=False)
-        named = ", ".join(
-            f"{LOOKS[row.method].words} ({row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f})"
-            for row in better.itertuples()
+    for setting, rows in gains.groupby("setting", sort=False):
+        better = rows[rows["low"] > 0].sort_values("estimate", ascending=False)
+        fit = joined(
+            (
+                f"{LOOKS[row.method].words} ({measured(row.estimate, (row.low, row.high))})"
+                for row in better.itertuples()
+            ),
+            none="no method",
         )
-        parts.append(
-            f"better with the law than with their own run, beyond error: {named or 'none'}"
+        across = wins[(wins["setting"] == setting) & (wins["target"] == "other run")]
+        leads = joined(
+            f"of {LOOKS[row.rival].words} by {measured(row.estimate, (row.low, row.high))}"
+            for row in across.itertuples()
         )
         sentences.append(
-            f"**{setting}**: {'; '.join(parts)}. On another run, unrolling is ahead of "
-            f"{' and of '.join(leads)}."
+            f"**{upper(setting)}**: better with the law than with the own run, beyond error: "
+            f"{fit}. On another run unrolling is ahead {leads}."
         )
-    return _list(sentences)
+    return bullets(sentences)
 
 
-def fragility_words(table: pd.DataFrame) -> Markdown:
-    """How far runs move in predictions, from the smallest learning rate to the largest."""
-    rows = table[table["space"] == "predictions"]
+def blind_words(table: pd.DataFrame) -> Markdown:
+    """Which scores are not told from permuted subsets, by setting and size; from `lds_table`."""
+    shown = table[table["metric"].isin(METRICS)]
     sentences = []
-    for rate, part in rows.groupby("rate"):
-        share = part.set_index("intervention")["estimate"]
-        deleted = (
-            f", {share['smaller data']:.2f} with the point deleted"
-            if "smaller data" in share
-            else ""
+    for (setting, size), rows in shown.groupby(["setting", "size"], sort=False):
+        blind = rows[rows["low"] <= rows["null"]]
+        names = joined(
+            f"{LOOKS[row.method].words} ({DELTAS[row.metric].tick})" for row in blind.itertuples()
         )
         sentences.append(
-            f"**Learning rate {rate:g}**: of the distance between two seeds, a run goes "
-            f"{share['masked']:.2f} without a point and {share['re-shuffled']:.2f} if the batches "
-            f"are drawn anew as well{deleted}; new batches alone make {share['batches alone']:.2f}."
+            f"**{upper(setting)}, {size} left out**: not shown to beat permuted subsets: {names}."
         )
-    return _list(sentences)
-
-
-def lds_words(table: pd.DataFrame) -> Markdown:
-    """Who scores highest by each metric, and who is not told from permuted subsets."""
-    sentences = []
-    for (setting, size), rows in table.groupby(["setting", "size"], sort=False):
-        parts = []
-        for metric, words in _METRICS.items():
-            part = rows[rows["metric"] == metric].sort_values("lds", ascending=False)
-            first, second = part.iloc[0], part.iloc[1]
-            parts.append(
-                f"by {words} {LOOKS[first['method']].words} {first['lds']:.2f} (ceiling "
-                f"{first['ceiling']:.2f}), then {LOOKS[second['method']].words} {second['lds']:.2f}"
-            )
-        shown = rows[rows["metric"].isin(_METRICS)]
-        blind = shown[shown["low"] <= shown["null"]]
-        names = ", ".join(
-            f"{LOOKS[row.method].words} ({_METRICS[row.metric]})" for row in blind.itertuples()
-        )
-        parts.append(f"not shown to beat permuted subsets: {names or 'none'}")
-        sentences.append(f"**{setting}, {size} left out**: {'; '.join(parts)}.")
-    return _list(sentences)
+    return bullets(sentences)
 
 
 def separation_words(separation: pd.DataFrame) -> Markdown:
@@ -176,8 +188,8 @@ def separation_words(separation: pd.DataFrame) -> Markdown:
             rows = group[group["metric"] == metric]
             more, less = (rows["low"] > 0).sum(), (rows["high"] < 0).sum()
             sentences.append(
-                f"**{methods}, {_METRICS[metric]}**: further apart than by the mean in {more} of "
-                f"{len(rows)} cases and nearer together in {less}; {rows['reversed'].sum()} of "
+                f"**{methods}, {DELTAS[metric].tick}**: further apart than by the mean in {more} "
+                f"of {len(rows)} cases and nearer together in {less}; {rows['reversed'].sum()} of "
                 f"{rows['pairs'].sum()} pairs of methods reversed beyond error."
             )
-    return _list(sentences)
+    return bullets(sentences)
