@@ -91,7 +91,7 @@ def test_larger_networks_are_told_by_their_interval(paper, ci, verdict):
 def test_fit_matters_only_where_intervals_are_apart(paper):
     assert told(paper)[3].startswith("Fit matters, too: ")
     set_rows(paper, "models", "setting == 'ViT+LoRA' and quantity == 'snr'", low=0.3)
-    assert told(paper)[3].startswith("Fit is not shown to matter, too: ")
+    assert told(paper)[3].startswith("Fit is not shown to matter: ")
 
 
 def test_crops_are_told_in_two_digits(paper):

@@ -79,7 +79,7 @@ def _larger(row: Mapping[str, Any]) -> str:
 def _of_fit(early: Mapping[str, Any], fitted: Mapping[str, Any]) -> str:
     apart = fitted["high"] < early["low"] or fitted["low"] > early["high"]
     return (
-        f"Fit {'matters' if apart else 'is not shown to matter'}, too: |μ|/σ of a fine-tuned "
+        f"Fit {'matters, too' if apart else 'is not shown to matter'}: |μ|/σ of a fine-tuned "
         f"transformer is {_number(early)} while it has hardly learnt and {_number(fitted)} once "
         "it fits."
     )
