@@ -1,32 +1,124 @@
 """Sentences of notebook 03 follow its tables."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from dtda_lib.experiments.sources_of_noise import words as words
+from dtda_lib.experiments.sources_of_noise import words
+from dtda_lib.study.evidence import load
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = "03_sources_of_noise"
 
 
-def components(low, estimate, high):
-    rows = [("init", 0.5, 0.4, 0.6), ("order", 0.3, 0.2, 0.4), ("init x order", 0.2, 0.1, 0.3)]
-    rows.append(("init - order", estimate, low, high))
-    table = pd.DataFrame(rows, columns=["quantity", "estimate", "low", "high"])
-    pooled = table.assign(size=20, method="loo", weighting="pooled")
-    return pd.concat([pooled, pooled.assign(weighting="equal"), pooled.assign(size=10)])
+# --- the answer ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """A copy of the notebook's evidence, to be doctored."""
+    folder = tmp_path / "figures" / "paper"
+    folder.mkdir(parents=True)
+    for path in (ROOT / "figures" / "paper").glob(f"{NOTEBOOK}*"):
+        if path.suffix in {".csv", ".json"}:
+            shutil.copy(path, folder)
+    return folder
+
+
+def told(paper):
+    return words.answer(load(paper.parents[1]))
+
+
+def set_claim(paper, claim_id, **fields):
+    path = paper / f"{NOTEBOOK}.claims.json"
+    content = json.loads(path.read_text())
+    next(claim for claim in content["claims"] if claim["id"] == claim_id).update(fields)
+    path.write_text(json.dumps(content))
+
+
+def set_rows(paper, figure, query, **values):
+    path = paper / f"{NOTEBOOK}-{figure}.csv"
+    table = pd.read_csv(path)
+    table.loc[table.query(query).index, list(values)] = list(values.values())
+    table.to_csv(path, index=False)
+
+
+def test_the_answer_is_five_sentences_without_keys(paper):
+    sentences = told(paper)
+    assert len(sentences) == 5
+    assert "_" not in " ".join(sentences)
+
+
+def test_the_source_of_noise_is_named_where_one_has_most_of_it(paper):
+    assert "has no single source" in told(paper)[0]
+    one = "method == 'loo' and size == 20 and quantity == 'order'"
+    set_rows(paper, "components", one, estimate=0.9, low=0.8, high=1.0)
+    assert "comes mostly from batch order: " in told(paper)[0]
+    assert "batch order 90 % [80, 100]" in told(paper)[0]
 
 
 @pytest.mark.parametrize(
-    ("ends", "verdict"),
+    ("absolute", "relative", "verdict"),
     [
-        ((0.1, 0.2, 0.3), "initialisation makes up more"),
-        ((-0.3, -0.2, -0.1), "batch order makes up more"),
-        ((-0.1, 0.2, 0.3), "which one makes up more is not shown"),
+        ([0.1, 0.3], [2.0, 4.0], "More data lower noise but raise it relative to influence"),
+        ([1.1, 1.3], [0.5, 2.0], "raise noise but do not measurably change it relative"),
+        ([0.1, 0.3], [0.1, 0.3], "More data lower noise, in absolute terms and relative to"),
     ],
 )
-def test_components_are_told_by_the_interval_of_their_difference(ends, verdict):
-    said = words.component_words(components(*ends), 20).data
-    assert len(said.splitlines()) == 1  # one size and one weighting
-    assert "initialisation 0.50 of the variance, batch order 0.30, neither alone 0.20" in said
-    assert f"; {verdict} (difference" in said
+def test_more_data_are_told_by_both_intervals(paper, absolute, relative, verdict):
+    set_claim(paper, "B5", estimate=sum(absolute) / 2, ci=absolute)
+    set_claim(paper, "B5-snr", estimate=sum(relative) / 2, ci=relative)
+    assert verdict in told(paper)[1]
+    assert "with 600 training points instead of 30" in told(paper)[1]
+
+
+@pytest.mark.parametrize(
+    ("ci", "verdict"),
+    [
+        ([0.1, 0.2], "Larger networks are noisier: "),
+        ([0.5, 2.0], "Larger networks are not measurably noisier: "),
+        ([2.0, 3.0], "Larger networks are less noisy: "),
+    ],
+)
+def test_larger_networks_are_told_by_their_interval(paper, ci, verdict):
+    set_claim(paper, "B6", estimate=sum(ci) / 2, ci=ci)
+    assert told(paper)[2].startswith(verdict)
+
+
+def test_fit_matters_only_where_intervals_are_apart(paper):
+    assert told(paper)[3].startswith("Fit matters, too: ")
+    set_rows(paper, "models", "setting == 'ViT+LoRA' and quantity == 'snr'", low=0.3)
+    assert told(paper)[3].startswith("Fit is not shown to matter: ")
+
+
+def test_crops_are_told_in_two_digits(paper):
+    row = "what == 'shift' and way == 'other'"
+    set_rows(paper, "crops", row, ratio=883.0, ratio_low=50.8, ratio_high=15300.0)
+    assert "multiply the variance of one shift by 880 [51, 15,000]." in told(paper)[4]
+
+
+# --- sentences of a run --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 0.3, "Initialisation makes up more"),
+        (-0.3, -0.1, "Batch order makes up more"),
+        (-0.1, 0.3, "Which of the two makes up more is open"),
+    ],
+)
+def test_components_are_told_by_the_interval_of_their_difference(low, high, verdict):
+    rows = [("init - order", 0.2, low, high), ("init", 0.5, 0.4, 0.6)]
+    table = pd.DataFrame(rows, columns=["quantity", "estimate", "low", "high"])
+    pooled = table.assign(size=20, method="loo", weighting="pooled")
+    other = pooled.assign(method="grad_dot")
+    ignored = [pooled.assign(weighting="equal", low=-9, high=9), pooled.assign(size=10, low=-9)]
+    said = words.component_words(pd.concat([pooled, other, *ignored]), 20).data
+    assert said == f"* {verdict}: leave-one-out and grad-dot."
 
 
 @pytest.mark.parametrize(
@@ -48,25 +140,8 @@ def test_changes_are_told_by_an_interval_around_one(low, high, verdict):
     assert said.count(verdict) == 3
 
 
-def test_models_come_with_their_size_and_fit():
-    levels = pd.DataFrame(
-        [("MLP", "snr", 1.9, 1.0, 2.8), ("MLP", "sigma", 9.0, 8.0, 10.0)],
-        columns=["setting", "quantity", "estimate", "low", "high"],
-    )
-    training = pd.DataFrame({"setting": ["MLP"], "parameters": [50_890], "loss": [0.123]})
-    assert words.model_words(levels, training).data == (
-        "* **MLP** (50,890 trained parameters, query loss 0.12): |μ|/σ 1.9 [1, 2.8]."
-    )
-
-
-def test_crops_are_told_for_the_shift():
-    columns = ["what", "way", "share", "ratio", "ratio_low", "ratio_high"]
-    rows = [
-        ("query loss", "same", 0.9, 7.0, 6.0, 8.0),
-        ("shift", "same", 0.8, 3.0, 0.5, 9.0),
-        ("shift", "other", 0.995, 880.0, 50.0, 15000.0),
-    ]
-    said = words.crop_words(pd.DataFrame(rows, columns=columns)).data
-    assert "is 3 times [0.5, 9] that on whole images" in said
-    assert "880 times [50, 15,000]" in said
-    assert "crops make up 99.5%" in said
+def test_folded_tables_have_display_names():
+    table = pd.DataFrame({"method": ["if_ggn"], "quantity": ["t_fdr"], "estimate": [0.12345]})
+    said = words.details("More", table).data
+    assert said.startswith("<details>")
+    assert "| Gauss-Newton IF | Student's t, FDR 5 % | 0.1235 |" in said

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import logging
 import math
 import warnings
 
@@ -17,7 +16,6 @@ from torch.func import grad, jvp, vmap
 
 from dtda_lib.data.crops import normalised
 from dtda_lib.data.named import mnist3
-from dtda_lib.experiments.sources_of_noise import pretraining
 from dtda_lib.experiments.sources_of_noise.pretraining import (
     Pretraining,
     digits_vit_lora,
@@ -343,30 +341,6 @@ def test_pretraining_is_a_function_of_its_settings():
     assert base.digest != pretrain(IMAGES, TINY, Pretraining(2, 8, 1e-2, seed=1)).digest
     assert 0 <= base.accuracy <= 1
     assert not any(name.startswith("heads.") for name in base.weights())
-
-
-def test_pretraining_is_cached_by_content(monkeypatch, caplog):
-    log, calls = logging.getLogger("pretraining"), caplog.records
-
-    def counted(*arguments):
-        log.warning("pretraining")  # not part of the digest, as a list that grows would be
-        return pretrain(*arguments)
-
-    monkeypatch.setattr(pretraining, "pretrain", counted)
-    monkeypatch.setattr(pretraining, "mnist_pretrain", lambda queries_per_class: IMAGES)
-    base = pretrained_digits(TINY, QUICK)
-    again = pretrained_digits(TINY, QUICK)
-    assert (again, again.accuracy) == (base, base.accuracy)
-    assert len(calls) == 1
-    pretrained_digits(TINY, Pretraining(epochs=1))
-    assert len(calls) == 2
-    for path in pretraining.cache_folder().rglob("*.safetensors"):
-        path.write_bytes(path.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match="trained again"):
-        assert pretrained_digits(TINY, QUICK) == base
-    monkeypatch.setenv("DTDA_CACHE", "off")
-    assert pretrained_digits(TINY, QUICK) == base
-    assert len(calls) == 4
 
 
 @pytest.mark.slow

@@ -27,17 +27,6 @@ ANSWERS = {
         "R1": "confirmed",
         "R3": "confirmed",
     },
-    "03_sources_of_noise": {
-        "B4-loo": "inconclusive",
-        "B4-grad_dot": "inconclusive",
-        "B4-grad_cos": "inconclusive",
-        "B4-ats_adam": "inconclusive",
-        "B4-if_ggn": "inconclusive",
-        "B5": "inconclusive",
-        "B6": "confirmed",
-        "B6-vit": "partly",
-        "R4": "confirmed",
-    },
     "04_variance_changing_examples": {
         "C6-variance": "confirmed",
         "C6-w2": "inconclusive",
@@ -84,7 +73,6 @@ ALLOWED = (
     "of 150",
     "30 of them",
 )
-ALLOWED += ("60 of them", "10 to 20 training points", "notebook 08")
 
 
 def test_every_answer_is_tied_to_statuses():

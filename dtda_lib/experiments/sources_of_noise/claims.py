@@ -14,13 +14,11 @@ from dtda_lib.study.claims import (
     Interval,
     above,
     below,
-    combine,
     decide,
-    decide_interval,
-    interval_rule,
 )
+from dtda_lib.study.methods import METHODS
 
-from .banks import WEIGHTINGS
+from .tables import COMPONENT_WORDS, WEIGHTINGS
 
 _PAPER = "2305.19765, section on sources of noise, as summarised by others"
 _CODE = "published code of 2305.19765"
@@ -39,37 +37,33 @@ def component_claims(table: pd.DataFrame, size: int, n: int, setting: str) -> li
     """B4 for each method: does initialisation matter more than batch order?
 
     Args:
-        table: `noise_sources.component_table`.
+        table: `tables.component_table`.
         size: The size at which batches differ.
         n: Runs of the crossed design.
         setting: What was trained, in words.
     """
-    chosen = table[table["size"] == size]
+    chosen = table[table["size"] == size].assign(n=n)
     rows = chosen.set_index(["method", "weighting", "quantity"]).sort_index()
     claims = []
     for method in dict.fromkeys(chosen["method"]):
-        differences = [rows.loc[(method, w, "init - order")] for w in WEIGHTINGS]
+        pooled, equal = (rows.loc[(method, w, "init - order")] for w in WEIGHTINGS)
         shares = rows.loc[(method, WEIGHTINGS[0])]["estimate"]
-        told = ", ".join(f"{n} {shares[n]:.2f}" for n in ("init", "order", "init x order"))
+        told = ", ".join(f"{words} {shares[name]:.2f}" for name, words in COMPONENT_WORDS.items())
         claims.append(
-            Claim(
+            Claim.from_rows(
+                [equal, pooled],
+                confirmed_if=above(0),
+                interval="jackknife interval",
+                rule="pooled and with all pairs weighted alike: both, else partly or inconclusive",
                 id=f"B4-{method}",
-                claim=f"initialisation matters more than batch order ({method})",
+                claim=f"initialisation matters more than batch order ({METHODS[method].label})",
                 source=_PAPER,
-                status=combine(
-                    decide_interval(_ci(row), confirmed_if=above(0)) for row in differences
-                ),
                 statistic=(
-                    "share of variance due to initialisation less share due to order, pooled over "
-                    f"pairs ({told}; all pairs weighed alike {differences[1]['estimate']:.2f})"
+                    "share of variance, initialisation - batch order, pooled over pairs "
+                    f"({told}; all pairs weighted alike {equal['estimate']:.2f})"
                 ),
-                estimate=float(differences[0]["estimate"]),
-                ci=_ci(differences[0]),
-                n=n,
                 setting=f"{setting}, {size} per class",
                 estimand="variance components over seeds, fixed pairs",
-                rule=interval_rule(above(0), interval="jackknife interval")
-                + "; pooled and with all pairs weighed alike: both, else partly or inconclusive",
             )
         )
     return claims
@@ -96,7 +90,7 @@ def turn_status(changes: Sequence[Interval]) -> str:
 
 
 def size_claims(steps: pd.DataFrame, n_pairs: int, setting: str) -> list[Claim]:
-    """B5 for sigma and for sigma relative to |mu|, from `noise_sources.step_table` over sizes."""
+    """B5 for sigma and for sigma relative to |mu|, from `tables.step_table` over sizes."""
     claims = []
     for tail, quantity, noise in (("", "sigma", "σ"), ("-snr", "snr", "σ/|μ|")):
         rows = steps[steps["quantity"] == quantity]
@@ -182,23 +176,19 @@ def transformer_claim(levels: pd.DataFrame, names: Iterable[str], setting: str) 
         f"[{row['low']:.2g}, {row['high']:.2g}]"
         for name, test, row in parts
     )
-    first = parts[0][2]
-    return Claim(
+    return Claim.from_rows(
+        [row for _, _, row in reversed(parts)],  # the first is shown
+        confirmed_if=below(_HARDLY_ANY),
+        count="n_pairs",
+        interval="jackknife interval over seeds",
+        rule="by the published statistic and by the t-test at a false discovery rate of 5 %: all "
+        "alike, else partly or inconclusive",
         id="B6-vit",
         claim="the influence of single points on ViT+LoRA is almost all noise",
         source=_PAPER,
-        status=combine(
-            decide_interval(_ci(row), confirmed_if=below(_HARDLY_ANY)) for _, _, row in parts
-        ),
         statistic=f"share of significant pairs ({told})",
-        estimate=float(first["estimate"]),
-        ci=_ci(first),
-        n=int(first["n_pairs"]),
         setting=setting,
         estimand=_LAW,
-        rule=interval_rule(below(_HARDLY_ANY), interval="jackknife interval over seeds")
-        + "; by the published statistic and by the t-test at a false discovery rate of 5 %: all "
-        "alike, else partly or inconclusive",
     )
 
 
@@ -211,25 +201,23 @@ def crop_claim(table: pd.DataFrame, n: int, setting: str) -> Claim:
     row, loss, same = (
         rows.loc[key] for key in (("shift", "other"), ("query loss", "same"), ("shift", "same"))
     )
-    ci = float(row["share_low"]), float(row["share_high"])
-    return Claim(
+    share = {"estimate": row["share"], "low": row["share_low"], "high": row["share_high"], "n": n}
+    return Claim.from_row(
+        share,
+        confirmed_if=above(_NEGLIGIBLE),
+        interval="jackknife interval over seeds",
+        rule=f"below {_NEGLIGIBLE:g} is called negligible",
         id="R4",
         claim="random test crops add noise to the influence on ViT+LoRA",
         source="this study, on the published code",
-        status=decide_interval(ci, confirmed_if=above(_NEGLIGIBLE)),
         statistic=(
             "share of the variance of a shift, another crop for each model, that is due to crops "
             f"(same crop for both {same['share']:.2g}; of the query loss itself "
             f"{loss['share']:.2g}); variance ×{row['ratio']:.3g} [{row['ratio_low']:.3g}, "
             f"{row['ratio_high']:.3g}] against whole images"
         ),
-        estimate=float(row["share"]),
-        ci=ci,
-        n=n,
         setting=setting,
         estimand="variance of one measurement over crops of fixed models and over seeds",
-        rule=interval_rule(above(_NEGLIGIBLE), interval="jackknife interval over seeds")
-        + f" (below {_NEGLIGIBLE:g} is called negligible)",
     )
 
 

@@ -1,6 +1,6 @@
 """Drawing of where noise comes from: each function returns the figure and exactly what it shows.
 
-Numbers come from `noise_sources`, `crop_noise` and `published_lists`; nothing is computed here that
+Numbers come from `tables`, `crop_noise` and `published_lists`; nothing is computed here that
 a text quotes.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -19,17 +20,14 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import CONTROL, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
-from .banks import noise_floor, positions
+from .banks import positions
 from .crop_noise import WAYS
+from .experiment import FITTED_VIT
+from .tables import COMPONENT_WORDS, noise_floor
 
-MODELS = palette(["MLP", "CNN2-L", "CNN3-L", "ViT+LoRA", "ViT+LoRA, rate ×10"])
+MODELS = palette(["MLP", "CNN2-L", "CNN3-L", "ViT+LoRA", FITTED_VIT])
 _GREY = METHODS["null"].colour
 _LEVEL_LABELS = {"sigma": "σ (nats)", "abs_mu": "|μ| (nats)", "snr": "|μ| / σ"}
-_COMPONENT_LABELS = {
-    "init": "initialisation",
-    "order": "batch order",
-    "init x order": "interaction and rest",
-}
 
 
 def _bars(rows: pd.DataFrame) -> list[np.ndarray]:
@@ -62,7 +60,7 @@ def component_points(table: pd.DataFrame, size: int, control: int) -> Drawn:
                     mfc=style.colour if filled else "white",
                     lw=1,
                 )
-        axis.set_title(_COMPONENT_LABELS[component])
+        axis.set_title(COMPONENT_WORDS[component])
     axes[0].set_yticks(range(len(methods)), [METHODS[m].label for m in methods])
     axes[0].set_ylim(len(methods) - 0.4, -0.5)
     axes[1].set_xlabel("share of the variance over training runs")
@@ -121,7 +119,7 @@ def model_points(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
         rows = levels[levels["quantity"] == quantity].set_index("setting")
         for name in rows.index:
             part, style = rows.loc[[name]], MODELS[name]
-            apart = 1.25 if "rate" in name else 0.8 if "ViT" in name else 1  # equal numbers
+            apart = 1.25 if name == FITTED_VIT else 0.8 if "ViT" in name else 1  # equal numbers
             axis.errorbar(
                 about.loc[[name], "parameters"] * apart,
                 part["estimate"],
@@ -151,21 +149,27 @@ def model_points(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
 
 
 def crop_noise_panels(
-    whole: Tensor,
+    task: Task,
+    queries: Sequence[int],
     crops: Tensor,
-    losses: np.ndarray,
-    ids: Sequence[int],
+    losses: Mapping[str, xr.DataArray],
     table: pd.DataFrame,
+    n_crops: int = 3,
 ) -> Drawn:
     """Crops of a few queries with the loss of one model on each, and what crops do to variance.
 
     Args:
-        whole: Query images `(query, channel, row, column)`.
-        crops: Their crops `(crop, query, channel, row, column)`.
-        losses: Of one model, `(1 + crop, query)`; the first on the whole image.
-        ids: Of the queries.
+        task: Image classification.
+        queries: Positions of the queries.
+        crops: Their crops `(crop, these queries, channel, row, column)`.
+        losses: `crop_noise.crop_losses_of`; those of the first seed are shown.
         table: `crop_noise.crop_table`.
+        n_crops: Crops shown, at most.
     """
+    whole, crops = task.query_x[list(queries)], crops[:n_crops]
+    ids = [task.query_id[query] for query in queries]
+    seen = np.concatenate([losses[way].isel(seed=0).values for way in ("fixed", "same")])
+    seen = seen[: 1 + len(crops), list(queries)]
     n_query, n_crops = len(whole), len(crops)
     fig = plt.figure(figsize=(TEXT_WIDTH, 2.7))
     left, right = fig.subfigures(1, 2, width_ratios=(1.25, 1))
@@ -174,13 +178,13 @@ def crop_noise_panels(
     for q, row in enumerate(axes):
         for c, axis in enumerate(row):
             show_image(axis, whole[q] if c == 0 else crops[c - 1, q])
-            axis.set_title(f"{losses[c, q]:.2g}", fontsize=7, pad=2)
+            axis.set_title(f"{seen[c, q]:.2g}", fontsize=7, pad=2)
             axis.axis("on")
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
                 spine.set(visible=True, color="0.7", lw=0.6)
             name = "whole" if c == 0 else f"crop {c}"
-            drawn.append({"what": f"query {ids[q]}", "way": name, "loss": losses[c, q]})
+            drawn.append({"what": f"query {ids[q]}", "way": name, "loss": seen[c, q]})
     left.suptitle("whole image, then crops: loss", fontsize=8)
     axis = right.subplots()
     rows = table.set_index(["what", "way"])
