@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from IPython.display import Markdown
 
 from dtda_lib.attribution.influence import lissa_gain, lissa_steps
 from dtda_lib.experiments.noise_vs_influence.tables import ALPHA, Q, late_mean
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement import PAIR, correlation, mean
-from dtda_lib.statistics.agreement_intervals import paired_difference, pairwise_agreement
+from dtda_lib.statistics.agreement_intervals import (
+    correlation_table,
+    paired_difference,
+    pairwise_agreement,
+)
 from dtda_lib.statistics.agreement_where import low_noise_agreement, per_query_correlations
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg, snr_tail, t_test
-from dtda_lib.study.wording import bullets, percent
+from dtda_lib.study.methods import DELTAS, METHODS, TESTS
 
 from .common_shift import common_shift
 
@@ -37,6 +40,21 @@ def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
             scores = scores.drop_vars(["removal", "estimator", "point"])
             found[label] = scores.transpose("seed", "checkpoint", *PAIR)
     return found
+
+
+def agreement_table(
+    scores: Mapping[int, Scores], *, n_boot: int, generator: np.random.Generator
+) -> pd.DataFrame:
+    """`correlation_table` of every estimator with "loo", by values and by ranks, with the column
+    `size`. `scores`: size -> scores of that size."""
+    tables = [
+        correlation_table(
+            by_method, "loo", kinds=[kind], n_boot=n_boot, n_splits=12, generator=generator
+        ).assign(size=size)
+        for kind in ("pearson", "spearman")
+        for size, by_method in scores.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def per_query_table(scores: Scores, reference: str, **options: object) -> tuple[pd.DataFrame, dict]:
@@ -197,18 +215,17 @@ def lissa_table(estimates: Mapping[int, Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def lissa_words(table: pd.DataFrame) -> Markdown:
-    """How near the published score is to the prediction, by size; from `lissa_table`."""
-    sentences = []
-    for size, part in table[table["estimator"] == "if_lissa"].groupby("size"):
+def lissa_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Over all models, per size and estimator: the weakest correlation with grad-dot, and least,
+    median and largest slope over the predicted one (NaN where none is). `table`: `lissa_table`."""
+    rows = []
+    for (size, estimator), part in table.groupby(["size", "estimator"], sort=False):
         ratio = part["slope"] / part["predicted"]
-        sentences.append(
-            f"**{size} per class**: over {len(part)} models the slope is {ratio.min():.3f} to "
-            f"{ratio.max():.3f} of the predicted one, and the correlation at most "
-            f"{part['pearson'].max():.5f}; curvature takes {percent(1 - ratio.median(), 1)} off "
-            "the slope of the median model."
-        )
-    return bullets(sentences)
+        slopes = {"least": ratio.min(), "median": ratio.median(), "largest": ratio.max()}
+        weakest = part.loc[part["pearson"].abs().idxmin(), "pearson"]
+        row = {"size": size, "estimator": estimator, "models": len(part), "r": weakest}
+        rows.append(row | slopes)
+    return pd.DataFrame(rows)
 
 
 # --- local or global ------------------------------------------------------------------------------

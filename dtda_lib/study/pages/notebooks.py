@@ -19,7 +19,7 @@ from .gallery import alt
 from .results import index_table, results_table, summary
 
 FIGURES: dict[str, str] = {
-    "00_conventions": "law",
+    "00_conventions": "deltas",
     "01_noise_vs_influence": "significant_shares",
     "02_ground_truth_vs_estimated": "agreement",
     "03_sources_of_noise": "components",
