@@ -23,7 +23,10 @@ def readable(
         table: Holds keys and numbers.
         columns: Header -> column, or (number, low, high), which share a cell "0.50 [0.40, 0.60]".
         names: Display names of further keys, or other ones.
-        digits: Decimals of floats; a missing number becomes a dash.
+        digits: Decimals of floats; a missing number becomes a dash, a missing interval nothing.
+
+    Raises:
+        KeyError: the table has no such column.
 
     >>> found = pd.DataFrame({"method": ["grad_dot"], "r": [0.5], "low": [0.4], "high": [0.6]})
     >>> shown = readable(found, {"method": "method", "correlation": ("r", "low", "high")}, digits=1)
@@ -41,7 +44,7 @@ def readable(
         if isinstance(source, str):
             return told(row[source])
         value, low, high = (told(row[name]) for name in source)
-        return f"{value} [{low}, {high}]"
+        return value if low == high == "-" else f"{value} [{low}, {high}]"
 
     rows = table.to_dict("records")
     return pd.DataFrame(

@@ -53,7 +53,7 @@ def at_queries(testbed: AnchoredRidge, queries: slice | Sequence[int]) -> Anchor
 
 
 def down_weighted(testbed: AnchoredRidge, point: int, epsilon: float) -> AnchoredRidge:
-    """Training on the objective less `epsilon` times the loss of `point`: weight 1 - N epsilon.
+    """Training on the objective - `epsilon` times the loss of `point`: weight 1 - N epsilon.
 
     The loss is a square, so scaling a point's input and target by the root of its weight is the
     same. `ValueError`: noise on targets, which would not be scaled, or epsilon beyond 1/N.
@@ -159,7 +159,7 @@ def estimand_table(
     """Three answers to "what did this point do?", at the last query, in target units.
 
     `value`: for the law the exact shift of the mean, for one fixed seed the shift of that run, and
-    across seeds a run without the point less another run with it. `spread`: exact standard
+    across seeds a run without the point - another run with it. `spread`: exact standard
     deviation of such an answer over runs, 0 where it does not depend on one.
     """
     testbed = at_queries(testbed, [-1])

@@ -3,7 +3,7 @@
 import math
 
 from dtda_lib.study.evidence import Evidence
-from dtda_lib.study.wording import measured
+from dtda_lib.study.wording import joined, measured
 
 from .simulated import seeds_table
 
@@ -29,7 +29,8 @@ def answer(evidence: Evidence) -> list[str]:
     return [
         f"Removing one point of twelve changes the variance of predictions by a factor of "
         f"{measured(factor)} on average, and {_mean(sizes.loc[far, 'mean'])}.",
-        f"So the three differences between laws disagree: this point ranks {_rank(first, last)}.",
+        f"So the three differences between laws {'disagree' if last else 'agree'}: this point "
+        f"ranks {_rank(first, last)}.",
         f"Influence functions miss the share of a shift that is the point's leverage: "
         f"{measured(single.min(), unit='%')} to {measured(single.max(), unit='%')} of W2. A "
         f"one-line correction (RIF) is {_exactness(evidence)} for single points, and off by "
@@ -51,7 +52,7 @@ def _rank(first: list[str], last: list[str]) -> str:
     words = {"mean": "the shift of the mean", "log_variance_ratio": "variance", "w2": "W2"}
     parts = (("first", first), ("last", last))
     return ", ".join(
-        f"{rank} by {' and '.join(words[name] for name in words if name in names)}"
+        f"{rank} by {joined(words[name] for name in words if name in names)}"
         for rank, names in parts
         if names
     )

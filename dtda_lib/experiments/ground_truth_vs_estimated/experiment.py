@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dtda_lib.attribution.influence import lissa_gain, lissa_steps
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
@@ -19,9 +20,10 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import down_weighted, leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs, shift_per_fraction, shift_upon_removal
+from dtda_lib.statistics.agreement_intervals import pairwise_agreement, pairwise_table
 from dtda_lib.study.settings import Config
 
-from .tables import agreement_table, aligned, by_fraction, estimator_scores
+from .tables import Scores, agreement_table, aligned, by_fraction, estimator_scores, locality_table
 
 ESTIMATORS = ("gradient_similarity", "additional_step", "influence_lissa", "influence_ggn")
 TAKEN_BY_01 = ("grad_dot", "grad_cos")
@@ -138,9 +140,7 @@ class Experiment:
         """Size -> estimator -> scores `(seed, checkpoint, train, query)`; trains."""
         return {size: estimator_scores(bank) for size, bank in self.estimators.items()}
 
-    def scores(
-        self, estimates: Mapping[int, Mapping[str, xr.DataArray]]
-    ) -> dict[int, dict[str, xr.DataArray]]:
+    def scores(self, estimates: Mapping[int, Scores]) -> dict[int, dict[str, xr.DataArray]]:
         """Size -> "loo" and every estimator -> `(seed, train, query)`, mean of late checkpoints."""
         return {
             size: aligned(
@@ -155,15 +155,33 @@ class Experiment:
 
     def agreement(
         self,
-        scores: Mapping[int, Mapping[str, xr.DataArray]],
+        scores: Mapping[int, Scores],
         generator: np.random.Generator,
     ) -> pd.DataFrame:
         """`tables.agreement_table` of `scores`."""
         return agreement_table(scores, n_boot=self.analysis["n_boot"], generator=generator)
 
+    def between_methods(
+        self,
+        scores: Mapping[int, Scores],
+        generator: np.random.Generator,
+    ) -> xr.Dataset:
+        """`pairwise_agreement` of all methods at the largest size."""
+        return pairwise_agreement(scores[self.largest], n_splits=12, generator=generator)
+
+    def every_pair(self, scores: Mapping[int, Scores]) -> pd.DataFrame:
+        """`pairwise_table` of all methods at the largest size, by values and by ranks."""
+        return pairwise_table(
+            scores[self.largest],
+            kinds=["pearson", "spearman"],
+            n_boot=self.analysis["n_boot"],
+            n_splits=4,
+            generator=np.random.default_rng(1),
+        )
+
     def drowned(
         self,
-        estimates: Mapping[int, Mapping[str, xr.DataArray]],
+        estimates: Mapping[int, Scores],
         generator: np.random.Generator,
     ) -> pd.DataFrame:
         """`share_table` of notebook 01 for the estimators that it leaves to this one."""
@@ -176,7 +194,7 @@ class Experiment:
         return share_table(scores, n_flips=40, generator=generator)
 
     def protocol_scores(
-        self, estimates: Mapping[int, Mapping[str, xr.DataArray]]
+        self, estimates: Mapping[int, Scores]
     ) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
         """Shifts by protocol and estimates, `(seed, train, query)` of the same points and seeds.
 
@@ -196,13 +214,25 @@ class Experiment:
         late = {name: late_mean(array, n_late) for name, array in estimates[self.small].items()}
         return aligned(shifts, self.points), aligned(late, self.points)
 
-    def shifts_per_fraction(self) -> xr.DataArray:
-        """Shift over fraction of weight taken away, `(fraction, seed, train, query)`; the last
-        fraction, 1, is the removal. Trains what is missing."""
+    @property
+    def lissa_gain(self) -> float:
+        """c_T of the smallest size: what the published score is of grad-dot without curvature."""
+        return lissa_gain(lissa_steps(self.tasks[self.small].n_train))
+
+    def locality(self, scores: Scores, generator: np.random.Generator) -> pd.DataFrame:
+        """`tables.locality_table` of the down-weighted points; trains what is missing.
+
+        Args:
+            scores: Of the smallest size, as `scores` gives them.
+            generator: For random halves of the seeds.
+        """
         losses = self.weights.dataset()["query_loss"]
         parts = shift_per_fraction(losses, self.weighed, self.fractions)
         whole = self.shift(self.small).sel(train=self.weighed).expand_dims(fraction=[1.0])
-        return by_fraction(parts, whole)
+        estimates = {name: array for name, array in scores.items() if name != "loo"}
+        return locality_table(
+            by_fraction(parts, whole), aligned(estimates, self.weighed), generator=generator
+        )
 
 
 def specification(cfg: Config) -> dict[str, Any]:

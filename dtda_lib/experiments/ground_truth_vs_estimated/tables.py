@@ -24,10 +24,106 @@ from dtda_lib.statistics.agreement_where import low_noise_agreement, per_query_c
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg, snr_tail, t_test
 from dtda_lib.study.methods import DELTAS, METHODS, TESTS
+from dtda_lib.study.tables import readable
 
-from .common_shift import common_shift
+from .common_shift import PARTS, common_shift
 
 Scores = Mapping[str, xr.DataArray]
+
+PROTOCOLS = {
+    "paired_scratch": "paired",
+    "unpaired_scratch": "unpaired",
+    "continued": "continued",
+    "continued less control": "continued − control",
+}
+SELECTIONS = {
+    "all": "all pairs",
+    "top_random": "a random tenth",
+    "top_mu": "tenth by |μ|",
+    "top_snr": "tenth by |μ|/σ",
+}
+NAMES = {
+    **PROTOCOLS,
+    **SELECTIONS,
+    **{key: DELTAS[key].label for key in ("mean", "sd", "snr")},
+    **{f"share {key}": f"significant pairs, {test.label}" for key, test in TESTS.items()},
+    **{f"r {key}": f"correlation with {method.label}" for key, method in METHODS.items()},
+    "pearson": "values",
+    "spearman": "ranks",
+}
+"""Key in a table of this notebook -> what readers see."""
+_ALL = ("r", "r_low", "r_high")
+_GAP = ("gap", "gap_low", "gap_high")
+COLUMNS = {
+    "means": {
+        "by": "kind",
+        "estimator": "method",
+        "all seeds": _ALL,
+        "halves": "r_across",
+        "ceiling": "ceiling_across",
+        "gap": _GAP,
+    },
+    "agreement": {
+        "points per class": "size",
+        "by": "kind",
+        "estimator": "method",
+        "of": "statistic",
+        "all seeds": _ALL,
+        "bootstrap": ("r", "boot_low", "boot_high"),
+        "its ceiling": "ceiling",
+        "halves": "r_across",
+        "ceiling of halves": "ceiling_across",
+        "gap": _GAP,
+        "without noise": "disattenuated",
+    },
+    "per_query": {
+        "estimator": "method",
+        "correlation": ("average", "low", "high"),
+        "ceiling": "ceiling",
+    },
+    "low_noise": {
+        "estimator": "method",
+        "pairs": "selection",
+        "correlation": ("r", "low", "high"),
+        "− all pairs": ("above_all", "above_all_low", "above_all_high"),
+        "− tenth by |μ|": ("above_mu", "above_mu_low", "above_mu_high"),
+    },
+    "drowned": {
+        "points per class": "size",
+        "estimator": "method",
+        "test": "statistic",
+        "share of pairs": ("share", "low", "high"),
+        "noise": "noise",
+    },
+    "protocols": {
+        "protocol": "protocol",
+        "quantity": "quantity",
+        "value": ("value", "value_low", "value_high"),
+        "change": ("change", "change_low", "change_high"),
+    },
+    "lissa": {
+        "points per class": "size",
+        "estimator": "estimator",
+        "models": "models",
+        "weakest correlation": "r",
+        "slope / predicted, least": "least",
+        "median": "median",
+        "largest": "largest",
+    },
+    "locality": {
+        "estimator": "method",
+        "fraction": "fraction",
+        "correlation": _ALL,
+        "ceiling": "ceiling",
+        "change": ("change", "change_low", "change_high"),
+    },
+}
+"""Table -> header -> column, or (number, low, high); see `study.tables.readable`."""
+
+
+def shown(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """A table of this notebook as readers see it: `what` names its columns in `COLUMNS`."""
+    return readable(table, COLUMNS[what], names=NAMES)
 
 
 def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
@@ -113,7 +209,9 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     wide = table.assign(text=text).pivot(index=index, columns="statistic", values="text")
     rows = table[index].drop_duplicates()
     columns = list(dict.fromkeys(table["statistic"]))
-    return wide.loc[pd.MultiIndex.from_frame(rows), columns].reset_index()
+    found = wide.loc[pd.MultiIndex.from_frame(rows), columns].reset_index()
+    head = {"kind": "by", "method": "method", "other": "other"} | {name: name for name in columns}
+    return readable(found, {NAMES.get(k, v): k for k, v in head.items()}, names=NAMES)
 
 
 # --- protocols ------------------------------------------------------------------------------------
@@ -180,6 +278,12 @@ def common_table(protocols: Scores) -> pd.DataFrame:
             share = float(found["share_of_squares"].sel(part=part))
             rows.append({"protocol": protocol, "part": str(part), "share_of_squares": share})
     return pd.DataFrame(rows)
+
+
+def parts_by_protocol(common: pd.DataFrame) -> pd.DataFrame:
+    """`common_table` with a row a part and a column a protocol, under their display names."""
+    wide = common.pivot(index="part", columns="protocol", values="share_of_squares")
+    return wide.loc[list(PARTS), list(dict.fromkeys(common["protocol"]))].rename(columns=NAMES)
 
 
 # --- LiSSA as published ---------------------------------------------------------------------------
@@ -253,7 +357,7 @@ def locality_table(
 
     Returns:
         method, fraction, `r` over pairs of mean scores with its jackknife interval, `ceiling`; and
-        `change`, r less that at fraction 1, with its interval.
+        `change`, r - that at fraction 1, with its interval.
     """
     fractions = per_fraction["fraction"].values
     weighed = {f"{f:g}": per_fraction.sel(fraction=f, drop=True) for f in fractions}
@@ -282,8 +386,8 @@ def block_table(scores: Scores, reference: str, **options: object) -> pd.DataFra
     """Is the reference outside the block of local estimators, with an additional step in between?
 
     Mean correlations between groups of methods, and three differences with jackknife intervals
-    over seeds: within LOCAL less LOCAL-to-reference; STEP-to-LOCAL less LOCAL-to-reference;
-    STEP-to-reference less LOCAL-to-reference. All above 0 is what claim B7 says.
+    over seeds: within LOCAL - LOCAL-to-reference; STEP-to-LOCAL - LOCAL-to-reference;
+    STEP-to-reference - LOCAL-to-reference. All above 0 is what claim B7 says.
     """
     within = [(a, b) for i, a in enumerate(LOCAL) for b in LOCAL[i + 1 :]]
     outside = [(name, reference) for name in LOCAL]
