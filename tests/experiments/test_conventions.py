@@ -15,6 +15,8 @@ from dtda_lib.experiments.conventions import claims as rules
 from dtda_lib.experiments.conventions import exact as co
 from dtda_lib.experiments.conventions import plots as plots
 from dtda_lib.experiments.conventions import simulated as sim
+from dtda_lib.experiments.conventions import words
+from dtda_lib.study.evidence import load as load_evidence
 from dtda_lib.theory.testbeds import AnchoredRidge, gaussian_distances
 
 TESTBED, POINTS = co.example()
@@ -205,6 +207,43 @@ def test_claims_about_deltas_follow_the_numbers():
     moved = table.assign(mean=table["w2"])
     assert [c.status for c in rules.delta_claims(moved, 0.5, FAR)] == ["refuted"] * 2
     assert rules.delta_claims(table, 1e-4, FAR)[1].status == "inconclusive"
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+class Doctored:
+    """The evidence with one table changed."""
+
+    def __init__(self, name, change):
+        self.known, self.name, self.change = load_evidence(), name, change
+
+    def __getitem__(self, claim_id):
+        return self.known[claim_id]
+
+    def table(self, notebook, name):
+        found = self.known.table(notebook, name)
+        return self.change(found) if name == self.name else found
+
+
+def test_the_answer_is_short_and_holds_no_keys():
+    told = words.answer(load_evidence())
+    assert len(told) == 5
+    assert "_" not in " ".join(told)
+    assert "first by variance and W2, last by the shift of the mean" in told[1]
+
+
+def test_the_answer_follows_the_evidence():
+    def moved(table):
+        far = (table["what"] == "delta") & (table["name"] == "mean") & (table["x"] == 3)
+        return table.assign(y=table["y"].mask(far, 0.5))
+
+    told = words.answer(Doctored("deltas", moved))
+    assert "moves their mean by 0.50" in told[0]
+    assert "agree: this point ranks first by the shift of the mean, variance and W2." in told[1]
+    assert "disagree" not in told[1]
+    blind = words.answer(Doctored("power", lambda table: table.assign(power=0.5)))
+    assert "> 320" in blind[-1]
 
 
 # --- figures -------------------------------------------------------------------------------------

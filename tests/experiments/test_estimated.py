@@ -13,6 +13,7 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.experiments.ground_truth_vs_estimated import claims as estimated_claims
 from dtda_lib.experiments.ground_truth_vs_estimated import plots as estimated_plots
 from dtda_lib.experiments.ground_truth_vs_estimated import tables as estimated
+from dtda_lib.experiments.ground_truth_vs_estimated import words
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import paired, seed_pairs
@@ -21,6 +22,7 @@ from dtda_lib.runs.removal import down_weighted, nothing
 from dtda_lib.runs.shifts import shift_per_fraction
 from dtda_lib.statistics.agreement_intervals import correlation_table, pairwise_agreement
 from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+from dtda_lib.study.evidence import load as load_evidence
 from dtda_lib.study.figures import use_style
 
 N_SEEDS, N_TRAIN, N_QUERY = 8, 9, 12
@@ -64,9 +66,9 @@ def test_cells_tell_every_pair_with_interval_and_ceiling():
         for statistic, r in (("mean", 0.5), ("sd", -0.25))
     )
     told = estimated.cells(table)
-    assert list(told.columns) == ["kind", "method", "other", "mean", "sd"]
+    assert list(told.columns) == ["by", "method", "other", "mean shift", "spread σ"]
     assert told["method"].tolist() == ["b", "a"]
-    assert told["sd"].tolist() == ["-0.250 [0.400, 0.600] of 0.900"] * 2
+    assert told["spread σ"].tolist() == ["-0.250 [0.400, 0.600] of 0.900"] * 2
 
 
 def test_scores_of_a_bank_are_those_of_its_estimators():
@@ -153,6 +155,18 @@ def test_r1_follows_its_rule(factor, wiggle, status):
     assert estimated_claims.lissa_claim(table, "x").status == status
 
 
+def test_lissa_is_summed_up_over_models():
+    found = estimated.lissa_summary(estimated.lissa_table({3: lissa_scores(1.1)}))
+    lissa, exact = found.to_dict("records")
+    assert (lissa["estimator"], lissa["models"]) == ("if_lissa", N_SEEDS)
+    assert [lissa[name] for name in ("least", "median", "largest")] == pytest.approx([1.1] * 3)
+    assert lissa["r"] == pytest.approx(-1)
+    assert abs(exact["r"]) < 1
+    assert np.isnan(exact["median"])
+    told = estimated.shown(found, "lissa")
+    assert told.iloc[1].tolist()[1::3] == ["Gauss-Newton IF", "-"]
+
+
 def test_locality_compares_fractions_with_removal():
     local, far = other_truth(), np.random.default_rng(99).normal(size=(N_TRAIN, N_QUERY))
     near = scores(seed=1, truth=local).expand_dims(fraction=[0.1])
@@ -212,7 +226,9 @@ def test_aligned_keeps_points_and_drops_other_coordinates():
 
 def agreement(estimate):
     generator = np.random.default_rng(0)
-    table = correlation_table({"loo": scores(seed=1), "x": estimate}, "loo", generator=generator)
+    table = correlation_table(
+        {"loo": scores(seed=1), "grad_dot": estimate}, "loo", generator=generator
+    )
     return table.assign(size=3)
 
 
@@ -221,10 +237,10 @@ def test_b3_is_confirmed_by_an_estimate_of_something_else():
     spread = np.exp(rng.normal(size=(N_TRAIN, N_QUERY)))
     loo = scores(2, 0, truth=other_truth()) + spread * scores(0, 1, seed=1)
     wrong = scores(2, 0) + spread[::-1] * scores(0, 1, seed=2)
-    table = correlation_table({"loo": loo, "x": wrong}, "loo", generator=rng).assign(size=3)
+    table = correlation_table({"loo": loo, "grad_dot": wrong}, "loo", generator=rng).assign(size=3)
     mean_row = table[table["statistic"] == "mean"]
     claim = estimated_claims.disagreement_claims(mean_row, "x")[0]
-    assert (claim.id, claim.status) == ("B3-x", "confirmed")
+    assert (claim.id, claim.status) == ("B3-grad_dot", "confirmed")
     assert claim.ci[1] < 0
 
 
@@ -235,7 +251,7 @@ def test_b3_is_refuted_by_the_right_law():
 
 
 def low_noise_row(**changed):
-    row = {"method": "x", "selection": "top_snr", "r": 0.5, "n_selected": 10.0}
+    row = {"method": "grad_cos", "selection": "top_snr", "r": 0.5, "n_selected": 10.0}
     row |= {"above_all": 0.1, "above_all_low": 0.05, "above_all_high": 0.2}
     row |= {"above_mu": 0.1, "above_mu_low": 0.05, "above_mu_high": 0.2}
     return pd.DataFrame([row | changed])
@@ -252,7 +268,7 @@ def low_noise_row(**changed):
 )
 def test_b8_follows_its_rule(changed, status):
     table = low_noise_row(**changed)
-    assert estimated_claims.low_noise_agreement_claim(table, "x", "s").status == status
+    assert estimated_claims.low_noise_agreement_claim(table, "grad_cos", "s").status == status
 
 
 @pytest.mark.slow
@@ -288,6 +304,93 @@ def test_r3_follows_its_rule(share, r, status):
     rows = [protocol_row("share code", *share), protocol_row("r grad_dot", *r)]
     claim = estimated_claims.protocol_claim(pd.DataFrame(rows), "x", 1)
     assert claim.status == status
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [(0.1, 0.4, "confirmed"), (0.6, 0.9, "refuted"), (0.4, 0.6, "inconclusive")],
+)
+def test_b1_under_other_protocols_follows_its_rule(low, high, status):
+    rows = [
+        {
+            **{"protocol": protocol, "quantity": f"share {statistic}", "value": (low + high) / 2},
+            **{"value_low": low, "value_high": high},
+        }
+        for protocol in ("unpaired_scratch", "continued")
+        for statistic in ("code", "t_fdr")
+    ]
+    claims = estimated_claims.protocol_noise_claims(pd.DataFrame(rows), "x", 7)
+    assert [claim.id for claim in claims] == [
+        *("B1-unpaired-code", "B1-unpaired-t", "B1-continued-code", "B1-continued-t")
+    ]
+    assert {claim.status for claim in claims} == {status}
+    assert {(claim.ci, claim.n) for claim in claims} == {((low, high), 7)}
+
+
+@pytest.mark.parametrize(
+    ("ends", "change", "status"),
+    [
+        ([(0.1, 0.2)] * 3, (0.1, 0.2), ("confirmed", "confirmed")),
+        ([(0.1, 0.2), (-0.1, 0.1), (0.1, 0.2)], (-0.1, 0.2), ("partly", "inconclusive")),
+        ([(0.1, 0.2), (0.1, 0.2), (-0.2, -0.1)], (-0.2, -0.1), ("refuted", "refuted")),
+    ],
+)
+def test_b7_follows_its_rules(ends, change, status):
+    blocks = pd.DataFrame(
+        {"comparison": "a - b", "estimate": sum(e) / 2, "low": e[0], "high": e[1]} for e in ends
+    )
+    row = {"method": "if_ggn", "r": 0.5, "change": sum(change) / 2}
+    row |= {"change_low": change[0], "change_high": change[1]}
+    local = pd.DataFrame([row | {"fraction": 1.0, "change_low": -9}, row | {"fraction": 0.1}])
+    claims = estimated_claims.locality_claims(blocks, local, "x", 7)
+    assert tuple(claim.status for claim in claims) == status
+    assert (claims[1].ci, claims[1].n) == (change, 7)
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+class Doctored:
+    """The evidence with rows of one table changed: (table, column, value, rows) of each change."""
+
+    def __init__(self, *changes):
+        self.known, self.changes = load_evidence(), changes
+
+    def __getitem__(self, claim_id):
+        return self.known[claim_id]
+
+    def __contains__(self, claim_id):
+        return claim_id in self.known
+
+    def table(self, notebook, name):
+        found = self.known.table(notebook, name)
+        for table, column, value, chosen in self.changes:
+            if table == name:
+                found.loc[chosen(found), column] = value
+        return found
+
+
+def test_the_answer_is_short_and_holds_no_keys():
+    told = words.answer(load_evidence())
+    assert len(told) == 5
+    assert "_" not in " ".join(told)
+
+
+def test_the_answer_follows_the_evidence():
+    def lissa(table):
+        return (table["method"] == "if_lissa") & (table["statistic"] == "mean")
+
+    assert words.answer(load_evidence())[0].startswith("No estimator reaches")
+    changed = words.answer(
+        Doctored(
+            ("agreement", "gap_high", 0.01, lissa),
+            ("agreement", "r_across", 0.949, lissa),
+            ("protocols", "value", 0.5, lambda t: t["protocol"] == "continued"),
+        )
+    )
+    assert changed[0].startswith("LiSSA IF may reach")
+    assert "LiSSA IF comes nearest: its means correlate at 0.95" in changed[1]
+    assert "50 %" in changed[3]
 
 
 # --- figures -------------------------------------------------------------------------------------

@@ -16,8 +16,6 @@ from dtda_lib.study.settings import Config, parameters_of, resolve
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 LONG_SET_UP = {
-    "00_conventions",
-    "02_ground_truth_vs_estimated",
     "04_variance_changing_examples",
 }
 """Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""

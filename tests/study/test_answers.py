@@ -12,21 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 ANSWERS = {
-    "00_conventions": {
-        "C6-exact": "confirmed",
-        "C7-exact": "confirmed",
-        "T-if": "confirmed",
-        "T-rif": "confirmed",
-        "T-rif-groups": "refuted",
-        "T-sim": "confirmed",
-    },
-    "02_ground_truth_vs_estimated": {
-        "B3-grad_cos": "confirmed",
-        "B3-ats_adam": "confirmed",
-        "B3-ats_sgd": "confirmed",
-        "R1": "confirmed",
-        "R3": "confirmed",
-    },
     "04_variance_changing_examples": {
         "C6-variance": "confirmed",
         "C6-w2": "inconclusive",
@@ -43,12 +28,6 @@ ANSWERS = {
     },
 }
 AT_PAPER_SIZES = {
-    "02_ground_truth_vs_estimated": {
-        "B3-grad_dot": "confirmed",
-        "B3-if_lissa": "confirmed",
-        "B3-if_ggn": "confirmed",
-        "R3": "confirmed",
-    },
     "04_variance_changing_examples": {
         "C6-variance": "confirmed",
         "C6-w2": "inconclusive",

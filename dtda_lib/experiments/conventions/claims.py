@@ -164,7 +164,7 @@ def target_claim(differences: pd.DataFrame, n_seeds: int) -> Claim:
         id="C12-convex",
         claim="influence functions predict the law's shift better than their own run's",
         source=f"{_PAPER}, section 2",
-        statistic=f"correlation of one model's estimates with {TARGETS[0]}, less with {TARGETS[1]}",
+        statistic=f"correlation of one model's estimates with {TARGETS[0]} - with {TARGETS[1]}",
         setting=f"{_SETTING}; one minimum, so no run ends elsewhere",
         estimand="law against a fixed seed, mean over seeds",
     )

@@ -2,7 +2,7 @@
 
 Everything is about `testbeds.AnchoredRidge` without noise on targets: closed forms, and a few
 hundred runs that are really trained where a convention speaks about single runs. Measurements are
-predictions in target units; shifts are after less before.
+predictions in target units; shifts are after - before.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dtda_lib.study import methods
 from dtda_lib.theory.testbeds import (
     AnchoredRidge,
     GaussianLaw,
@@ -24,6 +25,12 @@ DELTAS = ("mean", "log_variance_ratio", "w2")
 """The three Deltas: names in `distances.DELTAS`. The log ratio stands for the variance."""
 ESTIMATORS = {"if": "if_ggn", "rif": "rif"}
 """Estimator in tables -> method; for squared errors of a linear model, Gauss-Newton is exact."""
+NAMES = {
+    **{key: methods.METHODS[method].label for key, method in ESTIMATORS.items()},
+    **{key: methods.DELTAS[key].label for key in DELTAS},
+    **{f"rank_{key}": f"rank by {methods.DELTAS[key].label}" for key in DELTAS},
+}
+"""Estimator, Delta or column of ranks -> what tables show."""
 LEVERAGE = {"if": False, "rif": True}
 """Estimator -> whether the prediction is leverage-corrected."""
 STEP = 1e-6  # of N epsilon, for the slope at 0
@@ -46,7 +53,7 @@ def at_queries(testbed: AnchoredRidge, queries: slice | Sequence[int]) -> Anchor
 
 
 def down_weighted(testbed: AnchoredRidge, point: int, epsilon: float) -> AnchoredRidge:
-    """Training on the objective less `epsilon` times the loss of `point`: weight 1 - N epsilon.
+    """Training on the objective - `epsilon` times the loss of `point`: weight 1 - N epsilon.
 
     The loss is a square, so scaling a point's input and target by the root of its weight is the
     same. `ValueError`: noise on targets, which would not be scaled, or epsilon beyond 1/N.
@@ -91,7 +98,7 @@ def convention_table(
     same, different = (float(value) for value in shift_sds(before, after, far, -1))
     rows = [
         (
-            "sign: after less before",
+            "sign: after − before",
             "share of runs and points in which the loss on a point rises when it is removed",
             own_loss_rises(testbed, n_seeds, generator),
             "1",
@@ -152,7 +159,7 @@ def estimand_table(
     """Three answers to "what did this point do?", at the last query, in target units.
 
     `value`: for the law the exact shift of the mean, for one fixed seed the shift of that run, and
-    across seeds a run without the point less another run with it. `spread`: exact standard
+    across seeds a run without the point - another run with it. `spread`: exact standard
     deviation of such an answer over runs, 0 where it does not depend on one.
     """
     testbed = at_queries(testbed, [-1])

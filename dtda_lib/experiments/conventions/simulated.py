@@ -35,7 +35,7 @@ SIMULATED = {"if": "influence", "rif": "leverage_corrected"}
 def z_scores(
     testbed: AnchoredRidge, n_seeds: int, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Simulated less exact value in exact standard errors, of every point and query at once.
+    """Simulated - exact value in exact standard errors, of every point and query at once.
 
     Means, variances and covariances of laws that are Gaussian, so errors are known: sd / sqrt(n),
     variance sqrt(2 / (n-1)), and for covariances the product-moment formula.
@@ -120,7 +120,7 @@ def target_table(
 
     Correlation over points and queries, for each seed, of the shift that its model predicts with
     each of `TARGETS`. Returns the mean over seeds with its 95 % t interval, per estimator and
-    target, and the same of the difference "the mean shift" less "its own run's shift". Seeds are
+    target, and the same of the difference "the mean shift" - "its own run's shift". Seeds are
     taken as independent; the next seed is "another run".
     """
     runs = testbed.simulate(n_seeds, generator)
@@ -136,7 +136,7 @@ def target_table(
         }
         means += [(name, target, *_mean_interval(values)) for target, values in found.items()]
         gap = found[TARGETS[0]] - found[TARGETS[1]]
-        differences.append((name, "law less own run", *_mean_interval(gap)))
+        differences.append((name, "law - own run", *_mean_interval(gap)))
     columns = ["estimator", "predicts", "correlation", "low", "high"]
     return pd.DataFrame(means, columns=columns), pd.DataFrame(differences, columns=columns)
 

@@ -12,11 +12,10 @@ from dtda_lib.study.claims import (
     INCONCLUSIVE,
     REFUTED,
     Claim,
+    above,
     below,
     combine,
     decide,
-    decide_interval,
-    interval_rule,
 )
 from dtda_lib.study.methods import METHODS
 
@@ -45,12 +44,12 @@ def disagreement_claims(table: pd.DataFrame, setting: str, kind: str = "pearson"
         claims.append(
             Claim(
                 id=f"B3-spearman-{method}" if ranks else f"B3-{method}",
-                claim=f"the laws of leave-one-out and of {method} disagree"
+                claim=f"the laws of leave-one-out and of {METHODS[method].label} disagree"
                 + (", by ranks" if ranks else ""),
                 source=_PAPER,
                 status=combine(verdicts),
                 statistic=f"{'rank ' if ranks else ''}correlation over pairs of the means over "
-                f"seeds, less its ceiling, on halves of the seeds ({words})",
+                f"seeds - its ceiling, on halves of the seeds ({words})",
                 estimate=float(shown["gap"]),
                 ci=(float(shown["gap_low"]), float(shown["gap_high"])),
                 n=int(shown["n_pairs"]),
@@ -81,7 +80,7 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
         n: Number of pairs.
     """
     outside = blocks.iloc[0]
-    above, under = blocks["low"] > 0, blocks["high"] < 0
+    beyond, under = blocks["low"] > 0, blocks["high"] < 0
     smallest = local["fraction"].min()
     part = local[(local["fraction"] == smallest) & (local["method"] == "if_ggn")].iloc[0]
     return [
@@ -91,11 +90,11 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
             "an additional step lies between",
             source=_SECOND_HAND,
             status=decide(
-                confirmed=bool(above.all()),
-                refuted=bool(under[0] or under[1] or under[2]),
-                partly=bool(above[0]),
+                confirmed=bool(beyond.all()),
+                refuted=bool(under.any()),
+                partly=bool(beyond.iloc[0]),
             ),
-            statistic="mean correlation within the local block less that with leave-one-out; "
+            statistic="mean correlation within the local block - that with leave-one-out; "
             + "; ".join(f"{r.comparison} {r.estimate:.2f}" for r in blocks.itertuples()),
             estimate=float(outside["estimate"]),
             ci=(float(outside["low"]), float(outside["high"])),
@@ -105,22 +104,18 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
             rule="three differences with jackknife intervals over seeds: confirmed if all lie "
             "above 0, partly if the first does and none lies below 0, refuted if any lies below 0",
         ),
-        Claim(
+        Claim.from_row(
+            {**part.rename({"change_low": "low", "change_high": "high"}), "n": n},
+            confirmed_if=above(0),
+            value="change",
+            interval="jackknife interval over seeds",
             id="B7-local",
             claim="influence functions predict a small down-weighting better than a removal",
             source="this study",
-            status=decide(
-                confirmed=bool(part["change_low"] > 0), refuted=bool(part["change_high"] < 0)
-            ),
             statistic=f"correlation of {METHODS['if_ggn'].label} with the shift at fraction "
-            f"{smallest:g} ({part['r']:.2f}) less that at removal",
-            estimate=float(part["change"]),
-            ci=(float(part["change_low"]), float(part["change_high"])),
-            n=n,
+            f"{smallest:g} ({part['r']:.2f}) - that at removal",
             setting=setting,
             estimand=f"{_LAW}: correlation of means over pairs",
-            rule="jackknife interval over seeds of the difference: confirmed if above 0, refuted "
-            "if below",
         ),
     ]
 
@@ -135,11 +130,11 @@ def low_noise_agreement_claim(table: pd.DataFrame, method: str, setting: str) ->
     beyond = chosen["above_mu_low"] > 0
     return Claim(
         id=f"B8-{method}",
-        claim=f"{method} agrees with leave-one-out better on pairs of low noise",
+        claim=f"{METHODS[method].label} agrees with leave-one-out better on pairs of low noise",
         source=_PAPER,
         status=decide(confirmed=bool(rises and beyond), refuted=bool(falls), partly=bool(rises)),
         statistic=f"correlation on the tenth of pairs with the largest |μ|/σ ({chosen['r']:.2f}) "
-        f"less that over all pairs; less that on the tenth with the largest |μ|: "
+        f"- that over all pairs; - that on the tenth with the largest |μ|: "
         f"{chosen['above_mu']:.2f}",
         estimate=float(chosen["above_all"]),
         ci=(float(chosen["above_all_low"]), float(chosen["above_all_high"])),
@@ -179,30 +174,25 @@ def lissa_claim(table: pd.DataFrame, setting: str) -> Claim:
 
 def protocol_noise_claims(table: pd.DataFrame, setting: str, n: int) -> list[Claim]:
     """B1 under the other leave-one-out protocols. `table`: `estimated.protocol_table`."""
-    claims = []
-    for protocol, word in (("unpaired_scratch", "unpaired"), ("continued", "continued")):
-        for quantity, short in (("share code", "code"), ("share t_fdr", "t")):
-            chosen = (table["protocol"] == protocol) & (table["quantity"] == quantity)
-            row = table[chosen].iloc[0]
-            interval = (float(row["value_low"]), float(row["value_high"]))
-            statistic = STATISTICS["code" if short == "code" else "t_fdr"]
-            claims.append(
-                Claim(
-                    id=f"B1-{word}-{short}",
-                    claim="leave-one-out influence of a single point is usually drowned by "
-                    f"training noise ({protocol})",
-                    source=_PAPER,
-                    status=decide_interval(interval, confirmed_if=below(MOST)),
-                    statistic=f"share of pairs, {statistic}",
-                    estimate=float(row["value"]),
-                    ci=interval,
-                    n=n,
-                    setting=setting,
-                    estimand=f"{_LAW}, protocol {protocol}",
-                    rule=interval_rule(below(MOST), interval="jackknife interval over seeds"),
-                )
-            )
-    return claims
+    ends = {"value_low": "low", "value_high": "high"}
+    rows = table.rename(columns=ends).assign(n=n).set_index(["protocol", "quantity"])
+    return [
+        Claim.from_row(
+            rows.loc[(protocol, f"share {statistic}")],
+            confirmed_if=below(MOST),
+            value="value",
+            interval="jackknife interval over seeds",
+            id=f"B1-{word}-{short}",
+            claim="leave-one-out influence of a single point is usually drowned by training noise "
+            f"({protocol})",
+            source=_PAPER,
+            statistic=f"share of pairs, {STATISTICS[statistic]}",
+            setting=setting,
+            estimand=f"{_LAW}, protocol {protocol}",
+        )
+        for protocol, word in (("unpaired_scratch", "unpaired"), ("continued", "continued"))
+        for statistic, short in (("code", "code"), ("t_fdr", "t"))
+    ]
 
 
 def protocol_claim(table: pd.DataFrame, setting: str, n: int) -> Claim:

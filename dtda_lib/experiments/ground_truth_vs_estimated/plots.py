@@ -14,9 +14,14 @@ from dtda_lib.study.methods import DELTAS, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
 from .common_shift import PARTS
-from .tables import Scores
+from .tables import PROTOCOLS, SELECTIONS, Scores
 
 _STATISTICS = {name: DELTAS[name].label for name in ("mean", "sd", "snr")}
+
+
+def _lowest(ends: pd.Series) -> float:
+    """Lower end of an axis of correlations that shows 0 and all intervals."""
+    return max(-1.05, min(-0.05, ends.min() - 0.05))
 
 
 def agreement_matrices(agreement: xr.Dataset) -> Drawn:
@@ -70,7 +75,7 @@ def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn
             axis.plot(row["ceiling_across"], at + 0.18, "|", color="k", ms=9, mew=1.6)
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set_title(title)
-        axis.set_xlim(-1.05, 1.05)
+        axis.set_xlim(_lowest(part["r_low"]), 1.05)
         axis.set_xlabel("correlation with LOO" if kind == "pearson" else "rank corr. with LOO")
     labels = [METHODS[m].label for m in methods]
     axes[0].set_yticks(range(len(methods)), labels)
@@ -119,43 +124,28 @@ def _quantiles(values: np.ndarray) -> np.ndarray:
     return np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
 
 
-_SELECTIONS = {
-    "all": "all pairs",
-    "top_random": "a random tenth",
-    "top_mu": "tenth by |μ|",
-    "top_snr": "tenth by |μ|/σ",
-}
-
-
 def low_noise(table: pd.DataFrame) -> Drawn:
     """Agreement with leave-one-out by how pairs are chosen; one mark a method."""
     fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.5))
     methods = list(dict.fromkeys(table["method"]))
-    shown = table[table["selection"].isin(_SELECTIONS)]
+    shown = table[table["selection"].isin(SELECTIONS)]
     for index, method in enumerate(methods):
-        part = shown[shown["method"] == method].set_index("selection").loc[list(_SELECTIONS)]
-        at = np.arange(len(_SELECTIONS)) + (index - (len(methods) - 1) / 2) * 0.11
+        part = shown[shown["method"] == method].set_index("selection").loc[list(SELECTIONS)]
+        at = np.arange(len(SELECTIONS)) + (index - (len(methods) - 1) / 2) * 0.11
         error = [(part["r"] - part["low"]).clip(lower=0), (part["high"] - part["r"]).clip(lower=0)]
         style = METHODS[method]
         axis.errorbar(
             at, part["r"], yerr=error, fmt=style.marker, color=style.colour, label=style.label, lw=1
         )
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set_xticks(range(len(_SELECTIONS)), list(_SELECTIONS.values()))
+    axis.set_xticks(range(len(SELECTIONS)), list(SELECTIONS.values()))
     axis.set_ylim(-0.3, 1.05)
     axis.set_ylabel("correlation with LOO")
     fig.legend(loc="outside upper center", ncols=len(methods), columnspacing=1, handletextpad=0.2)
     return fig, shown.reset_index(drop=True)
 
 
-_PROTOCOLS = palette(
-    {
-        "paired_scratch": "paired",
-        "unpaired_scratch": "unpaired",
-        "continued": "continued",
-        "continued less control": "continued\n− control",
-    }
-)
+_PROTOCOLS = palette(PROTOCOLS)
 
 
 def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
@@ -177,14 +167,14 @@ def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
                 (part["value_high"] - part["value"]).clip(lower=0),
             ]
             options = {"fmt": style.marker, "color": style.colour, "ms": 3.5, "lw": 1}
-            label = style.label.replace("\n", " ")
-            axis.errorbar(at, part["value"], yerr=error, label=label, **options)
+            axis.errorbar(at, part["value"], yerr=error, label=style.label, **options)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axes[0].set_xticks(range(2), [TESTS[t].tick for t in ("code", "t_fdr")])
     axes[0].set_ylim(-0.02, 1.02)
     axes[0].set_title("significant pairs")
     axes[1].set_xticks(range(len(groups[1])), [METHODS[q.split()[-1]].tick for q in groups[1]])
-    axes[1].set_ylim(-1.05, 1.05)
+    correlations = table[table["quantity"].str.startswith("r ")]
+    axes[1].set_ylim(_lowest(correlations["value_low"]), 1.05)
     axes[1].set_title("correlation of means")
     _stacked_parts(axes[2], parts, names)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -201,9 +191,8 @@ def _stacked_parts(axis: Axes, parts: pd.DataFrame, names: list[str]) -> None:
         values = values.loc[names].clip(lower=0).to_numpy()
         axis.bar(range(len(names)), values, bottom=bottom, color=colour, label=part, width=0.7)
         bottom += values
-    axis.set_xticks(
-        range(len(names)), [_PROTOCOLS[n].label for n in names], rotation=90, fontsize=6
-    )
+    labels = [_PROTOCOLS[n].label.replace(" −", "\n−") for n in names]
+    axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=6)
     axis.set_title("squares of a shift")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), fontsize=5.5, ncols=1)
 
@@ -240,8 +229,7 @@ def locality(table: pd.DataFrame) -> Drawn:
         ]
         axis.errorbar(at, part["r"], yerr=error, **METHODS[method].line)
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    lowest = max(-1.05, min(-0.05, table["r_low"].min() - 0.05))
-    axis.set(xscale="log", ylim=(lowest, 1.05), ylabel="correlation of means")
+    axis.set(xscale="log", ylim=(_lowest(table["r_low"]), 1.05), ylabel="correlation of means")
     axis.set_xlabel("fraction of the point's weight that is taken away (1 = removal)")
     ticks = sorted(table["fraction"].unique())
     axis.set_xticks(ticks, [f"{f:g}" for f in ticks])

@@ -10,21 +10,120 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from IPython.display import Markdown
 
 from dtda_lib.attribution.influence import lissa_gain, lissa_steps
 from dtda_lib.experiments.noise_vs_influence.tables import ALPHA, Q, late_mean
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement import PAIR, correlation, mean
-from dtda_lib.statistics.agreement_intervals import paired_difference, pairwise_agreement
+from dtda_lib.statistics.agreement_intervals import (
+    correlation_table,
+    paired_difference,
+    pairwise_agreement,
+)
 from dtda_lib.statistics.agreement_where import low_noise_agreement, per_query_correlations
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg, snr_tail, t_test
-from dtda_lib.study.wording import bullets, percent
+from dtda_lib.study.methods import DELTAS, METHODS, TESTS
+from dtda_lib.study.tables import readable
 
-from .common_shift import common_shift
+from .common_shift import PARTS, common_shift
 
 Scores = Mapping[str, xr.DataArray]
+
+PROTOCOLS = {
+    "paired_scratch": "paired",
+    "unpaired_scratch": "unpaired",
+    "continued": "continued",
+    "continued less control": "continued − control",
+}
+SELECTIONS = {
+    "all": "all pairs",
+    "top_random": "a random tenth",
+    "top_mu": "tenth by |μ|",
+    "top_snr": "tenth by |μ|/σ",
+}
+NAMES = {
+    **PROTOCOLS,
+    **SELECTIONS,
+    **{key: DELTAS[key].label for key in ("mean", "sd", "snr")},
+    **{f"share {key}": f"significant pairs, {test.label}" for key, test in TESTS.items()},
+    **{f"r {key}": f"correlation with {method.label}" for key, method in METHODS.items()},
+    "pearson": "values",
+    "spearman": "ranks",
+}
+"""Key in a table of this notebook -> what readers see."""
+_ALL = ("r", "r_low", "r_high")
+_GAP = ("gap", "gap_low", "gap_high")
+COLUMNS = {
+    "means": {
+        "by": "kind",
+        "estimator": "method",
+        "all seeds": _ALL,
+        "halves": "r_across",
+        "ceiling": "ceiling_across",
+        "gap": _GAP,
+    },
+    "agreement": {
+        "points per class": "size",
+        "by": "kind",
+        "estimator": "method",
+        "of": "statistic",
+        "all seeds": _ALL,
+        "bootstrap": ("r", "boot_low", "boot_high"),
+        "its ceiling": "ceiling",
+        "halves": "r_across",
+        "ceiling of halves": "ceiling_across",
+        "gap": _GAP,
+        "without noise": "disattenuated",
+    },
+    "per_query": {
+        "estimator": "method",
+        "correlation": ("average", "low", "high"),
+        "ceiling": "ceiling",
+    },
+    "low_noise": {
+        "estimator": "method",
+        "pairs": "selection",
+        "correlation": ("r", "low", "high"),
+        "− all pairs": ("above_all", "above_all_low", "above_all_high"),
+        "− tenth by |μ|": ("above_mu", "above_mu_low", "above_mu_high"),
+    },
+    "drowned": {
+        "points per class": "size",
+        "estimator": "method",
+        "test": "statistic",
+        "share of pairs": ("share", "low", "high"),
+        "noise": "noise",
+    },
+    "protocols": {
+        "protocol": "protocol",
+        "quantity": "quantity",
+        "value": ("value", "value_low", "value_high"),
+        "change": ("change", "change_low", "change_high"),
+    },
+    "lissa": {
+        "points per class": "size",
+        "estimator": "estimator",
+        "models": "models",
+        "weakest correlation": "r",
+        "slope / predicted, least": "least",
+        "median": "median",
+        "largest": "largest",
+    },
+    "locality": {
+        "estimator": "method",
+        "fraction": "fraction",
+        "correlation": _ALL,
+        "ceiling": "ceiling",
+        "change": ("change", "change_low", "change_high"),
+    },
+}
+"""Table -> header -> column, or (number, low, high); see `study.tables.readable`."""
+
+
+def shown(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """A table of this notebook as readers see it: `what` names its columns in `COLUMNS`."""
+    return readable(table, COLUMNS[what], names=NAMES)
 
 
 def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
@@ -37,6 +136,21 @@ def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
             scores = scores.drop_vars(["removal", "estimator", "point"])
             found[label] = scores.transpose("seed", "checkpoint", *PAIR)
     return found
+
+
+def agreement_table(
+    scores: Mapping[int, Scores], *, n_boot: int, generator: np.random.Generator
+) -> pd.DataFrame:
+    """`correlation_table` of every estimator with "loo", by values and by ranks, with the column
+    `size`. `scores`: size -> scores of that size."""
+    tables = [
+        correlation_table(
+            by_method, "loo", kinds=[kind], n_boot=n_boot, n_splits=12, generator=generator
+        ).assign(size=size)
+        for kind in ("pearson", "spearman")
+        for size, by_method in scores.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def per_query_table(scores: Scores, reference: str, **options: object) -> tuple[pd.DataFrame, dict]:
@@ -95,7 +209,9 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     wide = table.assign(text=text).pivot(index=index, columns="statistic", values="text")
     rows = table[index].drop_duplicates()
     columns = list(dict.fromkeys(table["statistic"]))
-    return wide.loc[pd.MultiIndex.from_frame(rows), columns].reset_index()
+    found = wide.loc[pd.MultiIndex.from_frame(rows), columns].reset_index()
+    head = {"kind": "by", "method": "method", "other": "other"} | {name: name for name in columns}
+    return readable(found, {NAMES.get(k, v): k for k, v in head.items()}, names=NAMES)
 
 
 # --- protocols ------------------------------------------------------------------------------------
@@ -164,6 +280,12 @@ def common_table(protocols: Scores) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts_by_protocol(common: pd.DataFrame) -> pd.DataFrame:
+    """`common_table` with a row a part and a column a protocol, under their display names."""
+    wide = common.pivot(index="part", columns="protocol", values="share_of_squares")
+    return wide.loc[list(PARTS), list(dict.fromkeys(common["protocol"]))].rename(columns=NAMES)
+
+
 # --- LiSSA as published ---------------------------------------------------------------------------
 
 
@@ -197,18 +319,17 @@ def lissa_table(estimates: Mapping[int, Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def lissa_words(table: pd.DataFrame) -> Markdown:
-    """How near the published score is to the prediction, by size; from `lissa_table`."""
-    sentences = []
-    for size, part in table[table["estimator"] == "if_lissa"].groupby("size"):
+def lissa_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Over all models, per size and estimator: the weakest correlation with grad-dot, and least,
+    median and largest slope over the predicted one (NaN where none is). `table`: `lissa_table`."""
+    rows = []
+    for (size, estimator), part in table.groupby(["size", "estimator"], sort=False):
         ratio = part["slope"] / part["predicted"]
-        sentences.append(
-            f"**{size} per class**: over {len(part)} models the slope is {ratio.min():.3f} to "
-            f"{ratio.max():.3f} of the predicted one, and the correlation at most "
-            f"{part['pearson'].max():.5f}; curvature takes {percent(1 - ratio.median(), 1)} off "
-            "the slope of the median model."
-        )
-    return bullets(sentences)
+        slopes = {"least": ratio.min(), "median": ratio.median(), "largest": ratio.max()}
+        weakest = part.loc[part["pearson"].abs().idxmin(), "pearson"]
+        row = {"size": size, "estimator": estimator, "models": len(part), "r": weakest}
+        rows.append(row | slopes)
+    return pd.DataFrame(rows)
 
 
 # --- local or global ------------------------------------------------------------------------------
@@ -236,7 +357,7 @@ def locality_table(
 
     Returns:
         method, fraction, `r` over pairs of mean scores with its jackknife interval, `ceiling`; and
-        `change`, r less that at fraction 1, with its interval.
+        `change`, r - that at fraction 1, with its interval.
     """
     fractions = per_fraction["fraction"].values
     weighed = {f"{f:g}": per_fraction.sel(fraction=f, drop=True) for f in fractions}
@@ -265,8 +386,8 @@ def block_table(scores: Scores, reference: str, **options: object) -> pd.DataFra
     """Is the reference outside the block of local estimators, with an additional step in between?
 
     Mean correlations between groups of methods, and three differences with jackknife intervals
-    over seeds: within LOCAL less LOCAL-to-reference; STEP-to-LOCAL less LOCAL-to-reference;
-    STEP-to-reference less LOCAL-to-reference. All above 0 is what claim B7 says.
+    over seeds: within LOCAL - LOCAL-to-reference; STEP-to-LOCAL - LOCAL-to-reference;
+    STEP-to-reference - LOCAL-to-reference. All above 0 is what claim B7 says.
     """
     within = [(a, b) for i, a in enumerate(LOCAL) for b in LOCAL[i + 1 :]]
     outside = [(name, reference) for name in LOCAL]

@@ -20,7 +20,7 @@ from .gallery import alt
 from .results import index_table, results_table, summary
 
 FIGURES: dict[str, str] = {
-    "00_conventions": "law",
+    "00_conventions": "deltas",
     "02_ground_truth_vs_estimated": "agreement",
     "03_sources_of_noise": "components",
     "04_variance_changing_examples": "lone_bands",

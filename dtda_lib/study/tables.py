@@ -1,0 +1,52 @@
+"""Tables as readers see them: display names in place of keys, an interval beside its number."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from .methods import DELTAS, METHODS, TESTS
+
+NAMES = {key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()}
+"""Key of a method, test or Δ -> its display name."""
+
+
+def readable(
+    table: pd.DataFrame,
+    columns: Mapping[str, str | Sequence[str]],
+    *,
+    names: Mapping[str, str] | None = None,
+    digits: int = 3,
+) -> pd.DataFrame:
+    """Some columns of a table under plain headers, ready to be displayed.
+
+    Args:
+        table: Holds keys and numbers.
+        columns: Header -> column, or (number, low, high), which share a cell "0.50 [0.40, 0.60]".
+        names: Display names of further keys, or other ones.
+        digits: Decimals of floats; a missing number becomes a dash, a missing interval nothing.
+
+    Raises:
+        KeyError: the table has no such column.
+
+    >>> found = pd.DataFrame({"method": ["grad_dot"], "r": [0.5], "low": [0.4], "high": [0.6]})
+    >>> shown = readable(found, {"method": "method", "correlation": ("r", "low", "high")}, digits=1)
+    >>> shown.iloc[0].tolist()
+    ['grad-dot', '0.5 [0.4, 0.6]']
+    """
+    known = {**NAMES, **(names or {})}
+
+    def told(value: object) -> str:
+        if isinstance(value, float):
+            return "-" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+        return known.get(str(value), str(value))
+
+    def cell(row: Mapping[str, object], source: str | Sequence[str]) -> str:
+        if isinstance(source, str):
+            return told(row[source])
+        value, low, high = (told(row[name]) for name in source)
+        return value if low == high == "-" else f"{value} [{low}, {high}]"
+
+    rows = table.to_dict("records")
+    return pd.DataFrame(
+        {head: [cell(row, source) for row in rows] for head, source in columns.items()}
+    )

@@ -1,0 +1,32 @@
+"""Tables for readers: display names, intervals beside their numbers, dashes for what is missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dtda_lib.study.tables import readable
+
+TABLE = pd.DataFrame(
+    {
+        "method": ["if_ggn", "mine"],
+        "n": [3, 4],
+        "r": [-0.0001, 0.25],
+        "low": [-0.5, np.nan],
+        "high": [0.5, np.nan],
+    }
+)
+
+
+def test_names_replace_keys_and_an_interval_stands_beside_its_number():
+    columns = {"estimator": "method", "correlation": ("r", "low", "high"), "pairs": "n"}
+    told = readable(TABLE, columns, names={"mine": "my own"}, digits=2)
+    assert list(told.columns) == list(columns)
+    assert told["estimator"].tolist() == ["Gauss-Newton IF", "my own"]
+    assert told["correlation"].tolist() == ["0.00 [-0.50, 0.50]", "0.25"]
+    assert told["pairs"].tolist() == ["3", "4"]
+
+
+def test_a_missing_number_is_a_dash_and_a_missing_column_an_error():
+    assert readable(TABLE, {"low": "low"})["low"].tolist() == ["-0.500", "-"]
+    with pytest.raises(KeyError, match="nothing"):
+        readable(TABLE, {"x": "nothing"})
