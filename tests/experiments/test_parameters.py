@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 LONG_SET_UP = {
     *("00_conventions", "02_ground_truth_vs_estimated", "03_sources_of_noise"),
-    *("04_variance_changing_examples", "05_predicting_retrained_laws"),
+    "05_predicting_retrained_laws",
     *("06_unrolling_becomes_influence", "07_cold_posterior_transport"),
     *("08_evaluating_under_noise", "09_data_pruning", "10_diffusion", "11_your_own_model"),
     "12_scoreboard",

@@ -14,7 +14,7 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import ACCENT, DELTAS, LAWS, METHODS, palette
 from dtda_lib.study.previews import show_image
 
-from .digits import Replicated
+from .digits import Replicated, top_pairs, two_laws
 from .line import DELTAS as LABELS
 from .line import changes, delta_key
 
@@ -25,7 +25,7 @@ _BAND = 2  # standard deviations
 def influences_along_line(table: pd.DataFrame) -> Drawn:
     """Four influences of every point against its place; the largest is circled.
 
-    `table` is `variance_changing.influence_table`.
+    `table` is `line.influence_table`.
     """
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 3.4), sharex=True)
     for axis, delta in zip(axes.flat, LABELS):
@@ -89,7 +89,7 @@ def predicted_against_retrained(
     Args:
         influences: Method -> `(delta, train)`, predicted.
         truth: `(delta, train)`, retrained on fresh seeds.
-        kept: `variance_changing.kept_table`; points of the upper half of true shifts are drawn.
+        kept: `predictions.kept_table`; points of the upper half of true shifts are drawn.
     """
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 4.6))
     rows = []
@@ -149,7 +149,7 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
 def volcano(results: Mapping[str, Replicated]) -> Drawn:
     """Change of mean against change of variance of every pair, both in standard errors.
 
-    `results`: title -> `variance_changing_digits.Replicated`.
+    `results`: title -> `digits.Replicated`.
     """
     fig, axes = plt.subplots(1, len(results), figsize=(TEXT_WIDTH, 2.9), squeeze=False)
     rows = []
@@ -173,21 +173,22 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
     return fig, pd.concat(rows, ignore_index=True)
 
 
-def examples(
-    task: Task, cases: Sequence[tuple[Sequence[int], int]], laws: Sequence[xr.Dataset]
-) -> Drawn:
-    """What is removed, the query, and the law of its margin before and after, a row a case.
+def examples(task: Task, results: Sequence[tuple[Replicated, xr.DataArray]], n: int = 2) -> Drawn:
+    """What is removed, the query, and the law of its margin before and after, a row a pair.
 
     Args:
         task: With the images as they are shown.
-        cases: Members of the removal, and the query.
-        laws: For each case `before` and `after` `(seed,)`, margins in logits.
+        results: What the first seeds found, and the law of the fresh ones.
+        n: How many pairs of each; see `digits.top_pairs`.
     """
-    most = max(len(members) for members, _ in cases)
+    pairs = [(*pair, law) for result, law in results for pair in top_pairs(result, n)]
+    cases = [([int(m) for m in label.split("+")], query, law) for label, query, law in pairs]
+    most = max(len(members) for members, _, _ in cases)
     fig = plt.figure(figsize=(TEXT_WIDTH, 1.05 * len(cases) + 0.55))
     grid = fig.add_gridspec(len(cases), most + 1 + 4)
     rows = []
-    for row, ((members, query), law) in enumerate(zip(cases, laws)):
+    for row, (members, query, law) in enumerate(cases):
+        label = "+".join(map(str, members))
         for column, member in enumerate(members):
             axis = fig.add_subplot(grid[row, most - len(members) + column])
             show_image(axis, task.train_x[member])
@@ -195,13 +196,16 @@ def examples(
         axis = fig.add_subplot(grid[row, most])
         show_image(axis, task.query_x[query])
         axis.set_title(f"query {task.query_id[query]}", fontsize=6.5, pad=2, color=ACCENT)
-        _two_laws(fig.add_subplot(grid[row, most + 1 :]), law, row == len(cases) - 1)
+        both = two_laws(law, label, query)
+        _two_laws(fig.add_subplot(grid[row, most + 1 :]), both, row == len(cases) - 1)
         for name in ("before", "after"):
             rows += [
-                ("+".join(map(str, members)), query, name, seed, value)
-                for seed, value in enumerate(law[name].values)
+                (label, query, name, seed, value) for seed, value in enumerate(both[name].values)
             ]
-    handles = [plt.Rectangle((0, 0), 1, 1, color=LAWS[name].colour, alpha=0.5) for name in LAWS]
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, color=LAWS[name].colour, alpha=0.5)
+        for name in ("before", "after")
+    ]
     labels = ["all points", "without those on the left"]
     fig.legend(handles, labels, loc="outside upper right", ncols=2)
     return fig, pd.DataFrame(rows, columns=["removed", "query", "law", "seed", "margin"])
