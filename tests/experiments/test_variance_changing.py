@@ -504,7 +504,7 @@ def test_the_answer_follows_the_evidence(tmp_path):
     told = words.answer(load(ROOT))
     assert 3 <= len(told) <= 5
     assert "_" not in " ".join(told)  # no keys
-    assert "by unrolling (" in told[-1]
+    assert "before retraining by unrolling (" in told[-1]
     stem = "04_variance_changing_examples"
     folder = tmp_path / "figures" / "paper"
     folder.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Drawing for notebook 04: each function returns the figure and exactly what it shows."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -51,17 +52,19 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
 def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
     """Predictions before and after the removal of each picked point, mean and two sds over runs.
 
-    `picks`: Delta -> point; a point that several pick gets one panel.
+    `picks`: Delta -> point; a point that several pick gets one panel. Each panel says by how much
+    the mean moves and how large the standard deviation is, as root mean squares over queries.
     """
     by_point: dict[int, list[str]] = {}
     for delta, point in picks.items():
-        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].size)
+        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].words)
     fig, axes = plt.subplots(
         1, len(by_point), figsize=(TEXT_WIDTH, 2.7), sharey=True, squeeze=False
     )
     x, rows = task.query_x[:, 0].numpy(), []
     train_x, train_y = task.train_x[:, 0].numpy(), task.train_y.numpy()
     for axis, (point, titles) in zip(axes[0], by_point.items()):
+        moments = []
         for name, removal in (("before", 0), ("after", point + 1)):
             runs, style = law.isel(removal=removal), LAWS[name]
             mean, sd = runs.mean("seed").values, runs.std("seed", ddof=1).values
@@ -70,10 +73,20 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
             )
             axis.plot(x, mean, color=style.colour, ls=style.linestyle, label=style.label)
             rows += [(point, name, *row) for row in zip(x, mean, sd)]
+            moments.append((mean, sd))
         others = np.arange(len(train_x)) != point
         axis.plot(train_x[others], train_y[others], ".", color="k", ms=2.5)
         axis.plot(train_x[point], train_y[point], "*", color="k", ms=9, label="the point removed")
-        axis.set_title(f"point {point}\nlargest " + ",\n".join(titles), fontsize=7.5)
+        (mean, sd), (mean_after, sd_after) = moments
+        moved, narrow, wide = (
+            np.sqrt((part**2).mean()) for part in (mean_after - mean, sd, sd_after)
+        )
+        axis.annotate(
+            f"mean moves {moved:.2f}\nsd {narrow:.2f} → {wide:.2f}",
+            (0.03, 0.03), xycoords="axes fraction", ha="left", va="bottom", fontsize=7.5,
+        )  # fmt: skip
+        first_by = textwrap.fill(f"first by {', '.join(titles)}", 36)
+        axis.set_title(f"without point {point}\n{first_by}", fontsize=8)
         axis.set_xlabel("input x")
     axes[0, 0].set_ylabel("prediction")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -132,16 +145,22 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
         once = np.ones((1, law.sizes["seed"]), dtype=int)
         return changes(law, once)["log_variance_ratio"].ravel()
 
-    truth, rows = ratios(fresh), []
+    truth, rows, guesses = ratios(fresh), [], []
     fig, axes = plt.subplots(1, len(predicted), figsize=(TEXT_WIDTH, 1.9), sharex=True, sharey=True)
     for axis, (method, law) in zip(axes, predicted.items()):
         guess, style = ratios(law), METHODS[method]
         axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(style.label, fontsize=8)
+        axis.set_title(style.label, fontsize=7)
+        guesses.append((axis, guess))
         rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
     reach = 1.1 * np.abs(truth).max()
     axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
+    for axis, guess in guesses:
+        if beyond := int((np.abs(guess) > 2 * reach).sum()):
+            axis.annotate(
+                f"{beyond} beyond", (0.97, 0.02), xycoords="axes fraction", ha="right", fontsize=7
+            )
     fig.supxlabel("log variance ratio, retrained", fontsize=9)
     return fig, pd.concat(rows, ignore_index=True)
 
@@ -220,7 +239,12 @@ def _two_laws(axis: Axes, law: xr.Dataset, last: bool, bins: int = 24) -> None:
         axis.stairs(counts / counts.sum(), edges, fill=True, color=style.colour, alpha=0.35)
         axis.stairs(counts / counts.sum(), edges, color=style.colour, lw=0.8)
         axis.axvline(sample.mean(), color=style.colour, ls=style.linestyle, lw=1.2)
-    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the text
+    top = axis.get_ylim()[1]
+    axis.set_ylim(0, 1.6 * top)  # room for the standard deviations and the text
+    for height, name in ((1.1, "before"), (1.2, "after")):
+        style, sample = LAWS[name], law[name].values
+        bar = {"fmt": style.marker, "color": style.colour, "ms": 3, "capsize": 2}
+        axis.errorbar(sample.mean(), height * top, xerr=sample.std(ddof=1), **bar)
     ratio = float(law["after"].var(ddof=1) / law["before"].var(ddof=1))
     axis.annotate(
         f"variance ×{ratio:.2f}", (0.99, 0.95), xycoords="axes fraction", ha="right", va="top",
