@@ -3,7 +3,6 @@
 import json
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,6 @@ from dtda_lib.study.settings import Config, parameters_of, resolve
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
-LONG_SET_UP = {
-    "04_variance_changing_examples",
-}
-"""Notebooks whose set-up cell still holds wiring that belongs into their `experiment` module."""
-
 OTHER = {
     # The next percents round to as many points, and CIFAR-10 is left out or is 10 images or more.
     ("09_data_pruning", "removed_percent"): 20,
@@ -73,20 +67,13 @@ def test_the_set_up_cell_reads_the_parameters_and_is_short(notebook):
     source = code_cells(notebook)[1]
     assert "configure(Parameters, globals())" in source
     assert f"dtda_lib.experiments.{notebook[3:]}.parameters import Parameters" in source
-    is_long = len(source.splitlines()) > 15
-    assert is_long == (notebook in LONG_SET_UP), "the list of long ones only shrinks"
+    assert len(source.splitlines()) <= 15, "wiring belongs into the module `experiment`"
 
 
 # --- every parameter decides something -----------------------------------------------------------
 
 
-def has_specification(notebook):
-    module = f"dtda_lib.experiments.{notebook[3:]}.experiment"
-    return find_spec(module) and hasattr(import_module(module), "specification")
-
-
-SPECIFIED = [notebook for notebook in NOTEBOOKS if has_specification(notebook)]
-CASES = [(notebook, name) for notebook in SPECIFIED for name in parameters_of(notebook).declared()]
+CASES = [(notebook, name) for notebook in NOTEBOOKS for name in parameters_of(notebook).declared()]
 
 
 def another(allowed, value):
@@ -101,10 +88,6 @@ def specified(notebook, **given):
     cfg = resolve(parameters_of(notebook), profile="smoke", device="cpu", workers=1, **given)
     module = import_module(f"dtda_lib.experiments.{notebook[3:]}.experiment")
     return json.dumps(module.specification(cfg), sort_keys=True)
-
-
-def test_a_notebook_with_a_short_set_up_has_a_specification():
-    assert set(NOTEBOOKS) - LONG_SET_UP <= set(SPECIFIED)
 
 
 @pytest.mark.parametrize(("notebook", "name"), CASES)

@@ -1,6 +1,8 @@
 """Variance-changing examples: influences, replication, predictions and rules on known answers."""
 
+import json
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib as mpl
 
@@ -16,12 +18,9 @@ from helpers import table_like
 
 from dtda_lib.data.named import get_task
 from dtda_lib.experiments.variance_changing_examples import claims as rules
-from dtda_lib.experiments.variance_changing_examples import digits as digits
-from dtda_lib.experiments.variance_changing_examples import groups as groups
+from dtda_lib.experiments.variance_changing_examples import digits, plots, predictions, words
 from dtda_lib.experiments.variance_changing_examples import line as changing
-from dtda_lib.experiments.variance_changing_examples import plots as plots
-from dtda_lib.experiments.variance_changing_examples import predictions as predictions
-from dtda_lib.experiments.variance_changing_examples import scores as scoring
+from dtda_lib.experiments.variance_changing_examples.experiment import Setting
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import shift_upon_removal
@@ -29,6 +28,7 @@ from dtda_lib.statistics.distances import DELTAS
 from dtda_lib.statistics.distributions import distance
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import t_test
+from dtda_lib.study.evidence import load
 
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=0.01, batch_size=4, epochs=2)
 
@@ -141,8 +141,9 @@ def test_one_point_for_all_refutes_and_noise_decides_nothing():
     first, fresh = (drawn(seed, [0.0] * 5, [1.0] * 5, noise=1.0) for seed in (10, 11))
     rivals = changing.rival_table(first, fresh, 200, rng())
     assert {claim.status for claim in rules.rival_claims(rivals, 40, "toy")} == {"inconclusive"}
-    told = rules.data_set_table({3: rivals})
-    assert told["draw"].tolist() == [3, 3, 3]
+    told = rules.judged_rivals({"as drawn": rivals, "draw 1": rivals})
+    assert told["line"].tolist() == ["as drawn"] * 3 + ["draw 1"] * 3
+    assert told["status"].tolist() == ["inconclusive"] * 6
 
 
 # --- tests of pairs, replication -----------------------------------------------------------------
@@ -205,7 +206,7 @@ def test_only_variance_without_mean_is_found_and_only_what_lasts_survives():
     assert (row["pairs"], row["changed"], row["found"]) == (8, 4, 2)
     assert (row["replicated"], row["survive"], row["share"], row["low"]) == (2, 2, 1.0, 1.0)
     assert row["chance_high"] < 1
-    assert groups.top_pairs(result, 2)[0][0] == "0"
+    assert digits.top_pairs(result, 2)[0][0] == "0"
     assert rules.removal_claim(row, "points", 60, "toy").status == "confirmed"
 
     nothing = drawn(18, [0.0] * 4, [1.0] * 4, n=60, queries=2)
@@ -232,7 +233,8 @@ def test_small_shifts_are_negligible_only_where_that_is_sure():
 
 
 def test_digits_are_averaged_in_blocks():
-    whole, small = get_task("mnist3", per_class=2, queries_per_class=2), digits.pooled_digits(2, 2)
+    whole = get_task("mnist3", per_class=2, queries_per_class=2)
+    small = digits.pooled(whole)
     assert small.train_x.shape == (6, 1, 7, 7)
     block = whole.query_x[3, 0, 4:8, 8:12].mean()
     torch.testing.assert_close(small.query_x[3, 0, 1, 2], block)
@@ -256,7 +258,7 @@ def base_and_shift(n=30, points=6, queries=4):
 
 def test_groups_are_the_best_that_leave_the_mean():
     base, shift = base_and_shift()
-    chosen = groups.choose_groups(base, shift, 2, 4)
+    chosen = digits.choose_groups(base, shift, 2, 4)
     every = list(combinations(range(6), 2))
     one = predictions.predicted_law(base, shift, every)
     tests = digits.law_tests(one)
@@ -267,31 +269,31 @@ def test_groups_are_the_best_that_leave_the_mean():
     expected = dict.fromkeys(best[q] for q in order)
     assert [group for group, _ in chosen] == list(expected)
     assert all(best[query] == group for group, query in chosen)
-    assert groups.choose_groups(base, shift, 2, 1) == chosen[:1]
+    assert digits.choose_groups(base, shift, 2, 1) == chosen[:1]
 
 
 def test_where_every_group_moves_the_mean_the_least_is_taken():
     base, shift = base_and_shift()
     far = shift + xr.DataArray(1.0 + np.arange(6), dims="train")
-    chosen = groups.choose_groups(base, far, 2, 4)
+    chosen = digits.choose_groups(base, far, 2, 4)
     assert chosen[0][0] == (0, 1)
 
 
 def test_random_groups_are_others():
     taken = [(0, 1), (0, 2)]
-    found = groups.random_groups(4, 2, 4, taken, rng())
+    found = digits.random_groups(4, 2, 4, taken, rng())
     assert len(set(found) | set(taken)) == 6
     with pytest.raises(ValueError, match="no 5 other groups"):
-        groups.random_groups(4, 2, 5, taken, rng())
+        digits.random_groups(4, 2, 5, taken, rng())
 
 
 def test_chosen_and_random_groups_are_compared_at_the_same_queries():
     first, fresh = (drawn(s, [0.0] * 4, [1.5, 1.5, 1.0, 1.0], n=60, queries=2) for s in (25, 26))
     result = digits.replicate(first, fresh, 20, rng())
-    table = groups.target_table(result, ["0", "1"], ["2", "3"], [1, 0])
+    table = digits.target_table(result, ["0", "1"], ["2", "3"], [1, 0])
     assert table["survive"].tolist() == [1.0, 0.0]
     assert table["log_ratio"][0] == pytest.approx(np.log(1.5**2), abs=0.1)
-    one = groups.two_laws(fresh, "1", 1)
+    one = digits.two_laws(fresh, "1", 1)
     np.testing.assert_array_equal(one["after"], fresh.values[:, 2, 1])
 
 
@@ -300,28 +302,29 @@ def test_chosen_and_random_groups_are_compared_at_the_same_queries():
 
 @pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
-    task, seeds = table_like(6, 3, torch.float32), [(1, 1), (2, 2), (3, 3)]
-    model = get_model("mlp", widths=(8, 2, 1), activation="gelu")
-    setting, kwargs = (task, model, RECIPE), {"workers": 1}
-    measurement = "query_prediction"
-    estimates = predictions.estimator_bank(*setting, seeds, measurement, **kwargs)
-    unrolled = predictions.UnrolledBank(*setting, seeds, measurement, **kwargs)
-    laws = predictions.predicted_laws(estimates, unrolled)
-    retrained = changing.prediction_law(
-        predictions.removal_bank(*setting, seeds, measurement, **kwargs)
+    setting = Setting(
+        "toy",
+        table_like(6, 3, torch.float32),
+        get_model("mlp", widths=(8, 2, 1), activation="gelu"),
+        RECIPE,
+        "query_prediction",
+        {"first": [(1, 1), (2, 2), (3, 3)]},
+        n_unrolled=3,
+        machine={"workers": 1},
     )
-    assert list(laws) == ["if_ggn", "if_damped", "rif", "unrolling"]
+    retrained, laws = setting.laws["first"], setting.predicted
+    assert list(laws) == list(predictions.PREDICTED)
     for found in laws.values():
         assert found.dims == retrained.dims
         assert found.shape == retrained.shape
         np.testing.assert_allclose(found[:, 0], retrained[:, 0], atol=1e-5)
-    shift = predictions.influence_shifts(estimates)["rif"]
+    shift = predictions.influence_shifts(setting.estimates)["rif"]
     np.testing.assert_allclose(laws["rif"][:, 2] - laws["rif"][:, 0], shift[:, 1], atol=1e-6)
     # Six steps: the derivative of training predicts each run's own shift well.
     both = (part.values for part in (retrained, laws["unrolling"]))
     true, told = ((part[:, 1:] - part[:, :1]).ravel() for part in both)
     assert np.corrcoef(true, told)[0, 1] > 0.9
-    assert predictions.leverages(estimates).shape == (6,)
+    assert predictions.leverages(setting.estimates).shape == (6,)
 
 
 def test_the_lone_point_is_the_last():
@@ -345,27 +348,29 @@ def two_sets():
 def test_a_good_prediction_scores_and_a_shuffled_one_does_not(two_sets):
     first, fresh = two_sets
     shuffled = first.copy(data=first.values[:, [0, 3, 1, 4, 2]])
-    predicted = {"good": first, "few": first.isel(seed=slice(0, 10)), "bad": shuffled}
-    table = scoring.score_table(predicted, first, fresh, 50, rng())
+    predicted = {"unrolling": first, "rif": first.isel(seed=slice(0, 10)), "if_ggn": shuffled}
+    table = predictions.score_table(predicted, first, fresh, 50, rng())
     rows = table.set_index(["method", "delta"]).sort_index()
-    good, bad = rows.loc[("good", "mean")], rows.loc[("bad", "mean")]
+    good, bad = rows.loc[("unrolling", "mean")], rows.loc[("if_ggn", "mean")]
     assert good["correlation"] == pytest.approx(good["ceiling"])
     assert good["correlation"] > 0.98 > 0.5 > bad["correlation"]
     assert (good["pick"], good["true_pick"], good["agree"]) == (1, 1, 1.0)
     assert bad["agree"] == 0
     assert good["size"] == pytest.approx(1, abs=0.05)
-    assert rows.loc[("few", "mean")]["n_seeds"] == 10
+    assert rows.loc[("rif", "mean")]["n_seeds"] == 10
     statuses = {c.id: c.status for c in rules.predicted_pick_claims(table, "toy")}
-    assert statuses["C6-good-predicted"] == "confirmed"
-    assert statuses["C6-bad-predicted"] in ("refuted", "partly", "inconclusive")
-    influences, truth = scoring.influence_sizes(predicted, fresh)
-    assert np.corrcoef(influences["good"][0], truth[0])[0, 1] == pytest.approx(good["correlation"])
+    assert statuses["C6-unrolling-predicted"] == "confirmed"
+    assert statuses["C6-if_ggn-predicted"] in ("refuted", "partly", "inconclusive")
+    influences, truth = predictions.influence_sizes(predicted, fresh)
+    assert np.corrcoef(influences["unrolling"][0], truth[0])[0, 1] == pytest.approx(
+        good["correlation"]
+    )
 
 
 def test_jackknife_of_a_correlation_adds_both_sets():
     generator = rng(29)
     guess, truth = generator.standard_normal((9, 5)), generator.standard_normal((7, 5))
-    r, low, high = scoring.correlation_of_draws(guess, truth)
+    r, low, high = predictions.correlation_of_draws(guess, truth)
     left = [np.corrcoef(row, truth[0])[0, 1] for row in guess[1:]]
     right = [np.corrcoef(guess[0], row)[0, 1] for row in truth[1:]]
     error = np.sqrt(7 * np.var(left) + 5 * np.var(right))
@@ -378,7 +383,7 @@ def test_the_kept_share_is_that_of_the_mean_shift(two_sets):
     first = two_sets[0]
     halved = first.copy()
     halved[:, 1:] = 0.5 * first.values[:, 1:] + 0.5 * first.values[:, :1]
-    table = scoring.kept_table({"half": halved}, first, np.arange(4.0))
+    table = predictions.kept_table({"half": halved}, first, np.arange(4.0))
     np.testing.assert_allclose(table["kept"], 0.5)
     assert table["leverage"].tolist() == [0, 1, 2, 3]
 
@@ -386,7 +391,7 @@ def test_the_kept_share_is_that_of_the_mean_shift(two_sets):
 def test_pairs_are_scored_one_by_one(two_sets):
     first, fresh = two_sets
     survives = digits.law_tests(fresh)["log_ratio"] > 0.5
-    table = scoring.pair_score_table({"if_ggn": first}, first, fresh, survives)
+    table = predictions.pair_score_table({"if_ggn": first}, first, fresh, survives)
     rows = table.set_index("delta")
     for delta, name in (("mean", "mean"), ("log_variance_ratio", "log_ratio")):
         one, other = (digits.law_tests(part)[name].values.ravel() for part in two_sets)
@@ -394,6 +399,129 @@ def test_pairs_are_scored_one_by_one(two_sets):
     assert rows.loc["log_variance_ratio", "base_rate"] == pytest.approx(float(survives.mean()))
     (claim,) = rules.predicted_variance_claims(table, "toy")
     assert (claim.id, claim.status) == ("C7-if_ggn-predicted", "confirmed")
+
+
+# --- sentences -----------------------------------------------------------------------------------
+
+
+def bands(sd_after, shift):
+    rows = {"point": [2, 2, 7, 7, 7, 7], "law": ["before", "after"] * 3}
+    table = pd.DataFrame(rows | {"x": [3.0, 3.0, 1.0, 1.0, 3.0, 3.0], "mean": 0.5, "sd": 0.25})
+    table.loc[5, ["mean", "sd"]] = 0.5 - shift, sd_after
+    return table
+
+
+def test_the_lone_point_is_told_at_its_own_place():
+    said = words.lone_words(bands(0.8, 0.1)).data
+    assert "at x = 3 goes from 0.25 to 0.80; the mean moves by 0.10." in said
+    assert "from 0.25 to 0.30; the mean moves by 0.40." in words.lone_words(bands(0.3, 0.4)).data
+
+
+def test_other_draws_are_counted():
+    lines = ["as drawn", "draw 1", "draw 2", "draw 3"]
+    statuses = ["confirmed", "refuted", "confirmed", "refuted"]
+    table = pd.DataFrame({"line": lines, "influence": "W2", "status": statuses})
+    said = words.draw_words(table).data
+    assert "in 3 other draws of the line: for W2 confirmed in 1 and refuted in 2." in said
+
+
+def test_scores_are_shown_by_display_names_in_the_order_of_the_methods():
+    row = {"correlation": 0.8, "low": 0.7, "high": 0.9}
+    cells = [("unrolling", "w2"), ("unrolling", "mean"), ("if_ggn", "w2"), ("if_ggn", "mean")]
+    scores = pd.DataFrame([row | {"method": m, "delta": d} for m, d in cells])
+    scores.loc[3, "correlation"] = 0.71
+    table = words.score_matrix(scores)
+    assert list(table.index) == ["unrolling", "Gauss-Newton IF"]
+    assert list(table.columns) == ["W2 of normal laws", "Mean"]
+    assert table.loc["Gauss-Newton IF", "Mean"] == "0.71 [0.70, 0.90]"
+
+
+def test_kept_shares_are_held_against_both_expectations():
+    row = {"method": "rif", "point": [0, 1], "true_shift": 1.0, "leverage": 0.5}
+    said = words.kept_words(pd.DataFrame(row | {"kept": [0.4, 0.6]})).data
+    assert "RIF 0.50 (0.45 to 0.55), nearer to 1 − h." in said
+    assert "nearer to 1." in words.kept_words(pd.DataFrame(row | {"kept": [0.9, 1.2]})).data
+
+
+def replicated(**changes):
+    row = {"pairs": 4, "changed": 3, "found": 2, "replicated": 2, "survive": 1, "negligible": 1}
+    row |= {"share": 1.0, "low": 0.9, "high": 1.0, "chance": 0.05, "chance_high": 0.2} | changes
+    coords = {"removal": ["0", "1+0"], "query": [0, 1]}
+    dims = ("removal", "query")
+
+    def tests(ratios):
+        relative = xr.DataArray(np.full((2, 2), 0.02), coords, dims)
+        return xr.Dataset({"log_ratio": (dims, np.log(ratios)), "relative": relative}, coords)
+
+    found = xr.DataArray([[True, False], [False, True]], coords, dims)
+    survives = xr.DataArray([[False, False], [False, True]], coords, dims)
+    first, fresh = tests([[0.5, 4.0], [1.0, 1.5]]), tests([[0.9, 9.0], [1.0, 1.2]])
+    return digits.Replicated(pd.DataFrame([row]), found, found, survives, first, fresh)
+
+
+def test_replications_are_held_against_chance():
+    said = words.replication_words({"single digits": replicated()}, 0.052).data
+    assert "**Single digits**: 2 of 4 pairs change" in said
+    assert "find 100 % [90, 100] of them again, more than by chance (5 %" in said
+    assert "multiply the variance by 1.20 to 1.20" in said
+    assert "5.2 % of the pairs" in said
+    said = words.replication_words({"x": replicated(low=0.1), "y": replicated(found=0)}, 0.05).data
+    assert "**not** shown to be more" in said
+    assert "0 of 4 pairs change their variance and not their mean.\n" in said
+
+
+def test_examples_are_chosen_on_the_first_seeds_alone():
+    made = replicated()
+    # The pair of the largest change on fresh seeds, ("0", 1), was not found on the first ones.
+    assert digits.top_pairs(made, 2) == [("0", 0), ("1+0", 1)]
+    table = digits.shown_table(made, 2)
+    assert table["first"].to_numpy() == pytest.approx([0.5, 1.5])
+    assert table["fresh"].to_numpy() == pytest.approx([0.9, 1.2])
+    assert table["survives"].tolist() == [False, True]
+
+
+def test_predicted_changes_of_variance_are_judged_by_their_interval():
+    row = {"correlation": 0.7, "low": 0.6, "high": 0.8, "ceiling": 0.9}
+    scores = pd.DataFrame([row | {"method": "unrolling", "delta": "log_variance_ratio"}])
+    said = words.predicted_words(scores).data
+    assert "are predicted by unrolling (0.70 [0.60, 0.80], ceiling 0.90)." in said
+    assert "are not predicted by" in words.predicted_words(scores.assign(low=0.2, high=0.4)).data
+    assert "are not decided for" in words.predicted_words(scores.assign(low=0.4, high=0.6)).data
+
+
+def test_tables_are_stacked_and_folded_with_their_numbers():
+    table = words.stacked({"a": pd.DataFrame({"n": [0.12345]}), "b": pd.DataFrame({"n": [2.0]})})
+    assert list(table.index) == ["a", "b"]
+    folded = words.folded_table("More", table).data
+    assert folded.startswith("<details>\n<summary>More</summary>")
+    assert "<td>0.123</td>" in folded
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_answer_follows_the_evidence(tmp_path):
+    told = words.answer(load(ROOT))
+    assert 3 <= len(told) <= 5
+    assert "_" not in " ".join(told)  # no keys
+    assert "before retraining by unrolling (" in told[-1]
+    stem = "04_variance_changing_examples"
+    folder = tmp_path / "figures" / "paper"
+    folder.mkdir(parents=True)
+    for path in (ROOT / "figures" / "paper").glob(f"{stem}*.[cj]s*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    bands(0.8, 0.1).to_csv(folder / f"{stem}-lone_bands.csv", index=False)
+    path = folder / f"{stem}.claims.json"
+    file = json.loads(path.read_text())
+    for claim in file["claims"]:
+        if claim["id"] in ("C6-w2", "C7-unrolling-predicted"):
+            claim |= {"status": "refuted", "estimate": 0.01}
+    path.write_text(json.dumps(file))
+    told = words.answer(load(tmp_path))
+    assert "from 0.25 to 0.80; the mean moves by 0.10." in told[0]
+    assert "for mean and W2 this is refuted (1 %)" in told[1]
+    assert "not by " in told[-1]
+    assert told[-1].index("not by") < told[-1].index("unrolling")
 
 
 # --- drawings ------------------------------------------------------------------------------------
@@ -407,15 +535,14 @@ def test_drawings_return_what_they_show(two_sets):
     task = get_task("regression1d", n_train=4, n_query=3)
     images = get_task("mnist3", per_class=2, queries_per_class=1)
     laws = dict.fromkeys((*predictions.ESTIMATED, "unrolling"), first)
-    kept = scoring.kept_table(laws, fresh, np.linspace(0, 0.5, 4))
-    pair = groups.two_laws(fresh, "2", 1)
+    kept = predictions.kept_table(laws, fresh, np.linspace(0, 0.5, 4))
     drawings = [
         plots.influences_along_line(table),
         plots.bands(task, first, {"mean": 1, "variance": 2, "w2": 1}),
-        plots.predicted_against_retrained(*scoring.influence_sizes(laws, fresh), kept),
+        plots.predicted_against_retrained(*predictions.influence_sizes(laws, fresh), kept),
         plots.volcano({"points": result, "groups": result}),
         plots.pairs_predicted(laws, fresh),
-        plots.examples(images, [([0], 1), ([0, 3], 2)], [pair, pair]),
+        plots.examples(images, [(result, fresh)]),
     ]
     for fig, data in drawings:
         assert isinstance(data, pd.DataFrame)

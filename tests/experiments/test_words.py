@@ -1,7 +1,6 @@
-"""Sentences of notebooks 04, 05 and 06 follow their tables: a doctored table changes them."""
+"""Sentences of notebooks 05 and 06 follow their tables: a doctored table changes them."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,6 @@ from dtda_lib.experiments.predicting_retrained_laws.laws import LEVERAGE
 from dtda_lib.experiments.predicting_retrained_laws.tables import ALL
 from dtda_lib.experiments.unrolling_becomes_influence import network as limit
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
-from dtda_lib.experiments.variance_changing_examples import digits as digits
-from dtda_lib.experiments.variance_changing_examples import groups as groups
-from dtda_lib.experiments.variance_changing_examples import words as of_variance
 from dtda_lib.study import wording
 from dtda_lib.study.evidence import load
 
@@ -37,148 +33,6 @@ def test_parts_of_sentences():
 def test_words_take_the_side_of_the_whole_interval(low, high, words):
     row = {"low": low, "high": high}
     assert wording.side(row, 0, above="up", below="down", unclear="?") == words
-
-
-# --- notebook 04 ---------------------------------------------------------------------------------
-
-
-def test_picks_are_sure_only_where_fresh_seeds_agree():
-    rows = {"delta": "mean", "pooling": ["average", "largest"], "pick": 5, "x": 1.9}
-    table = pd.DataFrame(rows | {"share": 0.99, "pick_fresh": 5, "share_fresh": 0.98})
-    assert "By the mean** averaged over queries it is point 5 (x = 1.90" in _text(table)
-    assert _text(table).count("the pick is sure") == 2
-    other = _text(table.assign(pick_fresh=7, share_fresh=0.1))
-    assert other.count("fresh seeds pick point 7") == 2
-    assert "sure" not in other
-    assert "fresh seeds pick it, too" in _text(table.assign(share=0.6))
-
-
-def _text(picks):
-    return of_variance.pick_words(picks).data
-
-
-def test_rivals_win_lose_or_are_not_told_apart():
-    row = {"by_mean": 1, "by_delta": 2, "differ": 1.0}
-    row |= {"mean_gap_low": 0.1, "mean_gap_high": 0.3, "delta_gap_low": 0.2, "delta_gap_high": 0.4}
-    cells = [{"pooling": p, "delta": d} for p in ("average", "largest") for d in of_variance.DELTAS]
-    table = pd.DataFrame([row | cell for cell in cells])
-    said = of_variance.rival_words(table).data
-    told = "the mean's point 1 wins by the mean and this one's point 2 wins by its own influence"
-    assert said.count(told) == said.count("**confirmed**") == 1  # six alike are one sentence
-    assert said.count("averaged over queries") == said.count("at the largest") == 3
-    lost = of_variance.rival_words(table.assign(delta_gap_low=-0.4, delta_gap_high=-0.2)).data
-    assert "point 2 loses by its own influence" in lost
-    assert "confirmed" not in lost
-    same = of_variance.rival_words(table.assign(by_delta=1, differ=0.01)).data
-    assert "the mean picks the same point 1" in same
-    apart = table.assign(by_delta=[2, 2, 2, 2, 2, 2, 2, 3])
-    assert len(of_variance.rival_words(apart).data.splitlines()) == 2
-    assert "**inconclusive**" in same  # the gaps of this doctored row still say "wins"
-
-
-def test_other_draws_are_counted():
-    table = pd.DataFrame(
-        {"draw": [1, 2, 3], "delta": "w2", "status": ["refuted", "confirmed", "refuted"]}
-    )
-    said = of_variance.draw_words(table).data
-    assert "of 3 other draws, by W2 of normal laws confirmed in 1 and refuted in 2." in said
-
-
-def test_the_lone_point_is_first_only_where_it_is():
-    table = pd.DataFrame(
-        {"delta": delta, "pick": [9, 9], "share": 1.0, "share_fresh": 0.9}
-        for delta in of_variance.DELTAS
-    )
-    table = table.explode("pick")
-    first = of_variance.lone_words(table, 9).data
-    assert first.count("puts the lone point first (in at least 90 %") == 4
-    table.loc[table["delta"] == "mean", "pick"] = 4
-    assert "**Mean** puts point 4 before the lone point" in of_variance.lone_words(table, 9).data
-
-
-def test_scores_are_judged_by_their_intervals():
-    row = {"method": "rif", "delta": "w2", "correlation": 0.8, "low": 0.7, "high": 0.9}
-    scores = pd.DataFrame([row | {"ceiling": 0.95, "size": 1.5, "agree": 0.99}])
-    kept = pd.DataFrame(
-        {"method": "rif", "point": [0, 1], "true_shift": 1.0, "leverage": 0.5, "kept": [0.4, 0.6]}
-    )
-    said = of_variance.line_score_words(scores, kept).data
-    assert "predicted by leverage-corrected IF (RIF) 0.80 (0.70 to 0.90) of 0.95" in said
-    assert "the true one with leverage-corrected IF (RIF)" in said
-    assert "1.5 by leverage-corrected IF (RIF)" in said
-    assert "nearer to 1 − h, least 0.40 (point 0" in said
-    scores = scores.assign(low=0.1, high=0.3, agree=0.0)
-    said = of_variance.line_score_words(scores, kept.assign(kept=[0.9, 1.2])).data
-    assert "not predicted by leverage-corrected IF (RIF)" in said
-    assert "another one with leverage-corrected IF (RIF)" in said
-    assert "nearer to 1, least" in said
-
-
-def result(**changes):
-    row = {"pairs": 4, "changed": 3, "found": 2, "replicated": 2, "survive": 1, "negligible": 1}
-    row |= {"share": 1.0, "low": 0.9, "high": 1.0, "chance": 0.05, "chance_high": 0.2} | changes
-    coords = {"removal": ["0", "1+0"], "query": [0, 1]}
-    dims = ("removal", "query")
-
-    def tests(ratios):
-        relative = xr.DataArray(np.full((2, 2), 0.02), coords, dims)
-        return xr.Dataset({"log_ratio": (dims, np.log(ratios)), "relative": relative}, coords)
-
-    found = xr.DataArray([[True, False], [False, True]], coords, dims)
-    survives = xr.DataArray([[False, False], [False, True]], coords, dims)
-    first = tests([[0.5, 4.0], [1.0, 1.5]])
-    fresh = tests([[0.9, 9.0], [1.0, 1.2]])
-    return digits.Replicated(pd.DataFrame([row]), found, found, survives, first, fresh)
-
-
-def test_replications_are_held_against_chance():
-    said = of_variance.replication_words(result(), 0.052).data
-    assert "100 %), more than by chance (5 %" in said
-    assert "factors from 1.20 to 1.20" in said
-    assert "5.2 % of the pairs" in said
-    assert "**not** shown to be more" in of_variance.replication_words(result(low=0.1)).data
-    assert "replicate" not in of_variance.replication_words(result(found=0)).data
-
-
-def test_examples_are_chosen_on_the_first_seeds_alone():
-    made = result()
-    # The pair of the largest change on fresh seeds, ("0", 1), was not found on the first ones.
-    assert groups.top_pairs(made, 2) == [("0", 0), ("1+0", 1)]
-    table = groups.shown_table(made, [("0", 0), ("1+0", 1)])
-    assert table["first"].to_numpy() == pytest.approx([0.5, 1.5])
-    assert table["survives"].tolist() == [False, True]
-    task = SimpleNamespace(train_id=(70, 71), query_id=(80, 81))
-    said = of_variance.shown_words([table], ["Digit"], task).data
-    assert "Digit 71+70, query 81**: factor 1.50 on the first seeds, 1.20" in said
-    assert "Digit 70, query 80**: factor 0.50 on the first seeds, 0.90 on fresh ones" in said
-    assert said.count("does **not** survive") == 1
-    unfound = of_variance.shown_words([table.assign(found=False)], ["Digit"], task).data
-    assert "not counted as found" in unfound
-
-
-def test_predicted_changes_of_variance_are_judged_by_their_interval():
-    rows = [
-        {"method": "unrolling", "delta": delta, "correlation": r, "low": r - 0.1, "high": r + 0.1}
-        for delta, r in (("mean", 0.9), ("log_variance_ratio", 0.7))
-    ]
-    scores = pd.DataFrame(rows).assign(ceiling=0.9, hits=0.1, base_rate=0.02)
-    said = of_variance.pair_score_words(scores).data
-    assert "**Unrolling**: changes of variance are predicted" in said
-    assert "10 % survive, 5.0 times the base rate" in said
-    scores.loc[1, ["low", "high"]] = 0.2, 0.4
-    assert "are **not** predicted" in of_variance.pair_score_words(scores).data
-    scores.loc[1, ["low", "high"]] = 0.4, 0.6
-    assert "are not shown to be predicted" in of_variance.pair_score_words(scores).data
-
-
-def test_groups_stand_beside_random_ones():
-    table = pd.DataFrame(
-        {"groups": ["chosen by prediction", "random"], "n": 12, "survive": [0.5, 0.0],
-         "log_ratio": np.log([2.0, 1.25]), "mean": [0.1, 0.6]}
-    )  # fmt: skip
-    said = of_variance.group_words(table).data
-    assert "chosen by prediction (12): the variance changes by a factor of 2.00" in said
-    assert "0.60 standard deviations (medians), 0 % survive" in said
 
 
 # --- notebook 05 ---------------------------------------------------------------------------------

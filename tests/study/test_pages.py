@@ -83,6 +83,7 @@ def test_every_notebook_has_an_answer_in_whole_sentences():
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         told = notebooks.sentences(EVIDENCE, path.stem)
         assert told, path.stem
+        assert "<!-- answer:start -->" in path.read_text(encoding="utf-8"), "an answer is typed"
         assert all(text[0].isupper() and text.endswith(".") for text in told)
 
 

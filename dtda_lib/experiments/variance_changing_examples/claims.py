@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dtda_lib.study.claims import Claim, above, combine, decide, decide_interval, interval_rule
+from dtda_lib.study.claims import Claim, above, combine, decide
+from dtda_lib.study.methods import METHODS
 
 from .digits import ALPHA, FDR, NEGLIGIBLE
 from .line import DELTAS, POOLINGS, delta_words
@@ -23,7 +24,7 @@ _LAW = "law over seeds"
 
 
 def rival_status(row: pd.Series) -> str:
-    """Status of "the mean picks another point" for one row of `variance_changing.rival_table`."""
+    """Status of "the mean picks another point" for one row of `line.rival_table`."""
     differ = row["by_mean"] != row["by_delta"]
     wins = min(row["mean_gap_low"], row["delta_gap_low"]) > 0
     return decide(
@@ -37,7 +38,7 @@ def rival_claims(
     """C6 for each other Delta.
 
     Args:
-        rivals: `variance_changing.rival_table`.
+        rivals: `line.rival_table`.
         n_seeds: Fresh seeds.
         setting: What was trained, in words.
         lone: Whether the data have the lone point that was made for it.
@@ -50,7 +51,7 @@ def rival_claims(
             Claim(
                 id=f"C6-{delta}" + lone * "-lone",
                 claim="mean influence picks another point than other influences do"
-                f"{lone * ', where a lone point lies on the trend'} ({delta})",
+                f"{lone * ', where a lone point lies on the trend'} ({delta_words(delta)})",
                 source=f"{_PAPER}, Fig 5",
                 status=combine(rival_status(row) for _, row in rows.iterrows()),
                 statistic=f"share of resamples of fresh seeds in which the picks differ ({told})",
@@ -83,17 +84,25 @@ def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
     return f"{told}, log ratios of their influences {' and '.join(gaps)}"
 
 
-def data_set_table(rivals: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Other draws of the data: who picks which point, averaged over queries; one row each.
+def judged_rivals(rivals: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Who picks which point, averaged over queries, and the status of "another than the mean".
 
-    `rivals`: draw -> `variance_changing.rival_table`. `status` of "the mean picks another point".
+    `rivals`: name of the data -> `line.rival_table`. One row for each data and other Delta.
     """
     frames = []
-    for draw, table in rivals.items():
+    for data, table in rivals.items():
         rows = table[table["pooling"] == POOLINGS[0]]
-        rows = rows.assign(draw=draw, status=[rival_status(row) for _, row in rows.iterrows()])
-        frames.append(rows[["draw", "delta", "by_mean", "by_delta", "differ", "status"]])
-    return pd.concat(frames, ignore_index=True)
+        rows = rows.assign(data=data, status=[rival_status(row) for _, row in rows.iterrows()])
+        frames.append(rows.assign(influence=rows["delta"].map(delta_words)))
+    columns = {
+        "data": "line",
+        "influence": "influence",
+        "by_mean": "pick of the mean",
+        "by_delta": "its pick",
+        "differ": "picks differ",
+        "status": "status",
+    }
+    return pd.concat(frames, ignore_index=True)[list(columns)].rename(columns=columns)
 
 
 def pick_status(agree: float) -> str:
@@ -102,7 +111,7 @@ def pick_status(agree: float) -> str:
 
 
 def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
-    """C6-predicted for each method, from `variance_changing.score_table`."""
+    """C6-predicted for each method, from `predictions.score_table`."""
     claims = []
     for method, rows in scores.groupby("method", sort=False):
         told = "; ".join(
@@ -112,7 +121,8 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
         claims.append(
             Claim(
                 id=f"C6-{method}-predicted",
-                claim=f"the picks predicted before retraining are the true ones ({method})",
+                claim="the picks predicted before retraining are the true ones "
+                f"({METHODS[method].label})",
                 source=f"{_PAPER}, Fig 5",
                 status=combine(pick_status(share) for share in rows["agree"]),
                 statistic=(
@@ -140,7 +150,7 @@ def removal_claim(row: pd.Series, what: str, n_seeds: int, setting: str) -> Clai
     """C7 for removals of one sort.
 
     Args:
-        row: Of the table of `variance_changing_digits.replicate`.
+        row: Of the table of `digits.replicate`.
         what: "points" or "groups".
         n_seeds: Seeds of each of the two sets.
         setting: What was trained, in words.
@@ -181,27 +191,25 @@ def _shown(share: float) -> str:
 
 
 def predicted_variance_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
-    """C7-predicted for each method, from `variance_changing_groups.pair_score_table`."""
-    claims = []
-    for _, row in scores[scores["delta"] == "log_variance_ratio"].iterrows():
-        ci = float(row["low"]), float(row["high"])
-        claims.append(
-            Claim(
-                id=f"C7-{row['method']}-predicted",
-                claim=f"changes of variance are predicted before retraining ({row['method']})",
-                source=f"{_PAPER}, section 2",
-                status=decide_interval(ci, confirmed_if=above(WELL)),
-                statistic=(
-                    "correlation over pairs of predicted and retrained log variance ratio, other "
-                    f"seeds (retraining itself {row['ceiling']:.2f}; of the top 5 % predicted "
-                    f"{row['hits']:.2f} survive, of all pairs {row['base_rate']:.3f})"
-                ),
-                estimate=float(row["correlation"]),
-                ci=ci,
-                n=int(row["n_seeds"]),
-                setting=setting,
-                estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
-                rule=interval_rule(above(WELL), interval="jackknife interval over seeds"),
-            )
+    """C7-predicted for each method, from `predictions.pair_score_table`."""
+    return [
+        Claim.from_row(
+            row,
+            confirmed_if=above(WELL),
+            value="correlation",
+            count="n_seeds",
+            interval="jackknife interval over seeds",
+            id=f"C7-{row['method']}-predicted",
+            claim="changes of variance are predicted before retraining "
+            f"({METHODS[row['method']].label})",
+            source=f"{_PAPER}, section 2",
+            statistic=(
+                "correlation over pairs of predicted and retrained log variance ratio, other "
+                f"seeds (retraining itself {row['ceiling']:.2f}; of the top 5 % predicted "
+                f"{row['hits']:.2f} survive, of all pairs {row['base_rate']:.3f})"
+            ),
+            setting=setting,
+            estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
         )
-    return claims
+        for _, row in scores[scores["delta"] == "log_variance_ratio"].iterrows()
+    ]

@@ -1,11 +1,14 @@
 """Removals that change the variance of a digit's margin while its mean stays: found, replicated.
 
-Laws are as in `variance_changing`: `(seed, removal, query)` with "none" first, runs of one seed
-paired. A *pair* is a removal (a point or a small group) and a query. Margins are log-odds of the
-true class, in logits.
+Laws are as in `line`: `(seed, removal, query)` with "none" first, runs of one seed paired. A *pair*
+is a removal (a point or a small group) and a query. Margins are log-odds of the true class, in
+logits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,6 @@ import torch.nn.functional as F
 import xarray as xr
 from scipy import special, stats
 
-from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.distances import DELTAS, jackknife_interval
 from dtda_lib.statistics.over_seeds import require_seeds
@@ -29,9 +31,8 @@ NEGLIGIBLE = 0.1
 """Mean shifts below this share of the margin's standard deviation are called negligible (ours)."""
 
 
-def pooled_digits(per_class: int, queries_per_class: int, pool: int = 4) -> Task:
-    """`mnist3` with each `pool` x `pool` block of pixels averaged, so that training is cheap."""
-    task = get_task("mnist3", per_class=per_class, queries_per_class=queries_per_class)
+def pooled(task: Task, pool: int = 4) -> Task:
+    """A task of images with each `pool` x `pool` block of pixels averaged: training is cheap."""
     small = {part: F.avg_pool2d(getattr(task, part), pool) for part in ("train_x", "query_x")}
     return replace(task, name=f"{task.name}-pooled{pool}", **small)
 
@@ -192,3 +193,140 @@ def _shares(
         "chance": float(np.mean(chance)),
         "chance_high": float(np.quantile(chance, 0.975)),
     }
+
+
+# ---------------------------------------------------------------- groups and examples
+
+
+def choose_groups(
+    base: xr.DataArray, shift: xr.DataArray, size: int, n_groups: int
+) -> list[tuple[tuple[int, ...], int]]:
+    """Groups whose removal is predicted to change a query's variance and not its mean.
+
+    Of all groups of `size` points, each query's best is the one of the largest predicted |log
+    variance ratio| whose predicted mean shift stays below `NEGLIGIBLE` standard deviations, or, if
+    there is none, the one of the smallest. The queries with the largest such values give the first
+    `n_groups` different groups.
+
+    Args:
+        base: Full-data runs `(seed, query)`.
+        shift: Predicted shifts `(seed, train, query)` of the same seeds; a group's is the sum of
+            its members'.
+
+    Returns:
+        Pairs of a group and the position of its query, the largest predicted change first.
+    """
+    groups = np.array(list(combinations(range(shift.sizes["train"]), size)))
+    members = np.zeros((len(groups), shift.sizes["train"]))
+    np.put_along_axis(members, groups, 1, axis=1)
+    m = base.transpose("query", "seed").values
+    s = shift.transpose("query", "seed", "train").values
+    n, sd = m.shape[1], m.std(axis=1, ddof=1)
+    m_centred, s_centred = m - m.mean(axis=1, keepdims=True), s - s.mean(axis=1, keepdims=True)
+    both = np.einsum("qs,qst->qt", m_centred, s_centred) / (n - 1)
+    own = np.einsum("qst,qsu->qtu", s_centred, s_centred) / (n - 1)
+    after = [
+        v**2 + 2 * members @ b + ((members @ o) * members).sum(1) for v, b, o in zip(sd, both, own)
+    ]
+    ratio = np.abs(np.log(np.stack(after) / sd[:, None] ** 2))  # (query, group)
+    moved = np.abs(s.mean(axis=1) @ members.T) / sd[:, None]
+    score = np.where(moved <= NEGLIGIBLE, ratio, -moved)
+    best = score.argmax(axis=1)
+    chosen: dict[int, int] = {}
+    for query in np.argsort(-score.max(axis=1), kind="stable"):
+        chosen.setdefault(int(best[query]), int(query))
+    pairs = [(tuple(map(int, groups[g])), query) for g, query in chosen.items()]
+    return pairs[:n_groups]
+
+
+def random_groups(
+    n_train: int, size: int, n_groups: int, taken: Sequence[tuple[int, ...]],
+    generator: np.random.Generator,
+) -> list[tuple[int, ...]]:  # fmt: skip
+    """As many random groups, different from each other and from those `taken`.
+
+    `ValueError`: there are not so many.
+    """
+    if n_groups > comb(n_train, size) - len(taken):
+        raise ValueError(f"there are no {n_groups} other groups of {size} out of {n_train} points.")
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < n_groups:
+        group = tuple(sorted(generator.choice(n_train, size, replace=False).tolist()))
+        if group not in taken:
+            found[group] = None
+    return list(found)
+
+
+def target_table(result: Replicated, chosen: Sequence[str], random: Sequence[str],
+                 queries: Sequence[int]) -> pd.DataFrame:  # fmt: skip
+    """Groups chosen for a query, at that query, beside random groups at the same queries.
+
+    `changed`: share with a variance change on the first seeds (false discovery rate over all pairs
+    of groups); `found`: and a mean that stays; `survive`: on fresh seeds as well. `log_ratio` and
+    `mean` are medians of sizes over the fresh seeds, the mean in standard deviations.
+    """
+    rows = []
+    at = xr.DataArray(list(queries), dims="target")
+    for which, labels in (("chosen by prediction", chosen), ("random", random)):
+        pick = {"removal": xr.DataArray(list(labels), dims="target")}
+        shares = [
+            float(flags.sel(pick).isel(query=at).mean())
+            for flags in (result.changed, result.found, result.survives)
+        ]
+        sizes = [
+            float(abs(result.fresh[name].sel(pick).isel(query=at)).median())
+            for name in ("log_ratio", "relative")
+        ]
+        rows.append((which, len(labels), *shares, *sizes))
+    columns = ["groups", "n", "changed", "found", "survive", "log_ratio", "mean"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def top_pairs(result: Replicated, n: int) -> list[tuple[str, int]]:
+    """The `n` pairs of the largest |log variance ratio| on the *first* seeds, discoveries first.
+
+    The fresh seeds take no part in the choice, so that what they show is not picked for being
+    large. Each a removal's label and a query's position; no removal and no query twice.
+    """
+    size = np.abs(result.first["log_ratio"].values)
+    order = np.argsort(-(size + result.found.values * (1 + size.max())), axis=None)
+    chosen: list[tuple[str, int]] = []
+    for flat in order:
+        removal, query = np.unravel_index(flat, size.shape)
+        label = str(result.first["removal"].values[removal])
+        if all(label != other and query != seen for other, seen in chosen):
+            chosen.append((label, int(query)))
+        if len(chosen) == n:
+            break
+    return chosen
+
+
+def shown_table(result: Replicated, n: int) -> pd.DataFrame:
+    """What the first seeds said of the `n` `top_pairs`, and what the fresh ones say.
+
+    Columns: `removal`, `query` (positions), `found` (on the first seeds); factors of the variance
+    `first` and `fresh`; `mean_fresh`, the fresh shift of the mean in standard deviations;
+    `survives`.
+    """
+    rows = []
+    for label, query in top_pairs(result, n):
+        at = {"removal": label, "query": query}
+        one, other = result.first.sel(at), result.fresh.sel(at)
+        rows.append(
+            {
+                **at,
+                "found": bool(result.found.sel(at)),
+                "first": float(np.exp(one["log_ratio"])),
+                "fresh": float(np.exp(other["log_ratio"])),
+                "mean_fresh": float(other["relative"]),
+                "survives": bool(result.survives.sel(at)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def two_laws(law: xr.DataArray, removal: str, query: int) -> xr.Dataset:
+    """`before` and `after` `(seed,)` of one pair."""
+    one = law.isel(query=query, drop=True)
+    sides = {"before": one.isel(removal=0), "after": one.sel(removal=removal)}
+    return xr.Dataset({name: side.drop_vars("removal") for name, side in sides.items()})

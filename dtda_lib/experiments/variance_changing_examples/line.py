@@ -42,22 +42,16 @@ def delta_words(label: str) -> str:
 # ---------------------------------------------------------------- laws
 
 
-def prediction_law(bank: RunBank) -> xr.DataArray:
-    """The scalar prediction `(seed, removal, query)` after the last kept epoch, float64."""
-    predicted = bank.dataset()["query_prediction"].isel(checkpoint=-1, output=0, drop=True)
-    return plain(predicted.astype(np.float64))
+def last_epoch(bank: RunBank, name: str = "") -> xr.DataArray:
+    """A measure of a bank (default: its first) after the last kept epoch, float64.
 
-
-def margin_law(bank: RunBank) -> xr.DataArray:
-    """The margin `(seed, removal, query)` in logits after the last kept epoch, float64."""
-    return plain(bank.dataset()["query_margin"].isel(checkpoint=-1, drop=True).astype(np.float64))
-
-
-def plain(law: xr.DataArray) -> xr.DataArray:
-    """Without the coordinates of a bank that later steps do not need."""
-    return law.drop_vars(
-        ["init_seed", "order_seed", "query_id", "train_id", "point"], errors="ignore"
-    )
+    A law if it is the measurement, `(seed, removal, query)`; the one output of a prediction and
+    coordinates that no later step needs are dropped.
+    """
+    found = bank.dataset()[name or bank.measures[0].name].isel(checkpoint=-1, drop=True)
+    found = found.isel(output=0, drop=True) if "output" in found.dims else found
+    unneeded = ["init_seed", "order_seed", "query_id", "train_id", "point"]
+    return found.astype(np.float64).drop_vars(unneeded, errors="ignore")
 
 
 def asked_at(task: Task, x: np.ndarray) -> Task:
@@ -181,6 +175,12 @@ def pick_table(
     return pd.DataFrame(rows, columns=columns)
 
 
+def first_picks(law: xr.DataArray, pooling: str = "average") -> dict[str, int]:
+    """Delta -> position of the point of the largest influence, over all seeds."""
+    once = np.ones((1, law.sizes["seed"]), dtype=int)
+    return dict(zip(DELTAS, picks_of(law, once, pooling)[:, 0].tolist()))
+
+
 def picks_of(law: xr.DataArray, counts: np.ndarray, pooling: str) -> np.ndarray:
     """`(delta, draw)`: position of the largest influence."""
     return influences(law, counts, pooling).values.argmax(axis=-1)
@@ -199,10 +199,9 @@ def rival_table(
     above 0 if each point wins by its own measure.
     """
     counts = resampled(fresh.sizes["seed"], n_boot, generator)
-    once = np.ones((1, first.sizes["seed"]), dtype=int)
     rows = []
     for pooling in POOLINGS:
-        chosen = dict(zip(DELTAS, picks_of(first, once, pooling)[:, 0]))
+        chosen = first_picks(first, pooling)
         found = influences(fresh, counts, pooling)
         picked = dict(zip(DELTAS, found.values.argmax(axis=-1)))
         for delta in DELTAS[1:]:
@@ -213,7 +212,7 @@ def rival_table(
             ]
             told = [number for gap in gaps for number in _with_percentiles(gap.values)]
             differ = float((picked["mean"] != picked[delta])[1:].mean())
-            rows.append((pooling, delta, int(a), int(b), differ, *told))
+            rows.append((pooling, delta, a, b, differ, *told))
     columns = ["pooling", "delta", "by_mean", "by_delta", "differ"]
     columns += [f"{gap}_gap{end}" for gap in ("mean", "delta") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=columns)

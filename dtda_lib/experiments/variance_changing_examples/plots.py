@@ -1,5 +1,6 @@
 """Drawing for notebook 04: each function returns the figure and exactly what it shows."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -14,7 +15,7 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import ACCENT, DELTAS, LAWS, METHODS, palette
 from dtda_lib.study.previews import show_image
 
-from .digits import Replicated
+from .digits import Replicated, top_pairs, two_laws
 from .line import DELTAS as LABELS
 from .line import changes, delta_key
 
@@ -25,7 +26,7 @@ _BAND = 2  # standard deviations
 def influences_along_line(table: pd.DataFrame) -> Drawn:
     """Four influences of every point against its place; the largest is circled.
 
-    `table` is `variance_changing.influence_table`.
+    `table` is `line.influence_table`.
     """
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 3.4), sharex=True)
     for axis, delta in zip(axes.flat, LABELS):
@@ -51,17 +52,19 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
 def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
     """Predictions before and after the removal of each picked point, mean and two sds over runs.
 
-    `picks`: Delta -> point; a point that several pick gets one panel.
+    `picks`: Delta -> point; a point that several pick gets one panel. Each panel says by how much
+    the mean moves and how large the standard deviation is, as root mean squares over queries.
     """
     by_point: dict[int, list[str]] = {}
     for delta, point in picks.items():
-        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].size)
+        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].words)
     fig, axes = plt.subplots(
         1, len(by_point), figsize=(TEXT_WIDTH, 2.7), sharey=True, squeeze=False
     )
     x, rows = task.query_x[:, 0].numpy(), []
     train_x, train_y = task.train_x[:, 0].numpy(), task.train_y.numpy()
     for axis, (point, titles) in zip(axes[0], by_point.items()):
+        moments = []
         for name, removal in (("before", 0), ("after", point + 1)):
             runs, style = law.isel(removal=removal), LAWS[name]
             mean, sd = runs.mean("seed").values, runs.std("seed", ddof=1).values
@@ -70,10 +73,20 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
             )
             axis.plot(x, mean, color=style.colour, ls=style.linestyle, label=style.label)
             rows += [(point, name, *row) for row in zip(x, mean, sd)]
+            moments.append((mean, sd))
         others = np.arange(len(train_x)) != point
         axis.plot(train_x[others], train_y[others], ".", color="k", ms=2.5)
         axis.plot(train_x[point], train_y[point], "*", color="k", ms=9, label="the point removed")
-        axis.set_title(f"point {point}\nlargest " + ",\n".join(titles), fontsize=7.5)
+        (mean, sd), (mean_after, sd_after) = moments
+        moved, narrow, wide = (
+            np.sqrt((part**2).mean()) for part in (mean_after - mean, sd, sd_after)
+        )
+        axis.annotate(
+            f"mean moves {moved:.2f}\nsd {narrow:.2f} → {wide:.2f}",
+            (0.03, 0.03), xycoords="axes fraction", ha="left", va="bottom", fontsize=7.5,
+        )  # fmt: skip
+        first_by = textwrap.fill(f"first by {', '.join(titles)}", 36)
+        axis.set_title(f"without point {point}\n{first_by}", fontsize=8)
         axis.set_xlabel("input x")
     axes[0, 0].set_ylabel("prediction")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -89,7 +102,7 @@ def predicted_against_retrained(
     Args:
         influences: Method -> `(delta, train)`, predicted.
         truth: `(delta, train)`, retrained on fresh seeds.
-        kept: `variance_changing.kept_table`; points of the upper half of true shifts are drawn.
+        kept: `predictions.kept_table`; points of the upper half of true shifts are drawn.
     """
     fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 4.6))
     rows = []
@@ -132,16 +145,22 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
         once = np.ones((1, law.sizes["seed"]), dtype=int)
         return changes(law, once)["log_variance_ratio"].ravel()
 
-    truth, rows = ratios(fresh), []
+    truth, rows, guesses = ratios(fresh), [], []
     fig, axes = plt.subplots(1, len(predicted), figsize=(TEXT_WIDTH, 1.9), sharex=True, sharey=True)
     for axis, (method, law) in zip(axes, predicted.items()):
         guess, style = ratios(law), METHODS[method]
         axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(style.label, fontsize=8)
+        axis.set_title(style.label, fontsize=7)
+        guesses.append((axis, guess))
         rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
     reach = 1.1 * np.abs(truth).max()
     axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
+    for axis, guess in guesses:
+        if beyond := int((np.abs(guess) > 2 * reach).sum()):
+            axis.annotate(
+                f"{beyond} beyond", (0.97, 0.02), xycoords="axes fraction", ha="right", fontsize=7
+            )
     fig.supxlabel("log variance ratio, retrained", fontsize=9)
     return fig, pd.concat(rows, ignore_index=True)
 
@@ -149,7 +168,7 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
 def volcano(results: Mapping[str, Replicated]) -> Drawn:
     """Change of mean against change of variance of every pair, both in standard errors.
 
-    `results`: title -> `variance_changing_digits.Replicated`.
+    `results`: title -> `digits.Replicated`.
     """
     fig, axes = plt.subplots(1, len(results), figsize=(TEXT_WIDTH, 2.9), squeeze=False)
     rows = []
@@ -173,21 +192,22 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
     return fig, pd.concat(rows, ignore_index=True)
 
 
-def examples(
-    task: Task, cases: Sequence[tuple[Sequence[int], int]], laws: Sequence[xr.Dataset]
-) -> Drawn:
-    """What is removed, the query, and the law of its margin before and after, a row a case.
+def examples(task: Task, results: Sequence[tuple[Replicated, xr.DataArray]], n: int = 2) -> Drawn:
+    """What is removed, the query, and the law of its margin before and after, a row a pair.
 
     Args:
         task: With the images as they are shown.
-        cases: Members of the removal, and the query.
-        laws: For each case `before` and `after` `(seed,)`, margins in logits.
+        results: What the first seeds found, and the law of the fresh ones.
+        n: How many pairs of each; see `digits.top_pairs`.
     """
-    most = max(len(members) for members, _ in cases)
+    pairs = [(*pair, law) for result, law in results for pair in top_pairs(result, n)]
+    cases = [([int(m) for m in label.split("+")], query, law) for label, query, law in pairs]
+    most = max(len(members) for members, _, _ in cases)
     fig = plt.figure(figsize=(TEXT_WIDTH, 1.05 * len(cases) + 0.55))
     grid = fig.add_gridspec(len(cases), most + 1 + 4)
     rows = []
-    for row, ((members, query), law) in enumerate(zip(cases, laws)):
+    for row, (members, query, law) in enumerate(cases):
+        label = "+".join(map(str, members))
         for column, member in enumerate(members):
             axis = fig.add_subplot(grid[row, most - len(members) + column])
             show_image(axis, task.train_x[member])
@@ -195,13 +215,16 @@ def examples(
         axis = fig.add_subplot(grid[row, most])
         show_image(axis, task.query_x[query])
         axis.set_title(f"query {task.query_id[query]}", fontsize=6.5, pad=2, color=ACCENT)
-        _two_laws(fig.add_subplot(grid[row, most + 1 :]), law, row == len(cases) - 1)
+        both = two_laws(law, label, query)
+        _two_laws(fig.add_subplot(grid[row, most + 1 :]), both, row == len(cases) - 1)
         for name in ("before", "after"):
             rows += [
-                ("+".join(map(str, members)), query, name, seed, value)
-                for seed, value in enumerate(law[name].values)
+                (label, query, name, seed, value) for seed, value in enumerate(both[name].values)
             ]
-    handles = [plt.Rectangle((0, 0), 1, 1, color=LAWS[name].colour, alpha=0.5) for name in LAWS]
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, color=LAWS[name].colour, alpha=0.5)
+        for name in ("before", "after")
+    ]
     labels = ["all points", "without those on the left"]
     fig.legend(handles, labels, loc="outside upper right", ncols=2)
     return fig, pd.DataFrame(rows, columns=["removed", "query", "law", "seed", "margin"])
@@ -216,7 +239,12 @@ def _two_laws(axis: Axes, law: xr.Dataset, last: bool, bins: int = 24) -> None:
         axis.stairs(counts / counts.sum(), edges, fill=True, color=style.colour, alpha=0.35)
         axis.stairs(counts / counts.sum(), edges, color=style.colour, lw=0.8)
         axis.axvline(sample.mean(), color=style.colour, ls=style.linestyle, lw=1.2)
-    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the text
+    top = axis.get_ylim()[1]
+    axis.set_ylim(0, 1.6 * top)  # room for the standard deviations and the text
+    for height, name in ((1.1, "before"), (1.2, "after")):
+        style, sample = LAWS[name], law[name].values
+        bar = {"fmt": style.marker, "color": style.colour, "ms": 3, "capsize": 2}
+        axis.errorbar(sample.mean(), height * top, xerr=sample.std(ddof=1), **bar)
     ratio = float(law["after"].var(ddof=1) / law["before"].var(ddof=1))
     axis.annotate(
         f"variance ×{ratio:.2f}", (0.99, 0.95), xycoords="axes fraction", ha="right", va="top",

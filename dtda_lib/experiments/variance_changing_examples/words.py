@@ -1,160 +1,123 @@
-"""What the tables of notebook 04 say, in sentences made out of them.
+"""The answer of notebook 04, and the sentences below its tables, made out of the numbers."""
 
-No result in the notebook's text is typed: where a number changes, its sentence does. Each function
-takes tables of `variance_changing*` and returns Markdown.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.data.task import Task
+from dtda_lib.study.evidence import Evidence, Finding
+from dtda_lib.study.markdown import folded
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import (
     bullets,
     counted,
     grouped,
     joined,
+    measured,
     number,
     percent,
     side,
     upper,
-    with_interval,
 )
 
-from .claims import SURE, WELL, pick_status, rival_status
+from .claims import WELL
 from .digits import ALPHA, NEGLIGIBLE, Replicated
-from .line import DELTAS, delta_words
+from .line import delta_words
+from .predictions import PREDICTED
 
-_POOLED = {"average": "averaged over queries", "largest": "at the largest"}
+_NOTEBOOK = "04_variance_changing_examples"
+
+# ---------------------------------------------------------------- the answer
+
+
+def answer(evidence: Evidence) -> list[str]:
+    """Five sentences: the lone point, picks on a line, digits twice, and what predicts them."""
+    pairs = evidence.table(_NOTEBOOK, "volcano")
+    single = pairs[pairs["what"] == "single digits"]
+    found = single["state"].isin(["found", "survives"]).sum()
+    again, variance, w2 = (evidence[f"C{key}"] for key in ("7-points", "6-variance", "6-w2"))
+    chance = evidence.standing("C7").headline.expected
+    low, high = sorted(_factors(evidence.table(_NOTEBOOK, "examples")))
+    return [
+        f"{_lone(evidence.table(_NOTEBOOK, 'lone_bands'))}.",
+        "On the line as drawn, mean and variance rank different points first "
+        f"({variance.verdict}, {variance.number('%')} of resamples); for mean and W2 this is "
+        f"{w2.verdict} ({w2.number('%')}).",
+        f"Of {len(single):,} pairs of a digit and a query, {found} change their variance alone; "
+        f"fresh seeds find {again.number('%')} of these again ({chance}).",
+        f"The two largest such changes multiply the variance by {number(low)} and {number(high)}.",
+        f"Changes of variance are predicted before retraining {_predicted(evidence)}; numbers are "
+        f"correlations, the criterion is {WELL:g}.",
+    ]
+
+
+def _lone(bands: pd.DataFrame) -> str:
+    """What becomes of predictions at the place of the lone point, the last of the line."""
+    last = bands[(bands["point"] == bands["point"].max()) & (bands["x"] == bands["x"].max())]
+    rows = last.set_index("law")
+    before, after = rows.loc["before"], rows.loc["after"]
+    return (
+        "Without a lone point, built to show it, the standard deviation of the prediction at "
+        f"x = {before['x']:g} goes from {number(before['sd'])} to {number(after['sd'])}; the mean "
+        f"moves by {number(abs(after['mean'] - before['mean']))}"
+    )
+
+
+def _factors(examples: pd.DataFrame) -> list[float]:
+    """Variance after over before, of the single digits."""
+    single = examples[~examples["removed"].astype(str).str.contains("+", regex=False)]
+    variances = single.groupby(["removed", "query", "law"])["margin"].var().unstack("law")
+    return list(variances["after"] / variances["before"])
+
+
+def _predicted(evidence: Evidence) -> str:
+    verdicts = {"confirmed": "by", "refuted": "not by"}
+    found = {name: evidence[f"C7-{name}-predicted"] for name in PREDICTED}
+    told = grouped(
+        (verdicts.get(one.verdict, "not decided for"), _scored(name, one))
+        for name, one in sorted(found.items(), key=lambda item: -(item[1].claim.estimate or 0))
+    )
+    return ", ".join(f"{verdict} {joined(names)}" for verdict, names in told.items())
+
+
+def _scored(name: str, finding: Finding) -> str:
+    return f"{METHODS[name].label} ({finding.number()})"
+
 
 # ---------------------------------------------------------------- a line
 
 
-def pick_words(picks: pd.DataFrame) -> Markdown:
-    """Which point each influence picks, and whether fresh seeds pick it, too."""
-    sentences = []
-    for delta, rows in picks.groupby("delta", sort=False):
-        parts = []
-        for row in rows.itertuples():
-            if min(row.share, row.share_fresh) >= SURE:
-                sure = "the pick is sure"
-            elif row.pick_fresh == row.pick:
-                sure = "fresh seeds pick it, too"
-            else:
-                sure = f"fresh seeds pick point {row.pick_fresh}"
-            parts.append(
-                f"{_POOLED[row.pooling]} it is point {row.pick} (x = {row.x:.2f}; "
-                f"{percent(row.share)} of the resamples, {percent(row.share_fresh)} of those of "
-                f"fresh seeds): {sure}"
-            )
-        sentences.append(f"**By {_by(delta)}** {'; '.join(parts)}.")
-    return bullets(sentences)
+def lone_words(bands: pd.DataFrame) -> Markdown:
+    """Spread and mean at the place of the lone point; `bands` is what `plots.bands` returns."""
+    return Markdown(f"{_lone(bands)}.")
 
 
-def _by(delta: str) -> str:
-    return delta_words(delta) if delta == "w2" else f"the {delta_words(delta)}"
-
-
-def rival_words(rivals: pd.DataFrame) -> Markdown:
-    """Does the mean pick another point than each other influence does, and what decides it?"""
-    told = grouped(
-        (_rival(row, delta), f"by {_by(delta)} {_POOLED[pooling]}")
-        for delta in DELTAS[1:]
-        for pooling, row in rivals[rivals["delta"] == delta].set_index("pooling").iterrows()
-    )
-    return bullets(f"**{upper(joined(where))}**: {what}." for what, where in told.items())
-
-
-def _rival(row: pd.Series, delta: str) -> str:
-    a, b, differ = row["by_mean"], row["by_delta"], percent(row["differ"])
-    status = f"**{rival_status(row)}**"
-    if a == b:
-        return (
-            f"the mean picks the same point {a} (fresh picks differ in {differ} of the resamples; "
-            f"{status})"
-        )
-    words = {"above": "wins", "below": "loses", "unclear": "is not told from its rival"}
-    own = [
-        side({end: row[f"{gap}_gap_{end}"] for end in ("low", "high")}, 0, **words)
-        for gap in ("mean", "delta")
-    ]
-    return (
-        f"on fresh seeds the mean's point {a} {own[0]} by the mean and this one's point {b} "
-        f"{own[1]} by its own influence (fresh picks differ in {differ} of the resamples; {status})"
-    )
-
-
-def draw_words(table: pd.DataFrame) -> Markdown:
-    """In how many other draws of the line the mean picks another point; `data_set_table`."""
+def draw_words(judged: pd.DataFrame) -> Markdown:
+    """In how many other draws of the line the mean picks another point; `claims.judged_rivals`."""
+    draws = judged[judged["line"].str.startswith("draw")]
     parts = []
-    for delta, rows in table.groupby("delta", sort=False):
+    for influence, rows in draws.groupby("influence", sort=False):
         counts = rows["status"].value_counts()
         told = joined(f"{status} in {counts[status]}" for status in sorted(counts.index))
-        parts.append(f"by {_by(delta)} {told}")
+        parts.append(f"for {influence} {told}")
     return Markdown(
-        "That the mean picks another point than another influence does: of "
-        f"{counted(table['draw'].nunique(), 'other draw')}, {'; '.join(parts)}."
+        f"That the mean picks another point, in {counted(draws['line'].nunique(), 'other draw')} "
+        f"of the line: {'; '.join(parts)}."
     )
 
 
-def lone_words(picks: pd.DataFrame, lone: int) -> Markdown:
-    """Which influences put the lone point first, and whether the mean's pick is known."""
-    sentences = []
-    for delta in DELTAS:
-        rows = picks[picks["delta"] == delta]
-        first = rows["pick"] == lone
-        share = percent(rows[["share", "share_fresh"]].min().min())
-        at_least = "100 %" if share == "100 %" else f"at least {share}"
-        if first.all():
-            told = f"puts the lone point first (in {at_least} of all resamples)"
-        else:
-            others = joined(f"point {p}" for p in dict.fromkeys(rows.loc[~first, "pick"]))
-            told = (
-                f"puts {others} before the lone point; in at least {share} of all resamples of "
-                "either set of seeds the pick is the same"
-            )
-        sentences.append(f"**{upper(delta_words(delta))}** {told}.")
-    return bullets(sentences)
+def score_matrix(scores: pd.DataFrame) -> pd.DataFrame:
+    """Correlation of predicted and true influence with its interval: method x influence."""
+    cells = [measured(r["correlation"], (r["low"], r["high"])) for _, r in scores.iterrows()]
+    shown = scores.assign(correlation=cells)
+    table = shown.pivot(index="method", columns="delta", values="correlation")
+    table = table.loc[scores["method"].unique(), scores["delta"].unique()]
+    names = [METHODS[method].label for method in table.index]
+    return table.set_axis(names).set_axis([upper(delta_words(d)) for d in table.columns], axis=1)
 
 
-def line_score_words(scores: pd.DataFrame, kept: pd.DataFrame) -> Markdown:
-    """Which influences are predicted before retraining, by which method; and leverage."""
-    sentences = []
-    words = {"above": "predicted by", "below": "not predicted by", "unclear": "open for"}
-    right = {"confirmed": "the true one with", "refuted": "another one with"}
-    for delta, rows in scores.groupby("delta", sort=False):
-        told = grouped(
-            (side(row, WELL, **words), f"{METHODS[row['method']].words} "
-             f"{with_interval(row, 'correlation')} of {row['ceiling']:.2f}")
-            for _, row in rows.iterrows()
-        )  # fmt: skip
-        picks = grouped(
-            (
-                right.get(pick_status(row["agree"]), "not known which with"),
-                METHODS[row["method"]].words,
-            )
-            for _, row in rows.iterrows()
-        )
-        sizes = joined(
-            f"{row['size']:.1f} by {METHODS[row['method']].words}" for _, row in rows.iterrows()
-        )
-        sentences.append(
-            f"**{upper(delta_words(delta))}** (correlation, of its ceiling; predicted: "
-            f"above {WELL:g}): "
-            f"{_by_verdict(told)}. Predicted picks: {_by_verdict(picks)}. "
-            f"Size of predicted influence over the true one: {sizes}."
-        )
-    return bullets([*sentences, *_kept(kept)])
-
-
-def _by_verdict(grouped_names: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{verdict} {joined(names)}" for verdict, names in grouped_names.items())
-
-
-def _kept(kept: pd.DataFrame) -> list[str]:
+def kept_words(kept: pd.DataFrame) -> Markdown:
     """Shares predicted of the larger half of the mean shifts, against 1 - h and against 1."""
     large = kept[kept["true_shift"] >= kept["true_shift"].median()]
     parts = []
@@ -165,108 +128,83 @@ def _kept(kept: pd.DataFrame) -> list[str]:
             for expected in (1 - part["leverage"], 1.0)
         ]
         nearer = "1 − h" if off[0] < off[1] else "1"
-        least = part.loc[part["kept"].abs().idxmin()]
         parts.append(
-            f"{METHODS[method].words} {middle:.2f} in the median ({low:.2f} to {high:.2f}), nearer "
-            f"to {nearer}, least {number(least['kept'])} (point {least['point']}, h = "
-            f"{least['leverage']:.2f})"
+            f"{METHODS[method].label} {middle:.2f} ({low:.2f} to {high:.2f}), nearer to {nearer}"
         )
-    return [
-        f"**Share of a point's mean shift that is predicted**, with quartiles over the half of the "
-        f"points that shift it most: {'; '.join(parts)}."
-    ]
+    return Markdown(
+        "Share of a point's mean shift that is predicted, median and quartiles over the half of "
+        f"the points that shift it most: {'; '.join(parts)}."
+    )
 
 
 # ---------------------------------------------------------------- digits
 
 
-def replication_words(result: Replicated, null: float | None = None) -> Markdown:
-    """How many changes of variance at a mean that stays are found, replicate and survive."""
+def replication_words(results: Mapping[str, Replicated], null: float) -> Markdown:
+    """Effects and replication of each sort of removal, and whether the test is honest.
+
+    Args:
+        results: What is removed -> result.
+        null: `digits.null_share`.
+    """
+    sentences = [_replication(name, result) for name, result in results.items()]
+    return bullets(
+        [
+            *sentences,
+            f"Where runs are exchanged at random, {percent(null, 1)} of the pairs have p ≤ "
+            f"{ALPHA:g}; an honest test gives {percent(ALPHA)}.",
+        ]
+    )
+
+
+def _replication(name: str, result: Replicated) -> str:
     row = result.table.iloc[0]
-    sentences = [
-        f"Of {row['pairs']:,.0f} pairs {row['changed']:,.0f} change their variance "
-        f"({percent(row['changed'] / row['pairs'])}), and {row['found']:.0f} of these are found "
-        "to leave the mean."
-    ]
-    if row["found"]:
-        beyond = "more than" if row["low"] > row["chance_high"] else "**not** shown to be more than"
-        sentences.append(
-            f"{row['replicated']:.0f} of {row['found']:.0f} replicate on fresh seeds "
-            f"({percent(row['share'])}, interval {percent(row['low'])} to "
-            f"{percent(row['high'])}), {beyond} by chance ({percent(row['chance'])}, 97.5 % point "
-            f"{percent(row['chance_high'])}); {row['survive']:.0f} survive in full, "
-            f"{_of_them(row['negligible'], row['survive'])} with a mean shift within "
-            f"{NEGLIGIBLE:g} standard deviations for sure."
-        )
+    told = (
+        f"**{upper(name)}**: {row['found']:.0f} of {row['pairs']:,.0f} pairs change their variance "
+        "and not their mean"
+    )
+    if not row["found"]:
+        return f"{told}."
+    beyond = "more than" if row["low"] > row["chance_high"] else "**not** shown to be more than"
+    told += (
+        f". Fresh seeds find {measured(row['share'], (row['low'], row['high']), '%')} of them "
+        f"again, {beyond} by chance ({percent(row['chance'])}, 97.5 % point "
+        f"{percent(row['chance_high'])}). {row['survive']:.0f} survive all tests, "
+        f"{row['negligible']:.0f} of them with a mean shift within {NEGLIGIBLE:g} standard "
+        "deviations for sure"
+    )
     ratios = result.fresh["log_ratio"].values[result.survives.values]
     if ratios.size:
-        sentences.append(
-            "Among the survivors the variance changes by factors from "
-            f"{np.exp(ratios.min()):.2f} to {np.exp(ratios.max()):.2f} on fresh seeds."
+        low, high = np.exp([ratios.min(), ratios.max()])
+        told += f"; these multiply the variance by {low:.2f} to {high:.2f}"
+    return f"{told}."
+
+
+def predicted_words(scores: pd.DataFrame) -> Markdown:
+    """Which method predicts changes of a margin's variance; `predictions.pair_score_table`."""
+    rows = scores[scores["delta"] == "log_variance_ratio"]
+    words = {"above": "predicted by", "below": "not predicted by", "unclear": "not decided for"}
+    told = grouped(
+        (
+            side(row, WELL, **words),
+            f"{METHODS[row['method']].label} "
+            f"({measured(row['correlation'], (row['low'], row['high']))}, ceiling "
+            f"{row['ceiling']:.2f})",
         )
-    if null is not None:
-        sentences.append(
-            f"Where runs are exchanged at random, p is at most {ALPHA:g} in {percent(null, 1)} of "
-            f"the pairs; an honest test gives {percent(ALPHA)}."
-        )
-    return bullets(sentences)
+        for _, row in rows.iterrows()
+    )
+    parts = (f"{verdict} {joined(names)}" for verdict, names in told.items())
+    return Markdown(
+        f"Changes of variance are {'; '.join(parts)}. Numbers are correlations over pairs; the "
+        f"criterion is {WELL:g}."
+    )
 
 
-def _of_them(part: float, whole: float) -> str:
-    return "all of them" if part == whole else f"{part:.0f} of them"
+def stacked(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of the same columns below each other, with the name of each before its rows."""
+    return pd.concat(tables).droplevel(1)
 
 
-def pair_score_words(scores: pd.DataFrame) -> Markdown:
-    """Which method predicts changes of a digit's variance, and how often its best guesses last."""
-    sentences = []
-    for method, rows in scores.groupby("method", sort=False):
-        by = rows.set_index("delta")
-        mean, ratio = by.loc["mean"], by.loc["log_variance_ratio"]
-        verdict = side(
-            ratio, WELL, above="are predicted", below="are **not** predicted",
-            unclear="are not shown to be predicted",
-        )  # fmt: skip
-        times = (
-            f", {ratio['hits'] / ratio['base_rate']:.1f} times the base rate"
-            if ratio["base_rate"]
-            else ""
-        )
-        sentences.append(
-            f"**{upper(METHODS[method].words)}**: changes of variance "
-            f"{verdict} (criterion: a correlation above {WELL:g}): "
-            f"{with_interval(ratio, 'correlation')}, ceiling {ratio['ceiling']:.2f}; shifts of the "
-            f"mean {with_interval(mean, 'correlation')}. Of the 5 % of pairs that it ranks "
-            f"highest {percent(ratio['hits'])} survive{times}."
-        )
-    return bullets(sentences)
-
-
-def group_words(at_targets: pd.DataFrame) -> Markdown:
-    """Did choosing groups by prediction help, at the queries they were chosen for?"""
-    parts = [
-        f"{row.groups} ({row.n}): the variance changes by a factor of {np.exp(row.log_ratio):.2f} "
-        f"or its inverse and the mean by {row.mean:.2f} standard deviations (medians), "
-        f"{percent(row.survive)} survive all tests"
-        for row in at_targets.itertuples(index=False)
-    ]
-    return Markdown(f"Groups {'; '.join(parts)}.")
-
-
-def shown_words(shown: Sequence[pd.DataFrame], names: Sequence[str], task: Task) -> Markdown:
-    """What the first seeds said of each example, and what the fresh seeds say; `shown_table`.
-
-    Removals and queries are named by the ids of `task`, as in the figure.
-    """
-    sentences = []
-    for name, table in zip(names, shown, strict=True):
-        for row in table.itertuples(index=False):
-            lasts = "survives all tests" if row.survives else "does **not** survive all tests"
-            query = task.query_id[row.query]
-            members = "+".join(str(task.train_id[int(m)]) for m in row.removal.split("+"))
-            was = "" if row.found else ", not counted as found there"
-            sentences.append(
-                f"**{name} {members}, query {query}**: factor {row.first:.2f} on "
-                f"the first seeds{was}, {row.fresh:.2f} on fresh ones, where the mean moves by "
-                f"{row.mean_fresh:+.2f} standard deviations; it {lasts}."
-            )
-    return bullets(sentences)
+def folded_table(summary: str, table: pd.DataFrame, digits: int = 3) -> Markdown:
+    """A table that a reader unfolds."""
+    return Markdown(folded(summary, table.round(digits).to_html()))
