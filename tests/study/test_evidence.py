@@ -264,3 +264,13 @@ def test_claims_that_only_default_has_tested_are_due(small):
 
 def test_committed_evidence_is_as_new_as_its_code_or_listed_as_due():
     assert due.problems(ROOT) == []
+
+
+def test_the_committed_evidence_is_newer_than_its_code_or_listed_as_due():
+    assert due.problems(ROOT) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")))
+def test_the_code_of_every_notebooks_numbers_can_be_followed(path):
+    assert len(due.code_of(path)) == 64
+    assert due.entry_points(path)
