@@ -311,18 +311,19 @@ def test_r3_follows_its_rule(share, r, status):
     [(0.1, 0.4, "confirmed"), (0.6, 0.9, "refuted"), (0.4, 0.6, "inconclusive")],
 )
 def test_b1_under_other_protocols_follows_its_rule(low, high, status):
+    names = [(p, s) for p in ("unpaired_scratch", "continued") for s in ("code", "t_fdr")]
     rows = [
         {
-            **{"protocol": protocol, "quantity": f"share {statistic}", "value": (low + high) / 2},
+            **{"protocol": protocol, "quantity": f"share {statistic}", "value": 0.01 * n},
             **{"value_low": low, "value_high": high},
         }
-        for protocol in ("unpaired_scratch", "continued")
-        for statistic in ("code", "t_fdr")
+        for n, (protocol, statistic) in enumerate(names)
     ]
-    claims = estimated_claims.protocol_noise_claims(pd.DataFrame(rows), "x", 7)
-    assert [claim.id for claim in claims] == [
-        *("B1-unpaired-code", "B1-unpaired-t", "B1-continued-code", "B1-continued-t")
-    ]
+    claims = estimated_claims.protocol_noise_claims(pd.DataFrame(rows[::-1]), "x", 7)
+    assert {claim.id: claim.estimate for claim in claims} == {
+        **{"B1-unpaired-code": 0.0, "B1-unpaired-t": 0.01},
+        **{"B1-continued-code": 0.02, "B1-continued-t": 0.03},
+    }
     assert {claim.status for claim in claims} == {status}
     assert {(claim.ci, claim.n) for claim in claims} == {((low, high), 7)}
 
