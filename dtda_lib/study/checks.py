@@ -18,7 +18,7 @@ from IPython.display import HTML, Markdown, display
 
 from . import beside, tolerant
 from .artefacts import blessing, checking, study_root, to_json, write_atomic
-from .claims import Claim, claims_table
+from .claims import Claim
 from .due import code_of
 from .evidence import EVIDENCE, Evidence
 from .evidence import load as load_evidence
@@ -141,10 +141,6 @@ class Checks:
     def total(self) -> int:
         """How many values and claims are compared: 0 where the parameters are no profile's."""
         return len(self._outcomes())
-
-    def claims_table(self) -> Markdown:
-        """The claims as a table for display, and the rules that gave their statuses."""
-        return Markdown(claims_table(self.claims))
 
     def beside_evidence(self, evidence: Evidence | None = None) -> Markdown:
         """This run beside the evidence, a row a headline claim; every variant folded below.

@@ -19,6 +19,7 @@ from dtda_lib.study.claims import (
     above,
     below,
     between,
+    claims_table,
     combine,
     decide,
     decide_interval,
@@ -436,21 +437,21 @@ def test_claims_refuse_nonsense_and_survive_nan():
     assert claim().status in STATUSES
 
 
-def test_the_table_says_what_is_not_known(make):
-    shown = make(claims=[claim(), claim("B2", ci=None, paper_value=0.0)]).claims_table().data
+def test_the_table_says_what_is_not_known():
+    shown = claims_table([claim(), claim("B2", ci=None, paper_value=0.0)])
     head, _, first, second, *_ = shown.splitlines()
     assert head.startswith("| id | claim | status |")
     assert "[0.05, 0.2]" in first
     assert "the paper" not in first
     assert "[" not in second
     assert "; the paper: 0.0 |" in second  # a paper's zero is a value
-    assert "No claims" in make().claims_table().data
+    assert "No claims" in claims_table([])
 
 
-def test_the_table_tells_each_rule_once_and_in_full(make):
+def test_the_table_tells_each_rule_once_and_in_full():
     rules = ["confirmed if | above 0", "refuted if below 1", "confirmed if | above 0"]
-    shown = make(claims=[claim(f"B{n}", rule=rule) for n, rule in enumerate(rules)]).claims_table()
-    table, _, told = shown.data.partition("\n\nThe rules:\n\n")
+    shown = claims_table(claim(f"B{n}", rule=rule) for n, rule in enumerate(rules))
+    table, _, told = shown.partition("\n\nThe rules:\n\n")
     assert [line.split("|")[-2].strip() for line in table.splitlines()[2:]] == ["1", "2", "1"]
     assert told.splitlines() == [f"{n}. {rule}" for n, rule in enumerate(rules[:2], start=1)]
 
