@@ -24,8 +24,6 @@ from .settings import StudyError, parameters_of, resolve
 
 COSTS = ROOT / "tests" / "reference" / "costs.json"
 READS_OTHERS = ("00_conventions", "12_scoreboard")
-OF_A_RUN = ("dtda_lib", "notebooks", "figures", "tests/reference", "README.md", "pyproject.toml")
-"""What the execution of notebooks reads of a checkout."""
 
 
 class Stopped(BaseException):
@@ -158,15 +156,13 @@ def test(workers: int | None) -> int:
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Copy what notebooks need into the new `folder`, without results of other runs; return it."""
-    skipped = shutil.ignore_patterns("__pycache__", ".*", "smoke", "custom-*")
-    for name in OF_A_RUN:
-        source, target = ROOT / name, folder / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=skipped)
-        elif source.exists():
-            shutil.copy(source, target)
-    return folder
+    """Copy the checkout into the new `folder`, without hidden files and results of other runs.
+
+    Returns:
+        `folder`.
+    """
+    left = shutil.ignore_patterns("__pycache__", ".*", "smoke", "custom-*", "*.egg-info", "build")
+    return shutil.copytree(ROOT, folder, ignore=left)
 
 
 def _spread(at_once: str, by: str = "loadfile") -> list[str]:

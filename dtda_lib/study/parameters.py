@@ -7,7 +7,7 @@ Each experiment declares one frozen dataclass in `experiments/<topic>/parameters
         '''What a reader of notebook 01 may change.'''
 
         n_seeds: int = whole_number(
-            "runs per law", smoke=3, default=10, paper=10, low=2, high=100, because=SPREAD
+            "runs per law", at=(3, 10, 10), between=(2, 100), because=SPREAD
         )
 
 All else is made from it: the parameters cell of the notebook (`parameters_cell`), what the batch
@@ -132,32 +132,29 @@ class Parameter:
 def whole_number(
     meaning: str,
     *,
-    smoke: int,
-    default: int,
-    paper: int,
-    low: int,
-    high: int,
+    at: tuple[int, int, int],
+    between: tuple[int, int],
     also: tuple[int, ...] = (),
     because: str = "",
 ) -> Any:
-    """A field for an integer from `low` to `high`, or one of `also`, with its values at each
-    profile."""
-    return _field(meaning, (smoke, default, paper), WholeNumber(low, high, also, because))
+    """A field for an integer within the bounds `between`, or one of `also`.
+
+    Args:
+        at: Its values at smoke, default and paper.
+        because: Why the bounds are where they are.
+    """
+    return _field(meaning, at, WholeNumber(*between, also, because))
 
 
 def whole_numbers(
     meaning: str,
     *,
-    smoke: tuple[int, ...],
-    default: tuple[int, ...],
-    paper: tuple[int, ...],
-    low: int,
-    high: int,
+    at: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    between: tuple[int, int],
     because: str = "",
 ) -> Any:
-    """A field for a list of different integers, each from `low` to `high`."""
-    allowed = WholeNumbers(WholeNumber(low, high, because=because))
-    return _field(meaning, (smoke, default, paper), allowed)
+    """A field for a list of different integers, each as `whole_number` says."""
+    return _field(meaning, at, WholeNumbers(WholeNumber(*between, because=because)))
 
 
 def place(meaning: str) -> Any:

@@ -54,7 +54,7 @@ from dtda_lib.study.parameters import ProfiledParameters, whole_number
 
 @dataclass(frozen=True)
 class Parameters(ProfiledParameters, notebook={!r}):
-    n_seeds: int = whole_number("runs", smoke=2, default=3, paper=9, low=2, high=99)
+    n_seeds: int = whole_number("runs", at=(2, 3, 9), between=(2, 99))
 """
 PARAMETERS = (
     'profile: str = "default"\ndevice: str = "auto"\nworkers: int = None\nn_seeds: int = None'
@@ -597,8 +597,9 @@ def test_the_copy_has_what_runs_need_and_no_results_of_others(monkeypatch, tmp_p
     here = tmp_path / "here"
     kept = {"dtda_lib/a.py", "dtda_lib/data/x.npz", "notebooks/01_a.ipynb", "pyproject.toml"}
     kept |= {"figures/paper/F.csv", "figures/default/F.csv", "tests/reference/01_a.json"}
+    kept |= {"tests/benchmarks/a.json", "docs/a.md"}  # any file may be read by a notebook
     left = {".runs/smoke/01_a.json", ".venv/x", "figures/smoke/F.csv", "figures/custom-1/F.csv"}
-    left |= {"notebooks/.ipynb_checkpoints/x", "dtda_lib/__pycache__/a.pyc", "tests/test_a.py"}
+    left |= {"notebooks/.ipynb_checkpoints/x", "dtda_lib/__pycache__/a.pyc", "build/a"}
     for name in kept | left:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(name)

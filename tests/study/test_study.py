@@ -31,10 +31,8 @@ NOTEBOOK = "01_noise_vs_influence"
 class Few(ProfiledParameters, notebook="77_toy"):
     """Parameters of every kind."""
 
-    sizes: tuple[int, ...] = whole_numbers(
-        "how large", smoke=(1,), default=(2, 3), paper=(4,), low=1, high=9
-    )
-    n_seeds: int = whole_number("how many", smoke=3, default=4, paper=5, low=2, high=7)
+    sizes: tuple[int, ...] = whole_numbers("how large", at=((1,), (2, 3), (4,)), between=(1, 9))
+    n_seeds: int = whole_number("how many", at=(3, 4, 5), between=(2, 7))
     folder: str = place("where")
 
 
@@ -157,9 +155,9 @@ def test_hash_is_stable_across_releases():
     @dataclass(frozen=True)
     class Old(ProfiledParameters, notebook="a_notebook"):
         sizes: tuple[int, ...] = whole_numbers(
-            "how large", smoke=(10, 20), default=(10,), paper=(10,), low=1, high=50
+            "how large", at=((10, 20), (10,), (10,)), between=(1, 50)
         )
-        n_seeds: int = whole_number("how many", smoke=3, default=4, paper=5, low=2, high=7)
+        n_seeds: int = whole_number("how many", at=(3, 4, 5), between=(2, 7))
 
     cfg = Config(Old.at("smoke"), "smoke", (), "cpu", 1)
     assert cfg.hash == "939f34e437c0956d"

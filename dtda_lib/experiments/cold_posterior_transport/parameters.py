@@ -11,19 +11,17 @@ class Parameters(ProfiledParameters, notebook="07_cold_posterior_transport", tra
 
     n_chains: int = whole_number(
         "chains of each kind of noise",
-        smoke=2_000,
-        default=20_000,
-        paper=200_000,
-        low=400,
-        high=10_000_000,
+        at=(2_000, 20_000, 200_000),
+        between=(400, 10_000_000),
         because="intervals are over 20 groups of chains",
     )
     betas: tuple[int, ...] = whole_numbers(
         "inverse temperatures at which the limit is followed",
-        smoke=(10, 100, 10_000),
-        default=(10, 30, 100, 300, 1_000, 3_000, 10_000),
-        paper=(10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000),
-        low=5,
-        high=1_000_000,
+        at=(
+            (10, 100, 10_000),
+            (10, 30, 100, 300, 1_000, 3_000, 10_000),
+            (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000),
+        ),
+        between=(5, 1_000_000),
         because="the grid of integrals serves no colder laws",
     )

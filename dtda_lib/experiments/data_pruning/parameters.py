@@ -10,64 +10,42 @@ class Parameters(ProfiledParameters, notebook="09_data_pruning"):
     """What a reader of notebook 09 may change."""
 
     digits_per_class: int = whole_number(
-        "training digits per class", smoke=4, default=20, paper=50, low=2, high=200
+        "training digits per class", at=(4, 20, 50), between=(2, 200)
     )
     queries_per_class: int = whole_number(
-        "query images per class, which never train",
-        smoke=6,
-        default=120,
-        paper=300,
-        low=1,
-        high=300,
+        "query images per class, which never train", at=(6, 120, 300), between=(1, 300)
     )
     validation_per_class: int = whole_number(
         "how many of these steer the pruning; the others judge it",
-        smoke=2,
-        default=20,
-        paper=50,
-        low=1,
-        high=299,
+        at=(2, 20, 50),
+        between=(1, 299),
         because="some queries must be left to judge",
     )
     removed_percent: int = whole_number(
         "share of the training points removed, and of labels made wrong",
-        smoke=10,
-        default=10,
-        paper=10,
-        low=1,
-        high=50,
+        at=(10, 10, 10),
+        between=(1, 50),
     )
     n_seeds: int = whole_number(
         "evaluation seeds, and as many scoring seeds besides",
-        smoke=4,
-        default=16,
-        paper=40,
-        low=2,
-        high=100_000,
+        at=(4, 16, 40),
+        between=(2, 100_000),
         because=SPREAD,
     )
     n_random: int = whole_number(
-        "random removals per evaluation seed", smoke=1, default=2, paper=4, low=1, high=10_000
+        "random removals per evaluation seed", at=(1, 2, 4), between=(1, 10_000)
     )
     cifar_per_class: int = whole_number(
         "training images per class of CIFAR-10; 0: CIFAR-10 is not run",
-        smoke=0,
-        default=0,
-        paper=5_000,
-        low=10,
-        high=5_000,
+        at=(0, 0, 5_000),
+        between=(10, 5_000),
         also=(0,),
         because="0 leaves CIFAR-10 out",
     )
     n_cifar_seeds: int = whole_number(
         "evaluation seeds on CIFAR-10, and as many scoring seeds besides",
-        smoke=3,
-        default=10,
-        paper=10,
-        low=3,
-        high=1_000,
+        at=(3, 10, 10),
+        between=(3, 1_000),
         because="an interval over seeds needs some",
     )
-    cifar_epochs: int = whole_number(
-        "epochs on CIFAR-10", smoke=1, default=50, paper=50, low=1, high=1_000
-    )
+    cifar_epochs: int = whole_number("epochs on CIFAR-10", at=(1, 50, 50), between=(1, 1_000))

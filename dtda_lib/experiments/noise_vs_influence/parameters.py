@@ -10,51 +10,29 @@ class Parameters(ProfiledParameters, notebook="01_noise_vs_influence"):
     """What a reader of notebook 01 may change."""
 
     sizes: tuple[int, ...] = whole_numbers(
-        "training points per class, e.g. (10, 20)",
-        smoke=(4,),
-        default=(10,),
-        paper=(10, 20, 50),
-        low=1,
-        high=50,
+        "training points per class, e.g. (10, 20)", at=((4,), (10,), (10, 20, 50)), between=(1, 50)
     )
     n_seeds: int = whole_number(
-        "runs per law",
-        smoke=3,
-        default=10,
-        paper=10,
-        low=2,
-        high=100_000,
-        because=SPREAD,
+        "runs per law", at=(3, 10, 10), between=(2, 100_000), because=SPREAD
     )
     replication_sizes: tuple[int, ...] = whole_numbers(
         "sizes that are trained again with independent seeds",
-        smoke=(4,),
-        default=(10,),
-        paper=(10,),
-        low=1,
-        high=50,
+        at=((4,), (10,), (10,)),
+        between=(1, 50),
     )
     n_replication_seeds: int = whole_number(
         "independent runs for the replication",
-        smoke=3,
-        default=10,
-        paper=10,
-        low=2,
-        high=100_000,
+        at=(3, 10, 10),
+        between=(2, 100_000),
         also=(0,),
         because=SPREAD,
     )
     n_checkpoints: int = whole_number(
-        "late checkpoints that are measured", smoke=2, default=5, paper=5, low=1, high=15
+        "late checkpoints that are measured", at=(2, 5, 5), between=(1, 15)
     )
     queries_per_class: int = whole_number(
-        "query images per class", smoke=5, default=100, paper=300, low=1, high=300
+        "query images per class", at=(5, 100, 300), between=(1, 300)
     )
     n_null: int = whole_number(
-        "simulated noise-only pairs",
-        smoke=2_000,
-        default=20_000,
-        paper=20_000,
-        low=100,
-        high=10_000_000,
+        "simulated noise-only pairs", at=(2_000, 20_000, 20_000), between=(100, 10_000_000)
     )

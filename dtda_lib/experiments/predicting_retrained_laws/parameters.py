@@ -11,55 +11,28 @@ class Parameters(ProfiledParameters, notebook="05_predicting_retrained_laws"):
 
     n_train: int = whole_number(
         "training points",
-        smoke=20,
-        default=100,
-        paper=200,
-        low=20,
-        high=800,
+        at=(20, 100, 200),
+        between=(20, 800),
         because="leverages need more points than inputs",
     )
     n_query: int = whole_number(
         "query points, which never train",
-        smoke=4,
-        default=40,
-        paper=100,
-        low=2,
-        high=190,
+        at=(4, 40, 100),
+        between=(2, 190),
         because="a correlation over queries needs two",
     )
     n_seeds: int = whole_number(
-        "runs per law, a multiple of 4",
-        smoke=12,
-        default=40,
-        paper=160,
-        low=2,
-        high=100_000,
-        because=SPREAD,
+        "runs per law, a multiple of 4", at=(12, 40, 160), between=(2, 100_000), because=SPREAD
     )
     percents: tuple[int, ...] = whole_numbers(
         "sizes of random groups, in percent of the training points",
-        smoke=(5, 20),
-        default=(1, 2, 5, 10, 20, 50),
-        paper=(1, 2, 5, 10, 20, 50),
-        low=1,
-        high=99,
+        at=((5, 20), (1, 2, 5, 10, 20, 50), (1, 2, 5, 10, 20, 50)),
+        between=(1, 99),
     )
-    n_groups: int = whole_number(
-        "random groups of each size", smoke=2, default=6, paper=12, low=1, high=300
-    )
+    n_groups: int = whole_number("random groups of each size", at=(2, 6, 12), between=(1, 300))
     n_leverage: int = whole_number(
-        "further single points, those of highest leverage",
-        smoke=2,
-        default=8,
-        paper=16,
-        low=1,
-        high=100,
+        "further single points, those of highest leverage", at=(2, 8, 16), between=(1, 100)
     )
     n_splits: int = whole_number(
-        "splits of the seeds into independent halves",
-        smoke=2,
-        default=8,
-        paper=8,
-        low=1,
-        high=1_000,
+        "splits of the seeds into independent halves", at=(2, 8, 8), between=(1, 1_000)
     )

@@ -10,44 +10,32 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
     """What a reader of notebook 06 may change."""
 
     n_seeds: int = whole_number(
-        "runs of each recipe", smoke=3, default=8, paper=16, low=2, high=100_000, because=SPREAD
+        "runs of each recipe", at=(3, 8, 16), between=(2, 100_000), because=SPREAD
     )
     n_left_out: int = whole_number(
         "training points whose responses are followed",
-        smoke=4,
-        default=8,
-        paper=16,
-        low=4,
-        high=60,
+        at=(4, 8, 16),
+        between=(4, 60),
         because="half of them are left out of 30 digits",
     )
     n_query: int = whole_number(
         "query points",
-        smoke=8,
-        default=40,
-        paper=100,
-        low=2,
-        high=190,
+        at=(8, 40, 100),
+        between=(2, 190),
         because="a correlation over queries needs two",
     )
     lengths: tuple[int, ...] = whole_numbers(
         "epochs of training, e.g. (32, 128); each length is a run of its own",
-        smoke=(1, 3),
-        default=(32, 128, 512),
-        paper=(32, 128, 512, 2_048),
-        low=1,
-        high=100_000,
+        at=((1, 3), (32, 128, 512), (32, 128, 512, 2_048)),
+        between=(1, 100_000),
         because="they are numbers of epochs",
     )
     n_runs: int = whole_number(
         "runs on problems of a few parameters",
-        smoke=4,
-        default=12,
-        paper=32,
-        low=4,
-        high=10_000,
+        at=(4, 12, 32),
+        between=(4, 10_000),
         because="intervals over runs need some",
     )
     n_steps: int = whole_number(
-        "steps of these", smoke=1_000, default=10_000, paper=100_000, low=1_000, high=10_000_000
+        "steps of these", at=(1_000, 10_000, 100_000), between=(1_000, 10_000_000)
     )

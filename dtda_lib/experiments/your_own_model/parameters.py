@@ -11,82 +11,54 @@ class Parameters(ProfiledParameters, notebook="11_your_own_model"):
 
     n_points: int = whole_number(
         "patients that train",
-        smoke=20,
-        default=100,
-        paper=300,
-        low=20,
-        high=400,
+        at=(20, 100, 300),
+        between=(20, 400),
         because="a rank correlation needs some, the table has 442",
     )
     n_query: int = whole_number(
         "patients that are asked about and never train",
-        smoke=4,
-        default=20,
-        paper=50,
-        low=2,
-        high=190,
+        at=(4, 20, 50),
+        between=(2, 190),
         because="a correlation over queries needs two",
     )
     n_pilot: int = whole_number(
         "seeds of the pilot",
-        smoke=3,
-        default=4,
-        paper=4,
-        low=3,
-        high=1_000,
+        at=(3, 4, 4),
+        between=(3, 1_000),
         because="a standard deviation of fewer says nothing",
     )
     n_seeds: int = whole_number(
         "seeds of one set, the size of a user's study",
-        smoke=12,
-        default=10,
-        paper=20,
-        low=2,
-        high=100_000,
+        at=(12, 10, 20),
+        between=(2, 100_000),
         because=SPREAD,
     )
     n_sets: int = whole_number(
         "sets of seeds, to judge one by the others",
-        smoke=3,
-        default=5,
-        paper=10,
-        low=3,
-        high=100,
+        at=(3, 5, 10),
+        between=(3, 100),
         because="an interval over sets needs three",
     )
     n_screen: int = whole_number(
         "full-data models on which estimators screen",
-        smoke=2,
-        default=3,
-        paper=5,
-        low=2,
-        high=1_000,
+        at=(2, 3, 5),
+        between=(2, 1_000),
         because=SPREAD,
     )
     images_per_class: int = whole_number(
-        "training images of each class", smoke=4, default=12, paper=60, low=4, high=10_000
+        "training images of each class", at=(4, 12, 60), between=(4, 10_000)
     )
     queries_per_class: int = whole_number(
-        "query images of each class", smoke=2, default=5, paper=10, low=1, high=300
+        "query images of each class", at=(2, 5, 10), between=(1, 300)
     )
-    n_top: int = whole_number(
-        "images picked by the screening", smoke=2, default=10, paper=40, low=2, high=10_000
-    )
+    n_top: int = whole_number("images picked by the screening", at=(2, 10, 40), between=(2, 10_000))
     n_random: int = whole_number(
-        "images drawn at random from the rest, as controls",
-        smoke=2,
-        default=6,
-        paper=20,
-        low=1,
-        high=10_000,
+        "images drawn at random from the rest, as controls", at=(2, 6, 20), between=(1, 10_000)
     )
     n_image_seeds: int = whole_number(
         "seeds on which the picked images are confirmed",
-        smoke=3,
-        default=12,
-        paper=20,
-        low=3,
-        high=100_000,
+        at=(3, 12, 20),
+        between=(3, 100_000),
         because=SPREAD,
     )
     folder: str = place("your images, a folder or .zip with one sub-folder per class; None: digits")
