@@ -27,7 +27,8 @@
 # Variables: DTDA_PIP_ARGS holds further arguments of the pip install into .venv. On Linux pip
 # brings a torch with gigabytes of CUDA; if you have no GPU, give --extra-index-url and the CPU index
 # that pytorch.org names, or pin a CPU build. DTDA_CACHE is where trained runs are kept ("off":
-# nowhere). DTDA_CIFAR10 is a folder with the images of CIFAR-10, which notebook 03 takes at paper.
+# nowhere). DTDA_WORKERS is the number of processes that train where --workers is not given.
+# DTDA_CIFAR10 is a folder with the images of CIFAR-10, which notebook 03 takes at paper.
 #
 # Exit codes: 0 success, 1 a notebook or check failed, 2 refused, 130 interrupted.
 

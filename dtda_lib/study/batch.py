@@ -118,33 +118,37 @@ def test(workers: int | None) -> int:
         workers: Processes at once; where None, one a core, at most 8, as more kernels at once fail
             to start at times.
     """
+    at_once = workers or min(8, available_cores())
     python = [sys.executable, "-m"]
-    at_once = str(workers or min(8, available_cores()))
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "1800"]
     nbval += ["--nbval-sanitize-with", "notebooks/sanitize.cfg", "notebooks"]
-    # Whole notebooks go to a process each: much of a notebook's analysis keeps one core busy.
-    nbval += _spread(at_once, "loadscope")
-    smoke = ["--profile", "smoke", *(["--workers", at_once] if workers else [])]
-    steps = [
-        ("lint", [*python, "ruff", "check", "."]),
-        ("format", [*python, "ruff", "format", "--check", "."]),
-        ("tests", [*python, "pytest", "--hypothesis-profile=ci", *_spread(at_once), "tests"]),
-    ]
-    if command_line.select([], ROOT / "notebooks"):
-        steps.append(("smoke", [*python, "dtda_lib.study.batch", *smoke]))
-        steps.append(("notebooks", [*python, "pytest", *nbval]))
+    # What a check runs: stages, one after the other, of commands that run at the same time.
+    steps: dict[str, list[list[list[str]]]] = {
+        "lint": [[[*python, "ruff", "check", "."]]],
+        "format": [[[*python, "ruff", "format", "--check", "."]]],
+        "tests": [[[*python, "pytest", "--hypothesis-profile=ci", *_spread(at_once), "tests"]]],
+    }
+    if notebooks := command_line.select([], ROOT / "notebooks"):
+        smoke = [*python, "dtda_lib.study.batch", "--profile", "smoke"]
+        stages = _stages(notebooks, "smoke")
+        steps["smoke"] = [[[*smoke, name] for name in stage] for stage in stages]
+        steps["notebooks"] = [[[*python, "pytest", *nbval, *_spread(at_once, "loadscope")]]]
     else:
         _say(command_line.NO_NOTEBOOK)
     rows = []
-    for name, command in steps:
-        where = " (in a copy of this checkout)" if name == "smoke" else ""
-        _say(f"== {name}: {' '.join(command[2:])}{where}")
+    for name, stages in steps.items():
+        where = " ..., each notebook, in a copy of this checkout" if name == "smoke" else ""
+        _say(f"== {name}: {' '.join(stages[0][0][2:])}{where}")
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="dtda-") as folder:
-            cold = {"DTDA_CACHE": f"{folder}/cache"} if name in ("smoke", "notebooks") else {}
+            kernels = name in ("smoke", "notebooks")
+            # A kernel a core, each with one process and one thread: more would wait for each other.
+            cold = {"DTDA_CACHE": f"{folder}/cache", "DTDA_WORKERS": "1", "OMP_NUM_THREADS": "1"}
+            env = execution.environment(**(cold if kernels else {}))
             place = copy_checkout(Path(folder) / "copy") if name == "smoke" else ROOT
-            code = execution.run(command, execution.environment(**cold), folder=place)
-        rows.append([name, "FAILED" if code else "passed", f"{time.monotonic() - started:.0f}"])
+            codes = [execution.run_together(some, env, at_once, folder=place) for some in stages]
+        rows.append([name, "FAILED" if any(codes) else "passed"])
+        rows[-1].append(f"{time.monotonic() - started:.0f}")
         _say(f"== {name}: {rows[-1][1]}, {rows[-1][2]} s")
     print_table(["check", "result", "seconds"], rows)
     failed = [name for name, result, _ in rows if result == "FAILED"]
@@ -153,6 +157,16 @@ def test(workers: int | None) -> int:
     if "smoke" in failed:
         _say("smoke ran in a copy, which is gone: ./run_all.sh --profile smoke leaves a log here")
     return int(bool(failed))
+
+
+def _stages(notebooks: Sequence[Path], profile: str) -> list[list[str]]:
+    """Names of notebooks that can run at once, longest first; then those that read them."""
+    costs = _read_costs()
+    names = [path.stem for path in notebooks]
+    names.sort(key=lambda name: costs.get(name, {}).get(profile, 0.0), reverse=True)
+    readers = [name for name in READS_OTHERS if name in names]
+    stages = [[name for name in names if name not in readers], readers]
+    return [stage for stage in stages if stage]
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -165,8 +179,8 @@ def copy_checkout(folder: Path) -> Path:
     return shutil.copytree(ROOT, folder, ignore=left)
 
 
-def _spread(at_once: str, by: str = "loadfile") -> list[str]:
-    return ["-n", at_once, "--dist", by] if importlib.util.find_spec("xdist") else []
+def _spread(at_once: int, by: str = "loadfile") -> list[str]:
+    return ["-n", str(at_once), "--dist", by] if importlib.util.find_spec("xdist") else []
 
 
 def _refuse_foreign_package() -> None:

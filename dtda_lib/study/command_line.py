@@ -100,6 +100,11 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
         shlex.split(variables.get("DTDA_PIP_ARGS", ""))
     except ValueError as error:
         raise Refusal(f"DTDA_PIP_ARGS cannot be read ({error}): quote it as in a shell.") from None
+    if workers := variables.get("DTDA_WORKERS", ""):
+        try:
+            _workers(workers)
+        except argparse.ArgumentTypeError as error:
+            raise Refusal(f"DTDA_WORKERS: {error}") from None
     for name in ("DTDA_CACHE", "DTDA_CIFAR10"):
         value = variables.get(name, "")
         if value != value.strip():

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -108,17 +109,7 @@ def run(
 ) -> int:
     """Run a command in `folder` to its end; when this process is told to stop, no descendant
     survives."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if on_line else None,
-        stderr=subprocess.STDOUT if on_line else None,
-        text=True,
-        errors="replace",
-        process_group=0,  # a terminal's Ctrl-C reaches only us, and we stop the rest in order
-    )
+    process = _start(command, env, folder, subprocess.PIPE if on_line else None)
     try:
         for line in process.stdout or ():
             on_line(line)
@@ -126,6 +117,29 @@ def run(
     except BaseException:
         _stop(process)
         raise
+
+
+def run_together(
+    commands: Iterable[Sequence[str]], env: Mapping[str, str], at_once: int, *, folder: Path = ROOT
+) -> int:
+    """Run commands as `run` does, at most `at_once` at the same time, in the order given.
+
+    Returns:
+        The first exit code that is not 0 in order of completion; 0 if there is none.
+    """
+    waiting, running, code = deque(commands), [], 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(_start(waiting.popleft(), env, folder))
+            time.sleep(0.1)
+            code = code or next(filter(None, [process.poll() for process in running]), 0)
+            running = [process for process in running if process.returncode is None]
+    except BaseException:
+        for process in running:
+            _stop(process)
+        raise
+    return code
 
 
 def execute(job: NotebookJob, env: Mapping[str, str], say: Callable[[str], None]) -> Execution:
@@ -243,6 +257,22 @@ def _last_error(notebook: Path, log: Path) -> str:
         error = [o for o in _outputs(notebook) if o["output_type"] == "error"][-1]
         return f"{error['ename']}: {error['evalue']}"
     return "\n  ".join(log.read_text().strip().splitlines()[-5:])
+
+
+def _start(
+    command: Sequence[str], env: Mapping[str, str], folder: Path, output: int | None = None
+) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        text=True,
+        errors="replace",
+        process_group=0,  # a terminal's Ctrl-C reaches only us, and we stop the rest in order
+    )
 
 
 def _stop(process: subprocess.Popen) -> None:

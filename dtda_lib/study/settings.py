@@ -5,6 +5,7 @@ cell into a frozen `Config`, or refuses with one sentence.
 """
 
 import importlib
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -199,11 +200,14 @@ def _is_none(given: Any) -> bool:
 
 
 def _resolve_workers(workers: Any) -> int:
-    if _is_none(workers):
-        from dtda_lib.runs.executors import available_cores  # only now: it imports torch
+    allowed = WholeNumber(1, 10_000)
+    if not _is_none(workers):
+        return read_value(allowed, "workers", workers, "every notebook")
+    if not _is_none(given := os.environ.get("DTDA_WORKERS")):
+        return read_value(allowed, "DTDA_WORKERS", given, "the environment")
+    from dtda_lib.runs.executors import available_cores  # only now: it imports torch
 
-        return available_cores()
-    return read_value(WholeNumber(1, 10_000), "workers", workers, "every notebook")
+    return available_cores()
 
 
 def _resolve_device(device: Any) -> str:

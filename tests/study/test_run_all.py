@@ -223,6 +223,7 @@ def bare(tmp_path):
         ([], {"DTDA_ENV": "conda"}, ["no conda, mamba or micromamba"]),
         ([], {"DTDA_ENV": "docker"}, ["DTDA_ENV=docker"]),
         ([], {"DTDA_PIP_ARGS": "--pre 'a"}, ["DTDA_PIP_ARGS", "quotation"]),
+        ([], {"DTDA_WORKERS": "many"}, ["DTDA_WORKERS", "'many'", "integer"]),
         ([], {"DTDA_CACHE": "OFF "}, ["DTDA_CACHE='OFF '"]),
         ([], {"DTDA_CACHE": " "}, ["DTDA_CACHE=' '"]),
         ([], {"DTDA_CACHE": "~nosuchuser/x"}, ["DTDA_CACHE='~nosuchuser/x'"]),
@@ -542,14 +543,17 @@ def test_the_grammar_agrees_with_the_study():
 def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     calls = []
 
-    def run(command, env, *, folder):
+    def run(commands, env, at_once, *, folder):
+        assert at_once == (workers or min(8, batch.available_cores()))
         cache = env.get("DTDA_CACHE")
         assert cache is None or not Path(cache).exists()
-        calls.append((command[2:], cache, folder))
-        return int(broken in command)
+        assert env.get("DTDA_WORKERS") == env.get("OMP_NUM_THREADS") == (cache and "1")
+        calls.append(([command[2:] for command in commands], cache, folder))
+        return int(any(broken in command for command in commands))
 
-    monkeypatch.delenv("DTDA_CACHE", raising=False)
-    monkeypatch.setattr(execution, "run", run)
+    for name in ("DTDA_CACHE", "DTDA_WORKERS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(execution, "run_together", run)
     monkeypatch.setattr(batch, "copy_checkout", lambda folder: folder)
     assert batch.test(workers) == int(broken is not None)
     told = capsys.readouterr()
@@ -568,16 +572,51 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     commands, caches, folders = zip(*calls)
     at_once = str(workers or min(8, batch.available_cores()))
     parallel = ["-n", at_once, "--dist"]
-    assert commands[2] == ["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]
-    limit = ["--workers", "1"] if workers else []
-    assert commands[3] == ["dtda_lib.study.batch", "--profile", "smoke", *limit]
-    assert commands[4][-5:] == ["notebooks", *parallel, "loadscope"]
+    assert commands[2] == [["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]]
+    smoke = ["dtda_lib.study.batch", "--profile", "smoke"]
+    assert all(command[:-1] == smoke for command in commands[3] + commands[4])
+    last = ["00_conventions", "12_scoreboard"]  # these show what the others have exported
+    assert sorted(command[-1] for command in commands[4]) == last
+    names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {command[-1] for command in commands[3]} == names - set(last)
+    assert len(commands[3]) == len(names) - 2
+    assert commands[5][0][-5:] == ["notebooks", *parallel, "loadscope"]
     assert caches[:3] == (None,) * 3
+    assert caches[3] == caches[4]
     assert None not in caches[3:]
-    assert caches[3] != caches[4]
-    assert folders[:3] + folders[4:] == (ROOT,) * 4
-    assert folders[3] == Path(caches[3]).parent / "copy"
+    assert caches[4] != caches[5]
+    assert folders[:3] + folders[5:] == (ROOT,) * 4
+    assert folders[3] == folders[4] == Path(caches[3]).parent / "copy"
     assert not Path(caches[3]).parent.exists()
+
+
+def test_commands_run_together_as_far_as_told(tmp_path):
+    def command(name, code, waits_for=""):
+        wait = f"while not pathlib.Path('{waits_for}').exists(): time.sleep(0.01)"
+        text = f"import pathlib, sys, time\nopen('{name}', 'w').close()\n"
+        return [sys.executable, "-c", text + (wait if waits_for else "") + f"\nsys.exit({code})"]
+
+    env = dict(os.environ)
+    both = [command("a", 0, "b"), command("b", 3)]  # the first ends only once the second has begun
+    assert execution.run_together(both, env, 2, folder=tmp_path) == 3
+    (tmp_path / "b").unlink()
+    assert execution.run_together([command("b", 0), command("c", 0)], env, 1, folder=tmp_path) == 0
+    assert (tmp_path / "c").exists()
+
+
+def test_commands_that_run_together_stop_together(tmp_path, monkeypatch):
+    started, start = [], execution._start
+    monkeypatch.setattr(execution, "_start", lambda *a: started.append(start(*a)) or started[-1])
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution.time, "sleep", interrupt)
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(KeyboardInterrupt):
+        execution.run_together([sleep] * 3, dict(os.environ), 2, folder=tmp_path)
+    assert len(started) == 2
+    assert not any(psutil.pid_exists(process.pid) for process in started)
 
 
 def test_checks_draw_the_same_examples_each_time():
@@ -587,7 +626,7 @@ def test_checks_draw_the_same_examples_each_time():
 
 
 def test_checks_without_notebooks_say_so(monkeypatch, capsys):
-    monkeypatch.setattr(execution, "run", lambda *_, **__: 0)
+    monkeypatch.setattr(execution, "run_together", lambda *_, **__: 0)
     monkeypatch.setattr(command_line, "select", lambda *_: [])
     assert batch.test(None) == 0
     assert "there is no notebook yet" in capsys.readouterr().out

@@ -166,6 +166,15 @@ def test_hash_is_stable_across_releases():
 def test_hash_ignores_how_a_value_was_written_and_the_machine():
     assert settings(n_seeds="12", sizes="10,20").hash == settings(n_seeds=12, sizes=[10, 20]).hash
     assert settings(workers=1).hash == settings(workers=7).hash
+
+
+def test_the_environment_says_how_many_workers_where_nobody_else_does(monkeypatch):
+    monkeypatch.setenv("DTDA_WORKERS", "5")
+    assert settings(workers=None).workers == 5
+    assert settings(workers=2).workers == 2
+    monkeypatch.setenv("DTDA_WORKERS", "0")
+    with pytest.raises(ValueError, match=r"DTDA_WORKERS='?0'? in the environment"):
+        settings(workers=None)
     assert settings(n_seeds=12).hash != settings().hash
     assert settings(profile="smoke").hash != settings().hash
 
