@@ -156,27 +156,6 @@ def list_table(
     return pd.DataFrame(rows).astype(kinds)
 
 
-def class_count_table(
-    lists: Mapping[str, Sequence[int]], train_labels: Labels, test_labels: Labels
-) -> pd.DataFrame:
-    """Images of each class under both readings, tidy: columns `list, read_as, class, count`.
-
-    A list with a position of 10,000 or more has no rows read as test positions.
-
-    Raises:
-        ValueError: an empty list, a position out of range or a wrong number of labels.
-    """
-    _refuse_impossible(lists, train_labels, test_labels)
-    rows = [
-        {"list": name, "read_as": read_as, "class": number, "count": int(count)}
-        for name, positions in lists.items()
-        for read_as, labels in ((TRAIN, train_labels), (TEST, test_labels))
-        if max(positions) < len(labels)
-        for number, count in enumerate(counts_per_class(positions, labels))
-    ]
-    return pd.DataFrame(rows, columns=["list", "read_as", "class", "count"])
-
-
 def _log10_chance_below(n: int) -> float:
     """log10 of the chance that n draws without repeats from the training set stay below 10,000."""
     inside, all_of = np.arange(N_TEST, N_TEST - n, -1), np.arange(N_TRAIN, N_TRAIN - n, -1)

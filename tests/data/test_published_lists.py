@@ -16,7 +16,6 @@ from dtda_lib.data.published_lists import (
     TEST,
     TRAIN,
     UNDECIDED,
-    class_count_table,
     counts_per_class,
     has_generator_form,
     list_table,
@@ -113,15 +112,6 @@ def test_the_labels_say_the_same(labels):
     assert (table.loc["10pc", "train_fewest"], table.loc["10pc", "train_most"]) == (5, 14)
 
 
-def test_class_counts_are_tidy(labels):
-    table = class_count_table(published_cifar10_lists(), *labels)
-    assert list(table.columns) == ["list", "read_as", "class", "count"]
-    assert len(table) == 10 * (7 + 4)  # every list as training, four as test positions
-    chosen = table[(table["list"] == "10pc") & (table["read_as"] == TRAIN)]
-    assert chosen["count"].tolist() == [11, 9, 14, 10, 12, 5, 6, 6, 14, 13]
-    assert (table.groupby(["list", "read_as"])["count"].sum().loc["60pc"] == 600).all()
-
-
 # -------------------------------------------------------------- the rule on made-up splits
 
 
@@ -153,10 +143,10 @@ REFUSED = {
     "unknown published list 'queries'": lambda: list_table({"a": [1]}, queries="queries"),
     "'a': it must hold at least one position": lambda: list_table({"a": []}, queries="a"),
     "within 0 to 49999": lambda: list_table({"a": [50_000]}, queries="a"),
-    "3 training labels are given; CIFAR-10 has 50,000": lambda: class_count_table(
-        {"a": [1]}, [0, 1, 2], made_up(N_TEST, 0)
+    "3 training labels are given; CIFAR-10 has 50,000": lambda: list_table(
+        {"a": [1]}, [0, 1, 2], made_up(N_TEST, 0), queries="a"
     ),
-    "3 test labels": lambda: class_count_table({"a": [1]}, made_up(N_TRAIN, 0), [0, 1, 2]),
+    "3 test labels": lambda: list_table({"a": [1]}, made_up(N_TRAIN, 0), [0, 1, 2], queries="a"),
 }
 
 
