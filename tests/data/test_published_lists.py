@@ -11,7 +11,6 @@ import pytest
 from dtda_lib.data.published_lists import (
     N_TEST,
     N_TRAIN,
-    QUERIES,
     SIZES,
     TEST,
     TRAIN,
@@ -19,10 +18,10 @@ from dtda_lib.data.published_lists import (
     counts_per_class,
     has_generator_form,
     list_table,
-    published_cifar10_list,
     published_cifar10_lists,
     verdict,
 )
+from dtda_lib.data.sources import QUERIES
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FROM_TEST, FROM_TRAIN = ["10pc", "30pc", "40pc"], ["20pc", "50pc", "60pc"]
@@ -75,8 +74,6 @@ def test_lists_have_the_sizes_of_their_names():
     assert list(lists) == [*SIZES, QUERIES]
     assert [len(positions) for positions in lists.values()] == [100, 200, 300, 400, 500, 600, 500]
     assert all(len(set(positions)) == len(positions) for positions in lists.values())
-    with pytest.raises(ValueError, match="unknown published list '10cp': did you mean '10pc'"):
-        published_cifar10_list("10cp")
 
 
 # -------------------------------------------------------------- R5
