@@ -18,7 +18,7 @@ import numpy as np
 
 from dtda_lib.names import unknown
 
-from .over_seeds import jackknife
+from .over_seeds import jackknife_error
 
 Samples = np.ndarray  # float64 (seed, ...)
 TAIL = 0.9  # the level of "quantile90" and "cvar90"
@@ -299,12 +299,12 @@ def jackknife_interval(
     """`(2, ...)`: ends of the t interval, NaN with fewer than three seeds or where it is not valid.
 
     Paired, seed i is left out of both samples; else the two variances add up, with Welch's degrees
-    of freedom; see `over_seeds.jackknife`.
+    of freedom; see `over_seeds.jackknife_error`.
     """
     estimate = chosen(before, after)
     name = chosen.name.removeprefix("centred_")  # which changes no variance
     if name not in LEFT_OUT or min(len(before), len(after)) < 3:
         return np.full((2, *estimate.shape), np.nan)
     left = [LEFT_OUT[name](sample) for sample in (before, after)]
-    error, quantile = jackknife(*([left[1] - left[0]] if paired else left), level=level)
+    error, quantile = jackknife_error(*([left[1] - left[0]] if paired else left), level=level)
     return estimate + np.stack([-quantile * error, quantile * error])

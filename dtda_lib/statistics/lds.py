@@ -27,7 +27,7 @@ from scipy import stats
 
 from .agreement import spearman_brown
 from .distances import Distance, get_distance
-from .over_seeds import jackknife, require_same_pairs, require_seeds
+from .over_seeds import jackknife_error, require_same_pairs, require_seeds
 
 SOURCES = ("truth seeds", "prediction seeds", "subsets")
 
@@ -97,7 +97,7 @@ class Scores:
         """
         estimate = np.asarray(function(self.estimate))
         left_out = [np.asarray(function(values)) for values in self.left_out.values()]
-        error, _ = jackknife(*left_out)
+        error, _ = jackknife_error(*left_out)
         half = error * stats.t.ppf((1 + level) / 2, min(map(len, left_out)) - 1)
         return estimate, error, estimate - half, estimate + half
 

@@ -129,7 +129,9 @@ def jackknife_over_seeds(
     )
 
 
-def jackknife(*left_out: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray | float]:
+def jackknife_error(
+    *left_out: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray | float]:
     """Standard error of a statistic and the t quantile of its interval, without loop over seeds.
 
     Args:

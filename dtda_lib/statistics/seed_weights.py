@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from .over_seeds import jackknife, ratio
+from .over_seeds import jackknife_error, ratio
 
 _BLOCK = (32, 1024)  # draws and pairs at a time: what stays in the cache
 _CONSTANT = 1e-12  # a spread below this share of the size is rounding
@@ -202,5 +202,5 @@ def jackknife_t(
     if fisher:
         ends = jackknife_t(np.arctanh(np.clip(values, -1 + 1e-12, 1 - 1e-12)), level)
         return np.tanh(ends[0]), np.tanh(ends[1])
-    error, quantile = jackknife(values[1:], level=level)
+    error, quantile = jackknife_error(values[1:], level=level)
     return values[0] - quantile * error, values[0] + quantile * error

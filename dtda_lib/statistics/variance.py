@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from .over_seeds import jackknife, require_seeds
+from .agreement import PAIR
+from .over_seeds import jackknife_error, require_seeds
 
 COMPONENTS = ("init", "order", "init x order")
-PAIR = ("train", "query")
 _ROUNDING = 1e-13  # of the mean squared score: what double precision leaves of a component of 0
 
 
@@ -109,7 +109,7 @@ def variance_shares(
     """
     full, by_init, by_order, rest = _replicates(scores, over)
     values = [_share_quantities(part) for part in (full, by_init, by_order)]
-    error, quantile = jackknife(*values[1:], level=level)
+    error, quantile = jackknife_error(*values[1:], level=level)
     low, high = values[0][0] - quantile * error, values[0][0] + quantile * error
     dims, coords = ("component", *rest.dims), {"component": list(COMPONENTS), **rest.coords}
     found = {"estimate": values[0][0], "low": low, "high": high}
@@ -133,7 +133,7 @@ def init_minus_order(
     full, by_init, by_order, rest = _replicates(scores, over)
     shares = [_share_quantities(part)[:, :2] for part in (full, by_init, by_order)]
     differences = [part[:, :1] - part[:, 1:] for part in shares]
-    error, quantile = (part[0] for part in jackknife(*differences[1:], level=level))
+    error, quantile = (part[0] for part in jackknife_error(*differences[1:], level=level))
     ratio = _fieller(*shares, quantile)
     estimate = differences[0][0, 0]
     half = quantile * error

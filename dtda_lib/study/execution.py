@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from . import command_line
 from .artefacts import ROOT, digest, to_json, write_atomic
 from .command_line import cells
-from .markdown import is_generated
+from .markdown import written_by
 from .provenance import SUMMARY_MIME
 from .settings import Config
 
@@ -77,7 +77,7 @@ class Execution:
 def edited_sources(notebook: Path) -> list[str]:
     """Kind and source of each cell, without those that the evidence writes and nobody edits."""
     sources = command_line.cell_sources(notebook)
-    return [source for source in sources if not is_generated(source.partition("\n")[2])]
+    return [source for source in sources if not written_by(source.partition("\n")[2])]
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -122,11 +122,11 @@ def test_random_splits_are_reproducible_and_close_to_all():
 
 def test_order_of_seeds_and_further_dimensions_do_not_matter():
     scores = draw(6, 5, 8, 2, dims=("seed", "train", "query", "size"))
-    found = ag.split_half(scores, ag.snr)
+    found = ag.split_half(scores, ag.STATISTICS["snr"])
     assert found.reliability.dims == ("size",)
-    xr.testing.assert_allclose(found, ag.split_half(scores[::-1], ag.snr))
+    xr.testing.assert_allclose(found, ag.split_half(scores[::-1], ag.STATISTICS["snr"]))
     xr.testing.assert_allclose(
-        found.isel(size=1), ag.split_half(scores.isel(size=1, drop=True), ag.snr)
+        found.isel(size=1), ag.split_half(scores.isel(size=1, drop=True), ag.STATISTICS["snr"])
     )
 
 
