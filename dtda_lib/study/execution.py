@@ -17,8 +17,10 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from dtda_lib.runs.store import write_atomic
+
 from . import command_line
-from .artefacts import ROOT, digest, to_json, write_atomic
+from .artefacts import ROOT, digest, to_json
 from .command_line import cells
 from .markdown import written_by
 from .provenance import SUMMARY_MIME

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dtda_lib
-from dtda_lib.study.artefacts import study_root, write_atomic
+from dtda_lib.runs.store import write_atomic
+from dtda_lib.study.artefacts import study_root
 from dtda_lib.study.markdown import replaced
 
 from .architecture import FLOORS
