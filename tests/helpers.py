@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.recipes import SCHEDULES, Recipe
 from dtda_lib.runs.training import epoch_order, order_generator
+from dtda_lib.theory.langevin import LinearChain
 
 
 def digits_like(n_train: int = 10, n_query: int = 4, dtype: torch.dtype = torch.float64) -> Task:
@@ -75,3 +77,17 @@ def plain_loop(
         if epoch in recipe.checkpoints:
             kept.append(copy.deepcopy(net))
     return kept
+
+
+def response_covariance(chain: LinearChain, point: int) -> np.ndarray:
+    """E[r (theta - minimum)^T] `(feature, feature)` of the unrolled response, exactly.
+
+    For Langevin on the whole loss only. With `r <- (I - step A) r + step grad loss_k`, it solves
+    `M = (I - step A) (M (I - step A) + step x x^T C (I - step A) )` term by term; its symmetric
+    part, doubled, is the derivative of C in eps.
+    """
+    n_feature, x = chain.train_x.shape[1], chain.train_x[point]
+    decay = np.eye(n_feature) - chain.step * chain.curvature()
+    source = chain.step * np.outer(x, x) @ chain.stationary_covariance() @ decay
+    left = np.eye(n_feature**2) - np.kron(decay, decay)
+    return np.linalg.solve(left, source.ravel()).reshape(n_feature, n_feature)

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.artefacts import write_atomic
+from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.methods import HELPS, HURTS
 
 from .answer import points_of

@@ -12,21 +12,19 @@ from torch import Tensor
 from dtda_lib.names import unknown
 
 from .image_files import ImageFiles, checksum, decode, find_images, refuse_twins
-from .published_lists import QUERIES, SIZES, published_cifar10_list
-from .sources import import_torchvision
+from .published_lists import FOLDER, SIZES
+from .sources import (
+    QUERIES,
+    import_torchvision,
+    published_positions,
+    refuse_outside,
+    refuse_size,
+    shuffled_by_class,
+)
 from .task import Task
 
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+CIFAR10_CLASSES = tuple(
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 )
 
 
@@ -64,27 +62,21 @@ def cifar10(
         ValueError: impossible size, unknown list name or position out of range.
         RuntimeError: the files are not there, incomplete, or cannot be downloaded.
     """
-    for name, got, most in (
-        ("per_class", per_class, 5000),
-        ("queries_per_class", queries_per_class, 1000),
-    ):
-        if not 1 <= got <= most:
-            raise ValueError(f"task 'cifar10': {name} is {got}; take 1 to {most}.")
+    sizes = {"per_class": (per_class, 5000), "queries_per_class": (queries_per_class, 1000)}
+    refuse_size("cifar10", **sizes)
     # Names are looked up before anything is downloaded for nothing.
-    train_rows = _positions(train_index, SIZES)
-    query_rows = _positions(query_index, (QUERIES,))
+    given = [
+        None if index is None else published_positions(index, FOLDER, known)
+        for index, known in ((train_index, SIZES), (query_index, (QUERIES,)))
+    ]
     train, test = _read_cifar10(root, download)
+    train_rows, query_rows = given
     if train_rows is None:
         train_rows = balanced_draw(train.targets, per_class, seed=20230530)
     if query_rows is None:
         query_rows = balanced_draw(test.targets, queries_per_class, seed=20230531)
-    for name, rows, part in (("training", train_rows, train), ("test", query_rows, test)):
-        outside = [row for row in rows if not 0 <= row < len(part.targets)]
-        if outside or not rows:
-            wrong = f"position {outside[0]} is not" if outside else "no position is given"
-            raise ValueError(
-                f"task 'cifar10': {wrong} among the {len(part.targets)} {name} images."
-            )
+    refuse_outside("cifar10", "training", train_rows, len(train.targets))
+    refuse_outside("cifar10", "test", query_rows, len(test.targets))
 
     def images(pixels: np.ndarray, rows: list[int]) -> Tensor:
         return _scaled(pixels[rows].transpose(0, 3, 1, 2), mean=0.5, std=0.5)  # channel first
@@ -118,10 +110,8 @@ def balanced_draw(labels: Sequence[int], per_class: int, seed: int) -> list[int]
     Raises:
         ValueError: a class has fewer.
     """
-    rng, numbers = np.random.default_rng(seed), np.asarray(labels)
     drawn = []
-    for number in np.unique(numbers):
-        order = rng.permutation(np.flatnonzero(numbers == number))
+    for number, order in shuffled_by_class(labels, seed).items():
         if len(order) < per_class:
             raise ValueError(
                 f"class {number} has {len(order)} examples, but {per_class} are asked for; ask for "
@@ -129,15 +119,6 @@ def balanced_draw(labels: Sequence[int], per_class: int, seed: int) -> list[int]
             )
         drawn += order[:per_class].tolist()
     return drawn
-
-
-def _positions(index: Sequence[int] | str | None, known: Sequence[str]) -> list[int] | None:
-    """Positions as given, or the published list of that name; None: our own draw."""
-    if index is None or not isinstance(index, str):
-        return None if index is None else [int(position) for position in index]
-    if index not in known:
-        raise ValueError(unknown("published list", index, known))
-    return list(published_cifar10_list(index))
 
 
 def cifar10_labels(root: str | Path) -> tuple[list[int], list[int]]:

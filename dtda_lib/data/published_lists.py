@@ -27,7 +27,6 @@ are not shipped (it states no licence): hand over `targets` of `torchvision.data
 judge by position alone.
 """
 
-import importlib.resources
 import math
 from collections.abc import Mapping, Sequence
 
@@ -36,8 +35,10 @@ import pandas as pd
 
 from dtda_lib.names import unknown
 
+from .sources import QUERIES, published_positions
+
 N_TRAIN, N_TEST = 50_000, 10_000
-QUERIES = "test_subset"
+FOLDER = "published-cifar10"
 SIZES = ("10pc", "20pc", "30pc", "40pc", "50pc", "60pc")
 TRAIN, TEST, UNDECIDED = "training positions", "test positions", "undecided"
 CHANCE = 1e-6
@@ -51,25 +52,10 @@ VERDICT_RULE = (
 Labels = Sequence[int] | np.ndarray
 
 
-def published_cifar10_list(name: str) -> tuple[int, ...]:
-    """The published positions of that name, in published order.
-
-    Args:
-        name: "10pc", "20pc", ..., "60pc", or "test_subset" for the queries.
-
-    Raises:
-        ValueError: unknown name.
-    """
-    if name not in (*SIZES, QUERIES):
-        raise ValueError(unknown("published list", name, (*SIZES, QUERIES)))
-    file = name if name == QUERIES else f"train_subset_{name}"
-    folder = importlib.resources.files("dtda_lib") / "data" / "files" / "published-cifar10"
-    return tuple(int(line) for line in (folder / f"{file}.txt").read_text().split())
-
-
 def published_cifar10_lists() -> dict[str, tuple[int, ...]]:
     """All seven published lists by name, the queries last."""
-    return {name: published_cifar10_list(name) for name in (*SIZES, QUERIES)}
+    names = (*SIZES, QUERIES)
+    return {name: tuple(published_positions(name, FOLDER, names)) for name in names}
 
 
 def counts_per_class(positions: Sequence[int], labels: Labels) -> np.ndarray:
@@ -154,27 +140,6 @@ def list_table(
     counts = ["train_fewest", "train_most", "test_fewest", "test_most"]
     kinds = dict.fromkeys(counts, "Int64") | {"train_form": "boolean", "test_form": "boolean"}
     return pd.DataFrame(rows).astype(kinds)
-
-
-def class_count_table(
-    lists: Mapping[str, Sequence[int]], train_labels: Labels, test_labels: Labels
-) -> pd.DataFrame:
-    """Images of each class under both readings, tidy: columns `list, read_as, class, count`.
-
-    A list with a position of 10,000 or more has no rows read as test positions.
-
-    Raises:
-        ValueError: an empty list, a position out of range or a wrong number of labels.
-    """
-    _refuse_impossible(lists, train_labels, test_labels)
-    rows = [
-        {"list": name, "read_as": read_as, "class": number, "count": int(count)}
-        for name, positions in lists.items()
-        for read_as, labels in ((TRAIN, train_labels), (TEST, test_labels))
-        if max(positions) < len(labels)
-        for number, count in enumerate(counts_per_class(positions, labels))
-    ]
-    return pd.DataFrame(rows, columns=["list", "read_as", "class", "count"])
 
 
 def _log10_chance_below(n: int) -> float:

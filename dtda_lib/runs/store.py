@@ -57,6 +57,22 @@ def cache_folder() -> Path | None:
         raise CacheError(f"DTDA_CACHE={setting!r} names the home of no user.") from None
 
 
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a whole file or leave the old one: an interrupted run never leaves half a file."""
+    # An ordinary open, not `tempfile`, whose files nobody else may read: a cache can be shared.
+    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:  # after Ctrl-C, too, no temporary file is left behind
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe"}
 
 
@@ -135,21 +151,10 @@ class Store:
         arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         text = f"{seconds:.3f}"
         metadata = {"sha256": _checksum(arrays, key, text), "seconds": text, "spec": spec}
-        # An ordinary open, not `tempfile`, whose files nobody else may read: a cache can be shared.
-        temporary = path.with_name(f"{key}.{uuid.uuid4().hex}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(save(arrays, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException as error:  # Ctrl-C included: leave no temporary file behind
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            if isinstance(error, OSError):
-                raise self._unusable(error) from error
-            raise
+            write_atomic(path, save(arrays, metadata))
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def check_writable(self) -> None:
         """Try a small file, so that a useless folder is known before hours of training.

@@ -7,7 +7,7 @@ labelled as in `over_seeds`; a *statistic* maps scores to an array without `seed
 no unit and keep their sign; bad input is refused with a `ValueError` of one sentence.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from math import comb
 
@@ -31,12 +31,27 @@ def sd(scores: xr.DataArray) -> xr.DataArray:
     return mean_and_sd(scores)[1]
 
 
-def snr(scores: xr.DataArray) -> xr.DataArray:
-    """Signed mu / sigma over seeds; what the published code correlates under the name "p"."""
-    return signal_to_noise(scores)
+STATISTICS: dict[str, Reduction] = {"mean": mean, "sd": sd, "snr": signal_to_noise}
+"""What is compared of two methods; the published code correlates "snr" under the name "p"."""
 
 
-STATISTICS: dict[str, Reduction] = {"mean": mean, "sd": sd, "snr": snr}
+def require_kind(kind: str) -> None:
+    """Refuse a kind of correlation that is neither "pearson" nor "spearman"."""
+    if kind not in ("pearson", "spearman"):
+        raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
+
+
+def flat_scores(scores: Iterable[xr.DataArray], at_least: int = 2) -> np.ndarray:
+    """Scores `(seed, train, query)` of several methods as one array `(method, seed, pair)`.
+
+    `ValueError`: other dimensions, labels that differ, or fewer than `at_least` seeds.
+    """
+    arrays = [require_seeds(array, at_least=at_least) for array in scores]
+    require_same_pairs(*arrays)
+    if set(arrays[0].dims) != {"seed", *PAIR}:
+        raise ValueError(f"scores have dimensions {list(arrays[0].dims)}, not seed, train, query.")
+    flat = np.stack([array.transpose("seed", *PAIR).values for array in arrays])
+    return flat.reshape(*flat.shape[:2], -1)
 
 
 def correlation(
@@ -50,8 +65,7 @@ def correlation(
     cells, NaN anywhere, or (Pearson) an infinity. Source: published code of arXiv 2305.19765,
     run_correlation_analysis.py, flattens train and query as the default does.
     """
-    if kind not in ("pearson", "spearman"):
-        raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
+    require_kind(kind)
     over = [over] if isinstance(over, str) else list(over)
     for array in (a, b):
         if missing := set(over) - set(array.dims):

@@ -30,8 +30,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .agreement import PAIR, STATISTICS, halves_of, noise_ceiling, spearman_brown
-from .over_seeds import require_same_pairs, require_seeds
+from .agreement import (
+    STATISTICS,
+    flat_scores,
+    halves_of,
+    noise_ceiling,
+    require_kind,
+    spearman_brown,
+)
 from .seed_weights import Centred, all_and_each_left_out, correlations, jackknife_t, resamples
 
 Scores = Mapping[str, xr.DataArray]
@@ -112,20 +118,14 @@ def _stacked(
     scores: Scores, statistics: Sequence[str], kind: str
 ) -> tuple[list[str], list[str], Centred]:
     """Names of methods and statistics, and the scores of all methods for `seed_weights`."""
-    if kind not in ("pearson", "spearman"):
-        raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
+    require_kind(kind)
     if unknown := set(statistics) - set(STATISTICS):
         raise ValueError(f"statistics {sorted(unknown)} are none of {list(STATISTICS)}.")
-    arrays = [require_seeds(array) for array in scores.values()]
-    if len(arrays) < 2:
+    if len(scores) < 2:
         raise ValueError("fewer than two methods cannot be compared.")
-    require_same_pairs(*arrays)
-    if set(arrays[0].dims) != {"seed", *PAIR}:
-        raise ValueError(f"scores have dimensions {list(arrays[0].dims)}, not seed, train, query.")
-    if arrays[0].size < 2 * arrays[0].sizes["seed"]:
+    flat = flat_scores(scores.values())
+    if flat.shape[-1] < 2:
         raise ValueError("a single pair has no correlation.")
-    flat = np.stack([array.transpose("seed", *PAIR).values for array in arrays])
-    flat = flat.reshape(*flat.shape[:2], -1)
     largest = np.abs(flat).max(axis=(1, 2), keepdims=True)
     centred = Centred(flat / np.where(largest > 0, largest, 1.0))
     if kind == "pearson" and "snr" in statistics:

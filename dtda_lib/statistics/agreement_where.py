@@ -8,7 +8,15 @@ import numpy as np
 import xarray as xr
 from scipy import special, stats
 
-from .agreement import PAIR, correlation, halves_of, mean, noise_ceiling, split_half
+from .agreement import (
+    correlation,
+    flat_scores,
+    halves_of,
+    mean,
+    noise_ceiling,
+    require_kind,
+    split_half,
+)
 from .over_seeds import jackknife_over_seeds, require_same_pairs, require_seeds
 from .seed_weights import Centred, all_and_each_left_out, jackknife_t, unit_vectors
 
@@ -91,18 +99,13 @@ def low_noise_agreement(
     that they are *measured* better. Intervals leave each seed out of all splits in turn; they are
     NaN with fewer than six seeds. 135,000 pairs take about 1 s a split (Pearson).
     """
-    require_same_pairs(method, reference)
-    arrays = [require_seeds(array, at_least=4) for array in (method, reference)]
-    if set(arrays[0].dims) != {"seed", *PAIR}:
-        raise ValueError(f"scores have dimensions {list(arrays[0].dims)}, not seed, train, query.")
-    if kind not in ("pearson", "spearman"):
-        raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
+    require_kind(kind)
+    flat = flat_scores((method, reference), at_least=4)
     if not (0 < top <= 1 and 0 < q < 1):
         raise ValueError(f"top = {top} and q = {q} are shares between 0 and 1.")
     if least < 3:
         raise ValueError(f"least = {least}: at least three pairs needed for a correlation.")
-    n = arrays[0].sizes["seed"]
-    flat = np.stack([a.transpose("seed", *PAIR).values.reshape(n, -1) for a in arrays])
+    n = flat.shape[1]
     both, judge = Centred(flat), Centred(flat[1:])
     kept = all_and_each_left_out(n) if n > 5 else np.ones((1, n))
     r, sizes = [], []  # each (1 + n, selection), one entry a split and direction

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from dtda_lib.names import unknown
+
+from .over_seeds import jackknife_error
 
 Samples = np.ndarray  # float64 (seed, ...)
 TAIL = 0.9  # the level of "quantile90" and "cvar90"
@@ -298,20 +299,12 @@ def jackknife_interval(
     """`(2, ...)`: ends of the t interval, NaN with fewer than three seeds or where it is not valid.
 
     Paired, seed i is left out of both samples; else the two variances add up, with Welch's degrees
-    of freedom. Source: Tukey 1958.
+    of freedom; see `over_seeds.jackknife_error`.
     """
-    estimate, sizes = chosen(before, after), (len(before), len(after))
+    estimate = chosen(before, after)
     name = chosen.name.removeprefix("centred_")  # which changes no variance
-    if name not in LEFT_OUT or min(sizes) < 3:
+    if name not in LEFT_OUT or min(len(before), len(after)) < 3:
         return np.full((2, *estimate.shape), np.nan)
     left = [LEFT_OUT[name](sample) for sample in (before, after)]
-    if paired:
-        square, df = (len(before) - 1) * (left[1] - left[0]).var(axis=0), len(before) - 1
-    else:
-        parts = [(size - 1) * each.var(axis=0) for size, each in zip(sizes, left)]
-        square = parts[0] + parts[1]
-        spread = sum(part**2 / (size - 1) for part, size in zip(parts, sizes))
-        known = spread > 0
-        df = np.where(known, square**2 / np.where(known, spread, 1.0), min(sizes) - 1)
-    half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(square)
-    return estimate + np.stack([-half, half])
+    error, quantile = jackknife_error(*([left[1] - left[0]] if paired else left), level=level)
+    return estimate + np.stack([-quantile * error, quantile * error])

@@ -27,33 +27,14 @@ from scipy import stats
 
 from .agreement import spearman_brown
 from .distances import Distance, get_distance
-from .over_seeds import require_same_pairs, require_seeds
+from .over_seeds import jackknife_error, require_same_pairs, require_seeds
 
 SOURCES = ("truth seeds", "prediction seeds", "subsets")
 
 METRICS = ("mean", "log_variance_ratio", "w2_gaussian_squared", "w2_debiased")
 """What is scored unless told otherwise; ranks need no root of W2^2."""
 
-# ---------------------------------------------------------------- distributional influence
-
-
-def distributional_influence(
-    before: xr.DataArray, after: xr.DataArray, metric: str = "mean"
-) -> xr.DataArray:
-    """How far each removal moves the law of each query, `(removal, query)`.
-
-    Args:
-        before: Measurement of full-data models `(seed, query)`.
-        after: The same without each subset, same seeds in the same order `(seed, removal, query)`.
-        metric: A name in `distances.DELTAS`.
-
-    Raises:
-        ValueError: an unknown metric, fewer than three seeds, or seeds or queries that differ.
-    """
-    influence = get_distance(metric)
-    x, y = _laws(before, after)
-    found = influence(x[:, None], y)
-    return after.isel(seed=0, drop=True).transpose("removal", "query").copy(data=found)
+# ---------------------------------------------------------------- the score
 
 
 def _laws(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +43,6 @@ def _laws(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.nda
     after = require_seeds(after, at_least=3).transpose("seed", "removal", "query")
     require_same_pairs(before.reset_coords(drop=True), after.isel(removal=0, drop=True))
     return before.values, after.values
-
-
-# ---------------------------------------------------------------- the score
 
 
 def lds(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -118,13 +96,9 @@ class Scores:
         of any source, less 1.
         """
         estimate = np.asarray(function(self.estimate))
-        square = np.zeros_like(estimate, dtype=float)
-        fewest = min(len(values) for values in self.left_out.values())
-        for values in self.left_out.values():
-            each, n = np.asarray(function(values)), len(values)
-            square = square + (n - 1) / n * ((each - each.mean(axis=0)) ** 2).sum(axis=0)
-        error = np.sqrt(square)
-        half = error * stats.t.ppf((1 + level) / 2, fewest - 1)
+        left_out = [np.asarray(function(values)) for values in self.left_out.values()]
+        error, _ = jackknife_error(*left_out)
+        half = error * stats.t.ppf((1 + level) / 2, min(map(len, left_out)) - 1)
         return estimate, error, estimate - half, estimate + half
 
 

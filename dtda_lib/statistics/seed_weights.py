@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
+from .over_seeds import jackknife_error, ratio
+
 _BLOCK = (32, 1024)  # draws and pairs at a time: what stays in the cache
 _CONSTANT = 1e-12  # a spread below this share of the size is rounding
 
@@ -64,7 +66,7 @@ class Centred:
             values = {"mean": offset + centre[method]}
             if {"sd", "snr"} & set(names):
                 values["sd"] = _weighted_sd(weights, total, deviation[method], offset)
-                values["snr"] = _ratio(values["mean"], values["sd"])
+                values["snr"] = ratio(values["mean"], values["sd"])
             for position, name in enumerate(names):
                 found[:, position, method] = values[name]
         return found
@@ -79,13 +81,6 @@ def _weighted_sd(
     variance = square - offset
     variance[variance < 4e-15 * square] = 0  # seeds that agree leave rounding, of either sign
     return np.sqrt(variance, out=variance)
-
-
-def _ratio(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    if sd.all():
-        return mean / sd
-    certain = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
-    return np.where(sd == 0, certain, mean / np.where(sd == 0, 1.0, sd))
 
 
 # ---------------------------------------------------------------- correlations over pairs
@@ -207,5 +202,5 @@ def jackknife_t(
     if fisher:
         ends = jackknife_t(np.arctanh(np.clip(values, -1 + 1e-12, 1 - 1e-12)), level)
         return np.tanh(ends[0]), np.tanh(ends[1])
-    half = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt((n - 1) * values[1:].var(axis=0))
-    return values[0] - half, values[0] + half
+    error, quantile = jackknife_error(values[1:], level=level)
+    return values[0] - quantile * error, values[0] + quantile * error

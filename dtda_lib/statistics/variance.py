@@ -8,19 +8,18 @@ order" holds both. Components are in squared units of the scores; pairs and thei
 the seeds are random. Bad input is refused with a `ValueError` of one sentence.
 
 Sources: Searle, Casella and McCulloch 1992, chapter 4 (method of moments); Burdick and Graybill
-1992, chapter 6 (exact intervals); Efron and Stein 1981 (the jackknife variance errs upwards).
+1992, chapter 6 (intervals); Efron and Stein 1981 (the jackknife variance errs upwards).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from scipy import special, stats
 
-from .over_seeds import require_seeds
+from .agreement import PAIR
+from .over_seeds import jackknife_error, require_seeds
 
 COMPONENTS = ("init", "order", "init x order")
-PAIR = ("train", "query")
 _ROUNDING = 1e-13  # of the mean squared score: what double precision leaves of a component of 0
 
 
@@ -87,54 +86,6 @@ def _moments(
     return components, squared_mean - (init + order - rest) / (n_init * n_order)
 
 
-def exact_ratios(scores: xr.DataArray, level: float = 0.95) -> xr.Dataset:
-    """Exact F intervals, pair by pair, for Gaussian effects; scores `(init, order, ...)`.
-
-    `estimate`, `low`, `high` `(ratio, ...)`, intervals cut at 0. "init" and "order": sigma^2 of
-    that component over that of "init x order"; `p` tests whether it is 0. "init / order":
-    (sigma^2_init + rest / orders) over (sigma^2_order + rest / inits), the variance of a mean over
-    all orders against that of a mean over all inits; `p` (two-sided) tests whether they are equal,
-    which in a square design means that init and order have the same component. A single pair says
-    little: with 5 x 5 runs the last interval spans a factor of 92.
-    """
-    parts = variance_components(scores)
-    init, order, rest = (parts["mean_square"].sel(component=c, drop=True) for c in COMPONENTS)
-    n_init, n_order = scores.sizes["init"], scores.sizes["order"]
-    df_init, df_order = n_init - 1, n_order - 1
-    found = [
-        _f_interval(init, rest, (df_init, df_init * df_order), level, offset=1, scale=n_order),
-        _f_interval(order, rest, (df_order, df_init * df_order), level, offset=1, scale=n_init),
-        _f_interval(init / n_order, order / n_init, (df_init, df_order), level, two_sided=True),
-    ]
-    names = xr.DataArray(["init", "order", "init / order"], dims="ratio", name="ratio")
-    return xr.concat(found, names)
-
-
-def _f_interval(
-    top: xr.DataArray,
-    bottom: xr.DataArray,
-    df: tuple[int, int],
-    level: float,
-    *,
-    offset: float = 0.0,
-    scale: float = 1.0,
-    two_sided: bool = False,
-) -> xr.Dataset:
-    """For a ratio of independent mean squares: (F / quantile - offset) / scale, and the p of F."""
-    ratio = (top / bottom.where(bottom > 0)).astype(np.float64)
-    low, high = (stats.f.ppf(q, *df) for q in ((1 + level) / 2, (1 - level) / 2))
-    upper = special.fdtrc(*df, ratio.values)
-    p = 2 * np.minimum(upper, 1 - upper) if two_sided else upper
-    return xr.Dataset(
-        {
-            "estimate": (ratio - offset) / scale,
-            "low": ((ratio / low - offset) / scale).clip(min=0),
-            "high": ((ratio / high - offset) / scale).clip(min=0),
-            "p": ratio.copy(data=p),
-        }
-    )
-
-
 # ---------------------------------------------------------------- pooled over pairs
 
 
@@ -158,7 +109,8 @@ def variance_shares(
     """
     full, by_init, by_order, rest = _replicates(scores, over)
     values = [_share_quantities(part) for part in (full, by_init, by_order)]
-    low, high, _ = _jackknife_interval(*values, level)
+    error, quantile = jackknife_error(*values[1:], level=level)
+    low, high = values[0][0] - quantile * error, values[0][0] + quantile * error
     dims, coords = ("component", *rest.dims), {"component": list(COMPONENTS), **rest.coords}
     found = {"estimate": values[0][0], "low": low, "high": high}
     shares = {name: (dims, value[:3]) for name, value in found.items()}
@@ -181,9 +133,11 @@ def init_minus_order(
     full, by_init, by_order, rest = _replicates(scores, over)
     shares = [_share_quantities(part)[:, :2] for part in (full, by_init, by_order)]
     differences = [part[:, :1] - part[:, 1:] for part in shares]
-    low, high, quantile = _jackknife_interval(*differences, level)
-    ratio = _fieller(*shares, quantile[0])
-    found = {"estimate": differences[0][0, 0], "low": low[0], "high": high[0]}
+    error, quantile = (part[0] for part in jackknife_error(*differences[1:], level=level))
+    ratio = _fieller(*shares, quantile)
+    estimate = differences[0][0, 0]
+    half = quantile * error
+    found = {"estimate": estimate, "low": estimate - half, "high": estimate + half}
     dims, coords = ("comparison", *rest.dims), {"comparison": ["difference", "ratio"]}
     both = {name: (dims, np.stack([found[name], ratio[name]])) for name in found}
     return xr.Dataset(both, {**coords, **rest.coords})
@@ -235,20 +189,6 @@ def _share_quantities(pooled: np.ndarray) -> np.ndarray:
     """`(replicate, 4, ...)`: components and signal over the sum of the components."""
     total = pooled[:, :3].sum(axis=1, keepdims=True)
     return pooled / np.where(total > 0, total, np.nan)
-
-
-def _jackknife_interval(
-    full: np.ndarray, by_init: np.ndarray, by_order: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Interval of `full[0]`, and the t quantile in use, from delete-one replicates."""
-    variances = [(len(part) - 1) * part.var(axis=0) for part in (by_init, by_order)]
-    total = variances[0] + variances[1]
-    spread = variances[0] ** 2 / (len(by_init) - 1) + variances[1] ** 2 / (len(by_order) - 1)
-    least = min(len(by_init), len(by_order)) - 1
-    df = np.where(spread > 0, total**2 / np.where(spread > 0, spread, 1.0), least)
-    quantile = stats.t.ppf((1 + level) / 2, df)
-    half = quantile * np.sqrt(total)
-    return full[0] - half, full[0] + half, quantile
 
 
 def _fieller(

@@ -1,4 +1,4 @@
-"""Where results go and how they are written: one tree, whole files, the same bytes each time."""
+"""Where results go and how they are written: one tree, the same bytes each time."""
 
 import json
 import os
@@ -41,18 +41,6 @@ def to_json(content: object) -> str:
 def digest(content: object) -> str:
     """Hexadecimal sha256 of plain data, the same for the same content."""
     return sha256(canonical(content))
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a whole file or leave the old one: an interrupted run never leaves half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers apart; an ordinary open() keeps the usual permissions.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

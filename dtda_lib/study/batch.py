@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dtda_lib.runs.executors import available_cores
+from dtda_lib.runs.store import write_atomic
 
 from . import command_line, execution
-from .artefacts import to_json, write_atomic
+from .artefacts import to_json
 from .command_line import PROFILE_NAMES, Refusal, print_table
 from .execution import ROOT, Execution, NotebookJob
 from .settings import StudyError, parameters_of, resolve

@@ -16,8 +16,10 @@ from typing import Any
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 
+from dtda_lib.runs.store import write_atomic
+
 from . import beside, tolerant
-from .artefacts import blessing, checking, study_root, to_json, write_atomic
+from .artefacts import blessing, checking, study_root, to_json
 from .claims import Claim
 from .due import code_of
 from .evidence import EVIDENCE, Evidence

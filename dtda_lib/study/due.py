@@ -23,6 +23,7 @@ from dtda_lib.runs.shards import full_precision
 from dtda_lib.runs.training import train
 
 from .artefacts import digest
+from .command_line import cells
 from .evidence import DUE, EVIDENCE, PREVIEW, load
 from .settings import parameters_of, resolve
 
@@ -97,10 +98,9 @@ def _outdated(root: Path, notebook: Path) -> str:
 
 def _computing(notebook: Path) -> tuple[list[ast.stmt], set[Any]]:
     """The statements of a notebook that make numbers, and what they use of the package."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [
         "".join(cell["source"])
-        for cell in cells
+        for cell in cells(notebook)
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
     ]
     tree = ast.parse("\n".join(sources))

@@ -18,10 +18,12 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from dtda_lib.runs.store import write_atomic
+
 from . import command_line
-from .artefacts import ROOT, digest, to_json, write_atomic
+from .artefacts import ROOT, digest, to_json
 from .command_line import cells
-from .markdown import is_generated
+from .markdown import written_by
 from .provenance import SUMMARY_MIME
 from .settings import Config
 
@@ -78,7 +80,7 @@ class Execution:
 def edited_sources(notebook: Path) -> list[str]:
     """Kind and source of each cell, without those that the evidence writes and nobody edits."""
     sources = command_line.cell_sources(notebook)
-    return [source for source in sources if not is_generated(source.partition("\n")[2])]
+    return [source for source in sources if not written_by(source.partition("\n")[2])]
 
 
 def environment(**extra: str) -> dict[str, str]:

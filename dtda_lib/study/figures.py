@@ -20,7 +20,9 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from .artefacts import checking, study_root, to_json, write_atomic
+from dtda_lib.runs.store import write_atomic
+
+from .artefacts import checking, study_root, to_json
 from .methods import METHODS
 from .settings import Config
 

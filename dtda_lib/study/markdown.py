@@ -26,9 +26,10 @@ def marked(name: str, text: str) -> str:
     return f"<!-- {name}:start -->\n\n{text}\n\n<!-- {name}:end -->"
 
 
-def is_generated(text: str) -> bool:
-    """Whether code writes the whole of a text, as `marked` shows."""
-    return re.match(r"<!-- \w+:start -->", text) is not None
+def written_by(text: str) -> str | None:
+    """The name in the comment at the head of a text that code writes, as `marked` puts it there."""
+    found = re.match(r"<!-- (\w+):start -->", text)
+    return found and found[1]
 
 
 def replaced(page: str, name: str, text: str) -> str:

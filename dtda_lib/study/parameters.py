@@ -10,7 +10,7 @@ Each experiment declares one frozen dataclass in `experiments/<topic>/parameters
             "runs per law", at=(3, 10, 10), between=(2, 100), because=SPREAD
         )
 
-All else is made from it: the parameters cell of the notebook (`parameters_cell`), what the batch
+All else is made from it: the parameters cell of the notebook (`pages.notebooks`), what the batch
 run lets through, the refusals, and the table of settings.
 """
 

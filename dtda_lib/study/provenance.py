@@ -1,12 +1,12 @@
 """What produced the outputs of a notebook: for its reader, and for the programs that run it."""
 
-import importlib.metadata
 import platform
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     banks = list(banks)
     seconds = time.monotonic() - cfg.started
     packages = ("torch", "numpy", "scipy", "xarray", "matplotlib")
-    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     print(f"versions   python {platform.python_version()}, {versions}, dtda_lib {__version__}")
     print(f"platform   {platform.system()} {platform.machine()}, {cpu_model()}")
     print(f"device     {cfg.device}, {torch.get_num_threads()} threads, {cfg.workers} workers")
@@ -66,13 +66,6 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "(absent)"
 
 
 def _output(*command: str) -> str | None:

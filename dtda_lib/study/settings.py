@@ -77,17 +77,6 @@ class Config(Shown):
             "workers": self.workers,
         }
 
-    def _machine(self) -> str:
-        return f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
-
-    def describe(self) -> None:
-        """Print the resolved settings as plain text."""
-        print(f"{self.notebook}, profile {self.profile}")
-        for key, value in self.parameters.items():
-            changed = "  (changed)" if key in self.overridden else ""
-            print(f"  {key:<20} {_shown(value)}{changed}")
-        print(self._machine())
-
     def _repr_html_(self) -> None:
         """A notebook shows the table of `_repr_markdown_`."""
 
@@ -97,7 +86,8 @@ class Config(Shown):
             source = "changed" if key in self.overridden else self.profile
             cells = (f"`{key}`", _shown(self.parameters[key]), source, one.meaning, one.allowed)
             rows.append(f"| {' | '.join(map(str, cells))} |")
-        return "\n".join([*rows, "", self._machine()])
+        machine = f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
+        return "\n".join([*rows, "", machine])
 
 
 def configure(parameters: type[ProfiledParameters], namespace: Mapping[str, Any]) -> Config:

@@ -111,21 +111,6 @@ class LinearChain:
         noise = (x.T * (w * residual) ** 2) @ x / self.n_train
         return slopes, noise - self.strength**2 * np.outer(minimum, minimum)
 
-    def response_covariance(self, point: int) -> np.ndarray:
-        """E[r (theta - minimum)^T] `(feature, feature)` of the unrolled response, exactly.
-
-        For Langevin on the whole loss only. With `r <- (I - step A) r + step grad loss_k`, it
-        solves `M = (I - step A) (M (I - step A) + step x x^T C (I - step A) )` term by term; its
-        symmetric part, doubled, is the derivative of C in eps. `ValueError`: batches.
-        """
-        if self.batch:
-            raise ValueError("response_covariance: only for the gradient of the whole loss.")
-        n_feature, x = self.train_x.shape[1], self.train_x[point]
-        decay = np.eye(n_feature) - self.step * self.curvature()
-        source = self.step * np.outer(x, x) @ self.stationary_covariance() @ decay
-        left = np.eye(n_feature**2) - np.kron(decay, decay)
-        return np.linalg.solve(left, source.ravel()).reshape(n_feature, n_feature)
-
     def influence(self, point: int, theta: np.ndarray) -> np.ndarray:
         """r_IF at each theta `(..., feature)`: `A^-1 grad loss_k(theta)`, per unit of eps."""
         x = self.train_x[point]

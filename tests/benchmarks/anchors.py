@@ -50,7 +50,8 @@ from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import paired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_k_out, nothing
-from dtda_lib.study.artefacts import to_json, write_atomic
+from dtda_lib.runs.store import write_atomic
+from dtda_lib.study.artefacts import to_json
 from dtda_lib.study.provenance import cpu_model
 
 FORMAT = 1

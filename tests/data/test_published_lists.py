@@ -11,19 +11,17 @@ import pytest
 from dtda_lib.data.published_lists import (
     N_TEST,
     N_TRAIN,
-    QUERIES,
     SIZES,
     TEST,
     TRAIN,
     UNDECIDED,
-    class_count_table,
     counts_per_class,
     has_generator_form,
     list_table,
-    published_cifar10_list,
     published_cifar10_lists,
     verdict,
 )
+from dtda_lib.data.sources import QUERIES
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FROM_TEST, FROM_TRAIN = ["10pc", "30pc", "40pc"], ["20pc", "50pc", "60pc"]
@@ -76,8 +74,6 @@ def test_lists_have_the_sizes_of_their_names():
     assert list(lists) == [*SIZES, QUERIES]
     assert [len(positions) for positions in lists.values()] == [100, 200, 300, 400, 500, 600, 500]
     assert all(len(set(positions)) == len(positions) for positions in lists.values())
-    with pytest.raises(ValueError, match="unknown published list '10cp': did you mean '10pc'"):
-        published_cifar10_list("10cp")
 
 
 # -------------------------------------------------------------- R5
@@ -113,15 +109,6 @@ def test_the_labels_say_the_same(labels):
     assert (table.loc["10pc", "train_fewest"], table.loc["10pc", "train_most"]) == (5, 14)
 
 
-def test_class_counts_are_tidy(labels):
-    table = class_count_table(published_cifar10_lists(), *labels)
-    assert list(table.columns) == ["list", "read_as", "class", "count"]
-    assert len(table) == 10 * (7 + 4)  # every list as training, four as test positions
-    chosen = table[(table["list"] == "10pc") & (table["read_as"] == TRAIN)]
-    assert chosen["count"].tolist() == [11, 9, 14, 10, 12, 5, 6, 6, 14, 13]
-    assert (table.groupby(["list", "read_as"])["count"].sum().loc["60pc"] == 600).all()
-
-
 # -------------------------------------------------------------- the rule on made-up splits
 
 
@@ -153,10 +140,10 @@ REFUSED = {
     "unknown published list 'queries'": lambda: list_table({"a": [1]}, queries="queries"),
     "'a': it must hold at least one position": lambda: list_table({"a": []}, queries="a"),
     "within 0 to 49999": lambda: list_table({"a": [50_000]}, queries="a"),
-    "3 training labels are given; CIFAR-10 has 50,000": lambda: class_count_table(
-        {"a": [1]}, [0, 1, 2], made_up(N_TEST, 0)
+    "3 training labels are given; CIFAR-10 has 50,000": lambda: list_table(
+        {"a": [1]}, [0, 1, 2], made_up(N_TEST, 0), queries="a"
     ),
-    "3 test labels": lambda: class_count_table({"a": [1]}, made_up(N_TRAIN, 0), [0, 1, 2]),
+    "3 test labels": lambda: list_table({"a": [1]}, made_up(N_TRAIN, 0), [0, 1, 2], queries="a"),
 }
 
 

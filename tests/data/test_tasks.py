@@ -185,6 +185,8 @@ def test_impossible_labels_are_refused_by_name(message):
         replace(digits_like(), train_y=REFUSED_LABELS[message])
 
 
+MNIST_TRAIN = "published-mnist3", ("10pc", "20pc", "50pc")
+MNIST_QUERY = "published-mnist3", ("test_subset",)
 REFUSED_SETTINGS = {
     "unknown task 'concret': did you mean 'concrete'": lambda: get_task("concret"),
     "per_class is 0": lambda: mnist3(per_class=0),
@@ -194,8 +196,8 @@ REFUSED_SETTINGS = {
     "at least 2 and 1": lambda: concrete(n_train=1),
     "n_train >= 2": lambda: regression1d(n_train=1),
     "noise >= 0": lambda: regression1d(noise=-0.1),
-    "unknown published list '30pc'": lambda: published_positions("30pc", "train_subset_"),
-    "known are 'test_subset'": lambda: published_positions("10pc", ""),
+    "unknown published list '30pc'": lambda: published_positions("30pc", *MNIST_TRAIN),
+    "known are 'test_subset'": lambda: published_positions("10pc", *MNIST_QUERY),
 }
 
 
@@ -209,8 +211,8 @@ def test_impossible_settings_are_refused_by_name(message):
 
 
 def test_the_published_lists():
-    lists = {size: published_positions(f"{size}pc", "train_subset_") for size in SIZES}
-    queries = published_positions("test_subset", "")
+    lists = {size: published_positions(f"{size}pc", *MNIST_TRAIN) for size in SIZES}
+    queries = published_positions("test_subset", *MNIST_QUERY)
     assert [len(positions) for positions in (*lists.values(), queries)] == [30, 60, 150, 900]
     for positions, most in ((lists[50], 60_000), (queries, 10_000)):
         assert len(set(positions)) == len(positions)

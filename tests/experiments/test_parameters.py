@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dtda_lib.experiments.your_own_model.examples import write_digits
+from dtda_lib.study.pages.notebooks import parameters_cell
 from dtda_lib.study.parameters import PROFILE_NAMES, Place, WholeNumber, WholeNumbers
-from dtda_lib.study.parameters_cell import parameters_cell
 from dtda_lib.study.settings import Config, parameters_of, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_types_are_those_of_what_is_allowed(notebook):
 
 @each_notebook
 def test_the_parameters_cell_is_the_dataclass(notebook):
-    told = "python -m dtda_lib.study.parameters_cell renews it"
+    told = "python -m dtda_lib.study.pages renews it"
     assert code_cells(notebook)[0] == parameters_cell(parameters_of(notebook)), told
 
 

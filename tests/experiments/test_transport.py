@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import response_covariance
 
 from dtda_lib.experiments.cold_posterior_transport import chains as tc
 from dtda_lib.experiments.cold_posterior_transport import claims as rules
@@ -136,7 +137,7 @@ def test_influence_at_each_sample_doubles_the_change_of_variance(responses):
 def test_true_slopes_are_those_of_moving_by_half_the_influence():
     made, point = tc.chains()
     chain = made["langevin"]
-    m = chain.response_covariance(point)
+    m = response_covariance(chain, point)
     unrolled = 2 * tc.QUERY @ m @ tc.QUERY
     assert unrolled == pytest.approx(tc.true_slopes(chain, point)[1], rel=1e-5)
 

@@ -32,7 +32,6 @@ from dtda_lib.models.vision_transformer import (
     VitConfig,
     bare_transformer,
     colour_scale,
-    count_trained,
     published_vit_lora,
     vit_lora,
 )
@@ -108,7 +107,7 @@ def test_vit_b_16_trains_the_published_number_of_parameters():
 def test_rank_and_targets_set_the_capacity(base, rank, targets):
     model = vit_lora(base, rank, 1, targets=targets, classes=5)
     lora = 2 * TINY.layers * len(targets) * rank * TINY.width
-    assert count_trained(model) == lora + TINY.width * 5 + 5
+    assert Network.of(model).layout.n_parameters == lora + TINY.width * 5 + 5
 
 
 def test_only_lora_and_head_are_in_theta(model):
@@ -325,7 +324,8 @@ def test_published_weights_come_from_torch_hub(vit, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):
-        assert count_trained(published_vit_lora(config=TINY, rank=2)) == 2 * 2 * 2 * 2 * 8 + 90
+        network = Network.of(published_vit_lora(config=TINY, rank=2))
+        assert network.layout.n_parameters == 2 * 2 * 2 * 2 * 8 + 90
     assert asked == [("https://download.pytorch.org/models/vit_b_16-c867db91.pth", "c867db91")]
 
 

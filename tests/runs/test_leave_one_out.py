@@ -8,7 +8,7 @@ import torch
 from helpers import table_like
 
 from dtda_lib.models.networks import get_model
-from dtda_lib.runs.leave_one_out import leave_one_out_shifts
+from dtda_lib.runs.leave_one_out import leave_one_out_banks, shifts_of
 from dtda_lib.runs.measures import get_measure
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
@@ -21,7 +21,8 @@ SEEDS = seed_pairs(3)
 
 
 def shifts(protocol, **settings):
-    return leave_one_out_shifts(TASK, MODEL, RECIPE, SEEDS, protocol, workers=1, **settings)
+    banks = leave_one_out_banks(TASK, MODEL, RECIPE, SEEDS, protocol, workers=1, **settings)
+    return shifts_of(banks)
 
 
 def losses(recipe, seed, removal):

@@ -8,6 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from dtda_lib.statistics import agreement as ag
+from dtda_lib.statistics.over_seeds import signal_to_noise
 
 KINDS = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -122,11 +123,11 @@ def test_random_splits_are_reproducible_and_close_to_all():
 
 def test_order_of_seeds_and_further_dimensions_do_not_matter():
     scores = draw(6, 5, 8, 2, dims=("seed", "train", "query", "size"))
-    found = ag.split_half(scores, ag.snr)
+    found = ag.split_half(scores, signal_to_noise)
     assert found.reliability.dims == ("size",)
-    xr.testing.assert_allclose(found, ag.split_half(scores[::-1], ag.snr))
+    xr.testing.assert_allclose(found, ag.split_half(scores[::-1], signal_to_noise))
     xr.testing.assert_allclose(
-        found.isel(size=1), ag.split_half(scores.isel(size=1, drop=True), ag.snr)
+        found.isel(size=1), ag.split_half(scores.isel(size=1, drop=True), signal_to_noise)
     )
 
 

@@ -10,7 +10,7 @@ from dtda_lib.statistics import agreement as ag
 from dtda_lib.statistics import agreement_intervals as ai
 from dtda_lib.statistics import agreement_where as aw
 from dtda_lib.statistics import seed_weights as sw
-from dtda_lib.statistics.over_seeds import jackknife_over_seeds
+from dtda_lib.statistics.over_seeds import jackknife_over_seeds, signal_to_noise
 from dtda_lib.statistics.significance import benjamini_hochberg, t_test
 
 DIMS = ("seed", "train", "query")
@@ -435,7 +435,7 @@ def test_low_noise_agreement_of_one_split_by_hand():
     for halves in ag.halves_of(4, 3, None):
         for first, second in (halves, halves[::-1]):
             judge = reference.isel(seed=first)
-            snr, mu = abs(ag.snr(judge)), abs(ag.mean(judge))
+            snr, mu = abs(signal_to_noise(judge)), abs(ag.mean(judge))
             picks = {
                 "all": snr > -1,
                 "top_snr": snr >= np.sort(snr.values.ravel())[-240],

@@ -110,41 +110,6 @@ def test_runs_of_crossed_pairs_are_unfolded_in_their_order():
     assert list(scores["query"].values) == ["x"]
 
 
-# -------------------------------------------------------------- exact intervals of one pair
-
-
-def test_exact_intervals_cover_and_their_tests_are_calibrated():
-    sds = (0.8, 0.0, 1.0)
-    scores = draw(5, 4, 100, 100, sds=sds, seed=4)
-    found = va.exact_ratios(scores)
-    truth = {"init": 0.64, "order": 0.0, "init / order": (0.64 + 1 / 4) / (0 + 1 / 5)}
-    for name, value in truth.items():
-        at = found.sel(ratio=name)
-        covered = float(((at["low"] <= value) & (value <= at["high"])).mean())
-        # An interval cut at 0 holds a component of 0 unless it lies wholly above.
-        expected = 0.975 if name == "order" else 0.95
-        assert covered == pytest.approx(expected, abs=4 * np.sqrt(0.05 / 1e4)), name
-    assert stats.kstest(found["p"].sel(ratio="order").values.ravel(), "uniform").pvalue > 0.01
-    equal = va.exact_ratios(draw(4, 4, 60, 60, sds=(1, 1, 0.5)))["p"].sel(ratio="init / order")
-    assert stats.kstest(equal.values.ravel(), "uniform").pvalue > 0.01
-
-
-def test_exact_ratios_by_hand():
-    scores = draw(4, 3, 1, 1)
-    squares, components, _ = looped(scores.values[:, :, 0, 0].tolist())
-    found = va.exact_ratios(scores, level=0.9).squeeze()
-    assert float(found["estimate"].sel(ratio="init")) == pytest.approx(
-        components[0] / components[2]
-    )
-    ratio = squares[0] / squares[2]
-    high = (ratio / stats.f.ppf(0.05, 3, 6) - 1) / 3
-    assert float(found["high"].sel(ratio="init")) == pytest.approx(high)
-    assert float(found["p"].sel(ratio="init")) == pytest.approx(stats.f.sf(ratio, 3, 6))
-    assert float(found["estimate"].sel(ratio="init / order")) == pytest.approx(
-        (squares[0] / 3) / (squares[1] / 4)
-    )
-
-
 # -------------------------------------------------------------- pooled
 
 

@@ -141,7 +141,8 @@ def outputs_text(path):
 
 
 def leftovers(project):
-    return [path.name for path in project.rglob("*.part*")]
+    kinds = ("*.part*", "*.tmp")
+    return [path.name for kind in kinds for path in project.rglob(kind)]
 
 
 # --- run_all.sh itself ------------------------------------------------------------------------

@@ -14,13 +14,13 @@ import pytest
 
 from dtda_lib.experiments.noise_vs_influence.parameters import Parameters
 from dtda_lib.study import provenance as provenance_module
+from dtda_lib.study.pages.notebooks import parameters_cell
 from dtda_lib.study.parameters import (
     ProfiledParameters,
     place,
     whole_number,
     whole_numbers,
 )
-from dtda_lib.study.parameters_cell import parameters_cell
 from dtda_lib.study.provenance import provenance
 from dtda_lib.study.settings import Config, StudyError, configure, parameters_of, resolve
 
@@ -267,15 +267,12 @@ def test_the_parameters_cell_is_made_from_the_dataclass():
 # --- what is shown ----------------------------------------------------------------------------
 
 
-def test_describe_shows_values_changes_device_and_workers(capsys):
-    cfg = settings(n_seeds=12, sizes=[10, 20])
-    cfg.describe()
-    text, markdown = capsys.readouterr().out, cfg._repr_markdown_()
-    assert "n_seeds              12  (changed)" in text
+def test_settings_show_values_changes_device_and_workers():
+    markdown = settings(n_seeds=12, sizes=[10, 20])._repr_markdown_()
+    assert "| `n_seeds` | 12 | changed |" in markdown
     assert "| `sizes` | 10, 20 | changed | training points per class" in markdown
     assert "| `n_null` | 20000 | default | simulated noise-only pairs | an integer, " in markdown
-    for shown in (text, markdown):
-        assert "device cpu, 2 workers" in shown
+    assert "device cpu, 2 workers" in markdown
 
 
 def test_provenance_prints_and_leaves_a_summary(capsys, monkeypatch):

@@ -8,7 +8,8 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 
-from dtda_lib.data.published_lists import QUERIES, TEST, UNDECIDED, VERDICT_RULE
+from dtda_lib.data.published_lists import TEST, UNDECIDED, VERDICT_RULE
+from dtda_lib.data.sources import QUERIES
 from dtda_lib.study.claims import (
     Claim,
     Interval,

@@ -13,7 +13,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from dtda_lib.data.published_lists import N_TEST, N_TRAIN, QUERIES, TEST
+from dtda_lib.data.published_lists import N_TEST, N_TRAIN, TEST
+from dtda_lib.data.sources import QUERIES
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.variance import COMPONENTS
 from dtda_lib.study.figures import TEXT_WIDTH, Drawn

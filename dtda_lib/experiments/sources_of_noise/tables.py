@@ -12,10 +12,10 @@ from scipy import special
 
 from dtda_lib.experiments.noise_vs_influence.tables import jackknife, shares
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.statistics.agreement import PAIR
 from dtda_lib.statistics.over_seeds import mean_and_sd
 from dtda_lib.statistics.variance import (
     COMPONENTS,
-    PAIR,
     crossed,
     init_minus_order,
     variance_shares,

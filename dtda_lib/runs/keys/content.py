@@ -6,6 +6,7 @@ by name and version (`origin`); loggers and locks, by type.
 
 import copyreg
 import functools
+import importlib
 import inspect
 import io
 import logging
@@ -17,14 +18,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
     FunctionType,
     GenericAlias,
     GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
+    MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
     UnionType,
+    WrapperDescriptorType,
 )
 from typing import Any
 
@@ -36,9 +42,8 @@ from dtda_lib.runs.measures import Measure
 
 from .canonical import canonical, sha256
 from .code_form import code_form
-from .lookup import BUILTIN, captured, module_origin, resolve_name
-from .origin import origin
-from .syntax_form import Import
+from .origin import import_origin, origin
+from .syntax_form import Chain, Import
 
 _PLAIN = (bool, int, float, complex, str, bytes, range, slice)
 _PLAIN += (type(None), type(Ellipsis), type(NotImplemented), torch.Size)
@@ -59,6 +64,22 @@ _WRITTEN |= {"__annotations_cache__", "__match_args__", "__dataclass_fields__"}
 _WRITTEN |= {"__slotnames__", "__non_callable_proto_members__"}  # by pickling and isinstance
 # How an object is shown (`names.Shown`) decides no number.
 _WRITTEN |= {"__repr__", "_repr_html_", "_repr_markdown_", "_facts"}
+
+# What is around functions, and where it keeps them.
+_AROUND = {
+    MethodType: ("__func__", "__self__"),
+    property: ("fget", "fset", "fdel"),
+    staticmethod: ("__wrapped__",),
+    classmethod: ("__wrapped__",),
+    functools._lru_cache_wrapper: ("__wrapped__",),
+    functools.cached_property: ("func",),
+}
+# What is not written in Python.
+_BUILTIN = (BuiltinFunctionType, MethodWrapperType, MethodDescriptorType, WrapperDescriptorType)
+_BUILTIN += (ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType)
+_OF_MODULE = {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__builtins__"}
+_ABSENT = object()
+_FIXED = (ModuleType, FunctionType, type, bool, int, float, *_BUILTIN)
 
 
 @dataclass
@@ -98,24 +119,19 @@ def content_of(value: Any, where: str) -> Content:
         return Content(type(value).__name__, held, isinstance(value, list | tuple))
     if type(value) in (dict, MappingProxyType):
         return Content("dict", [(where, one) for item in value.items() for one in item])
-    if isinstance(value, MethodType):
-        return Content("method", [(where, value.__func__), (where, value.__self__)])
     if isinstance(value, functools.partial):
         named = sorted(value.keywords.items())
         label = canonical(["partial", [name for name, _ in named]])
         keywords = [(where, one) for _, one in named]
         return Content(label, [(where, value.func), (where, value.args), *keywords])
-    if isinstance(value, property):
-        return Content("property", [(where, one) for one in (value.fget, value.fset, value.fdel)])
-    if isinstance(value, staticmethod | classmethod | functools._lru_cache_wrapper):
-        return Content(type(value).__name__, [(where, value.__wrapped__)])
-    if isinstance(value, functools.cached_property):
-        return Content("cached_property", [(where, value.func)])
+    for kind, attributes in _AROUND.items():
+        if isinstance(value, kind):
+            return Content(kind.__name__, [(where, getattr(value, name)) for name in attributes])
     if isinstance(value, weakref.ref):
         return Content("weakref", [(where, value())])
     if isinstance(value, torch.jit.ScriptModule | torch.jit.ScriptFunction):
         return _scripted(value, where)
-    if isinstance(value, BUILTIN):
+    if isinstance(value, _BUILTIN):
         return _builtin(value, where)
     return _object(value, where)
 
@@ -156,17 +172,17 @@ def _function(function: FunctionType) -> Content:
     place = f"{function.__qualname__}:"
     installed = origin(module, code.co_filename)
     if installed:
-        held = [(place + name, captured(cell)) for name, cell in sorted(cells.items())]
+        held = [(place + name, _captured(cell)) for name, cell in sorted(cells.items())]
         return Content(f"installed {module}.{code.co_qualname} of {installed}", held)
     form = code_form(code, function.__globals__)
     label, held = ["function", form.text], []
     for root, attributes in form.chains:
-        told, found = resolve_name((root, attributes), function, cells)
+        told, found = _resolved((root, attributes), function, cells)
         name = (root.name or root.module) if isinstance(root, Import) else root
         label.append(told)
         held += [(place + name, one) for one in found]
     if "__class__" in cells:  # what `super()` looks at
-        held.append((place + "__class__", captured(cells["__class__"])))
+        held.append((place + "__class__", _captured(cells["__class__"])))
     more = {n: v for n, v in vars(function).items() if n != "__wrapped__"}
     given = {"defaults": function.__defaults__, "keywords": function.__kwdefaults__, "more": more}
     for name, one in given.items():
@@ -202,7 +218,7 @@ def _class(kind: type) -> Content:
 
 
 def _module(module: ModuleType) -> Content:
-    installed = module_origin(module)
+    installed = origin(module.__name__, getattr(module, "__file__", None))
     if installed:
         return Content(f"module {module.__name__} of {installed}", [])
     items = sorted((n, v) for n, v in vars(module).items() if not n.startswith("__"))
@@ -276,6 +292,87 @@ def _stateful(value: Any, state: Mapping[str, Any], parts: list[Any], where: str
     held = [(where, one) for one in (type(value), *parts)]
     held += [(f"{where}.{name}", one) for name, one in kept.items()]
     return Content(canonical(["object", list(kept)]), held)
+
+
+# --- what a name stands for: captured, global, built in or imported there -------------------------
+
+
+def _captured(cell: Any) -> Any:
+    """What a closure has captured; None where it is not assigned yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _resolved(chain: Chain, function: FunctionType, cells: Mapping[str, Any]) -> tuple[str, list]:
+    """What a chain says by itself, and the one value, or none, that it leads to.
+
+    Attributes are followed through modules; others stay text. Names of an installed module that are
+    neither code nor numbers are states of the process, such as a list of paths: they stay text too.
+
+    Args:
+        chain: See `syntax_form`.
+        function: That uses it.
+        cells: What the function has captured.
+    """
+    root, attributes = chain
+    module_globals = function.__globals__
+    builtin = module_globals.get("__builtins__", {})
+    builtin = vars(builtin) if isinstance(builtin, ModuleType) else builtin
+    if isinstance(root, Import):
+        told, found = _imported(root, module_globals)
+        if not found:
+            return ".".join([told, *attributes]), []
+        value = found[0]
+    elif root in cells:
+        value = _captured(cells[root])
+    elif root in module_globals and root not in _OF_MODULE:
+        value = module_globals[root]
+    elif root in builtin:
+        value = builtin[root]
+    else:
+        return ".".join(["unbound", root, *attributes]), []
+    while attributes and isinstance(value, ModuleType):
+        installed = origin(value.__name__, getattr(value, "__file__", None))
+        found = _attribute(value, attributes[0], import_it=not installed)
+        if installed and not isinstance(found, _FIXED):
+            return f"{installed} {value.__name__}.{'.'.join(attributes)}", []
+        if found is _ABSENT:
+            break
+        value, attributes = found, attributes[1:]
+    return ".".join(attributes), [value]
+
+
+def _attribute(module: ModuleType, name: str, *, import_it: bool) -> Any:
+    """An attribute of a module, or its module of that name."""
+    if hasattr(module, name) or not import_it:
+        return getattr(module, name, _ABSENT)
+    try:
+        return importlib.import_module(f"{module.__name__}.{name}")
+    except ImportError:
+        return _ABSENT
+
+
+def _imported(thing: Import, module_globals: Mapping[str, Any]) -> tuple[str, list]:
+    """What an import inside a function binds: by name if it is installed, else its value."""
+    module = thing.module
+    if thing.level:
+        package = module_globals.get("__package__") or ""
+        parents = package.split(".")[: 1 - thing.level or None]
+        module = ".".join([*parents, *filter(None, [module])])
+    installed = import_origin(module)
+    told = ".".join(filter(None, [module, thing.name]))
+    if installed:
+        return f"{installed} {told}", []
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        return f"missing {told}", []
+    if thing.name is None:
+        return "", [found]
+    value = _attribute(found, thing.name, import_it=True)
+    return (f"missing {told}", []) if value is _ABSENT else ("", [value])
 
 
 def _unreadable(value: Any, where: str) -> ValueError:

@@ -5,8 +5,9 @@
 
 from pathlib import Path
 
+from dtda_lib.runs.store import write_atomic
 from dtda_lib.study import evidence as evidence_module
-from dtda_lib.study.artefacts import study_root, write_atomic
+from dtda_lib.study.artefacts import study_root
 
 from . import gallery, notebooks
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dtda_lib
-from dtda_lib.study.artefacts import study_root, write_atomic
+from dtda_lib.runs.store import write_atomic
+from dtda_lib.study.artefacts import study_root
+from dtda_lib.study.markdown import replaced
 
 from .architecture import FLOORS
 
-FLOORS_START, FLOORS_END = "<!-- floors:start -->", "<!-- floors:end -->"
 WALL = "the wall: above it one folder a notebook, below it what anybody may import"
 _SECTIONS = ("Args", "Returns", "Raises")
 
@@ -35,14 +36,8 @@ def render_architecture(root: Path | str) -> str:
     Raises:
         ValueError: the page has no place for it.
     """
-    text = (Path(root) / "docs" / "architecture.md").read_text(encoding="utf-8")
-    before, start, rest = text.partition(FLOORS_START)
-    _, end, after = rest.partition(FLOORS_END)
-    if not (start and end):
-        raise ValueError(
-            f"docs/architecture.md needs a line {FLOORS_START} and below it a line {FLOORS_END}."
-        )
-    return f"{before}{FLOORS_START}\n{render_floors()}\n{FLOORS_END}{after}"
+    path = Path(root) / "docs" / "architecture.md"
+    return replaced(path.read_text(encoding="utf-8"), "floors", render_floors())
 
 
 def render_api() -> str:

@@ -1,19 +1,21 @@
-"""The cells of notebooks that the evidence writes: the answer at the top, and tables of results.
+"""The cells of notebooks that code writes: parameters, the answer at the top, tables of results.
 
-Such a cell stands between two comments that no reader sees, `<!-- answer:start -->` and
+The first code cell, tagged `parameters`, is made from the `Parameters` of the experiment. What the
+evidence writes stands between two comments that no reader sees, `<!-- answer:start -->` and
 `<!-- answer:end -->`. It is rewritten from the evidence, so that no page contradicts another.
 """
 
 import importlib
 import importlib.util
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
-from dtda_lib.study.markdown import marked
+from dtda_lib.study.markdown import marked, written_by
+from dtda_lib.study.parameters import ProfiledParameters
+from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.wording import upper
 
 from .gallery import alt
@@ -34,8 +36,6 @@ FIGURES: dict[str, str] = {
     "12_scoreboard": "variants",
 }
 """Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
-
-_START = re.compile(r"<!-- (\w+):start -->")
 
 
 def answer(evidence: Evidence, notebook: str) -> str:
@@ -117,18 +117,37 @@ PARTS: dict[str, Callable[[Evidence, str], str]] = {
 """Name in the comments -> what writes the cell between them."""
 
 
-def generated(source: str) -> str | None:
-    """The part that writes a cell, or None for a cell that a person writes."""
-    found = _START.match(source)
-    return found[1] if found and found[1] in PARTS else None
+def parameters_cell(parameters: type[ProfiledParameters]) -> str:
+    """Source of the cell: plain assignments with comments, which papermill can read and replace."""
+    declared, types = parameters.declared(), parameters.types()
+    below = "None below: its value" if declared else "all the same here"
+    used = ("auto, cpu, cuda, cuda:0, mps", "worker processes on a CPU; None: one per core")
+    device, workers = used if parameters.trains else ("not used here", "not used here")
+    # `tuple` for `tuple[int, ...]`: the pattern by which papermill reads annotations has no dots.
+    return "\n".join(
+        [
+            f'profile: str = "default"  # smoke, default or paper; {below}',
+            *(f"{n}: {types[n].__name__} = None  # {one.meaning}" for n, one in declared.items()),
+            f'device: str = "auto"  # {device}',
+            f"workers: int = None  # {workers}",
+        ]
+    )
 
 
 def render_notebook(path: Path, evidence: Evidence) -> str:
-    """The text of a notebook with its generated cells made anew; all else stays as it is."""
+    """The text of a notebook with its generated cells made anew; all else stays as it is.
+
+    Raises:
+        StudyError: a cell is tagged `parameters`, and no experiment declares any for the notebook.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
-        if cell["cell_type"] == "markdown" and (part := generated("".join(cell["source"]))):
-            text = marked(part, PARTS[part](evidence, path.stem))
+        text = None
+        if "parameters" in cell.get("metadata", {}).get("tags", ()):
+            text = parameters_cell(parameters_of(path.stem))
+        elif cell["cell_type"] == "markdown" and (part := written_by("".join(cell["source"]))):
+            text = marked(part, PARTS[part](evidence, path.stem)) if part in PARTS else None
+        if text is not None:
             cell["source"] = text.splitlines(keepends=True)
     return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 

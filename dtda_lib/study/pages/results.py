@@ -1,12 +1,12 @@
 """Tables of results, made from the evidence alone: for README, gallery, and notebooks 00 and 12."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, STATUSES, described, rule_numbers
+from dtda_lib.study.command_line import notebook_title
 from dtda_lib.study.evidence import DUE, EVIDENCE, PREVIEW, UNTESTED, Evidence, Standing
 from dtda_lib.study.markdown import numbered, table
 
@@ -50,7 +50,7 @@ def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
     rows = [
         {
             "": link(path.stem, ""),
-            "question": question_of(path),
+            "question": notebook_title(path),
             "claims of the papers and of this study": "; ".join(
                 f"{one.headline.words}: **{one.told}**" for one in evidence.standings(path.stem)
             )
@@ -64,7 +64,7 @@ def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
 def notebooks_table(root: Path) -> str:
     """Markdown for `README.md`: a row a notebook with its title, which links to it."""
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    titles = [f"[{question_of(path)}](notebooks/{path.name})" for path in paths]
+    titles = [f"[{notebook_title(path)}](notebooks/{path.name})" for path in paths]
     rows = [{"": path.stem[:2], "notebook": title} for path, title in zip(paths, titles)]
     return table(rows) if rows else "There is no notebook yet."
 
@@ -109,13 +109,6 @@ def descriptions(folder: Path) -> Iterator[Path]:
 def link(notebook: str, base: str) -> str:
     """Markdown: the notebook's number, leading to it."""
     return f"[{notebook[:2]}]({base}{notebook}.ipynb)"
-
-
-def question_of(notebook: Path) -> str:
-    """The first line of a notebook's first cell, without its heading mark."""
-    cells = json.loads(notebook.read_text(encoding="utf-8")).get("cells", [])
-    text = "".join(cells[0]["source"]) if cells else ""
-    return re.sub(r"^#+\s*", "", text.strip().partition("\n")[0]) or notebook.stem
 
 
 def _result(standing: Standing, base: str) -> dict[str, str]:
