@@ -103,6 +103,7 @@ class RunBank(Shown):
                 m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
+        self.lost: dict[str, np.ndarray] = {}  # key of a shard -> which of its runs diverged
         self.unreadable: set[str] = set()  # keys of shards that only another user may read
         self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
         self.stats["shards"] = [shard.key for shard in self.shards]
@@ -305,9 +306,14 @@ class RunBank(Shown):
             return False
         if found is None:
             return False
-        self.results[shard.key] = found[0]
+        self._take(shard, found[0])
         self.stats["runs_cached"] += shard.runs
         return True
+
+    def _take(self, shard: Shard, arrays: Arrays) -> None:
+        self.results[shard.key] = arrays
+        if self.trained_finite and (lost := _diverged(arrays)).any():
+            self.lost[shard.key] = lost
 
     def _compare(self, shard: Shard, arrays: Arrays) -> None:
         """Compare a shard with what was asked for: a right checksum says only who wrote it.
@@ -352,9 +358,8 @@ class RunBank(Shown):
 
     def _diverged(self) -> xr.DataArray:
         flat = np.zeros(len(self.runs), bool)
-        for shard in self.shards if self.trained_finite else ():
-            if shard.key in self.results:
-                flat[shard.start : shard.stop] = _diverged(self.results[shard.key])
+        for shard in self.shards if self.lost else ():
+            flat[shard.start : shard.stop] = self.lost.get(shard.key, False)
         found = flat.reshape(self.runs.init_seeds.shape)
         return xr.DataArray(found, self._seeds_and_removals(), ("seed", "removal"))
 
@@ -363,15 +368,14 @@ class RunBank(Shown):
         return _told(self.diverged())
 
     def _refuse_diverged(self) -> None:
-        if self.drop_diverged or not (told := _told(self._diverged())):
-            return
-        raise FloatingPointError(
-            f"bank {self.title}: training diverged, {told}; lower the learning rate, or pass "
-            "drop_diverged=True to leave such seeds out of every law."
-        )
+        if self.lost and not self.drop_diverged:
+            raise FloatingPointError(
+                f"bank {self.title}: training diverged, {_told(self._diverged())}; lower the "
+                "learning rate, or pass drop_diverged=True to leave such seeds out of every law."
+            )
 
     def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
-        self.results[shard.key] = arrays
+        self._take(shard, arrays)
         self.stats["runs_trained"] += shard.runs
         if not self.store or shard.key in self.unreadable:
             return

@@ -20,7 +20,7 @@ from dtda_lib.models.user_code import user_code
 from dtda_lib.runs.keys.canonical import canonical, sha256
 from dtda_lib.runs.keys.content import Content, content_of
 
-from .measures import Measure, measured
+from .measures import Measure, take
 
 _TRIED = 2  # points of each kind on which a network shows what it does
 
@@ -129,7 +129,7 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
 
     Raises:
         RuntimeError: a measure fails, or returns something else than it declares
-            (`measures.measured`).
+            (`measures.take`).
     """
     double = torch.float64
     network = Network.of(lambda: new_module(model, 1).to(double))
@@ -145,9 +145,9 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
             continue
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             try:
-                seen[m.name] = _digits(measured(m, network, theta, task.to(dtype=double)))
+                seen[m.name] = _digits(take(m, network, theta, task.to(dtype=double)))
             except RuntimeError:  # only of this precision, perhaps
-                measured(m, Network.of(model), theta.to(task.train_x.dtype), task)
+                take(m, Network.of(model), theta.to(task.train_x.dtype), task)
                 seen[m.name] = "unknown"
     return seen
 

@@ -76,7 +76,7 @@ class Measure(Shown):
         return {"name": self.name, "dims": self.dims, "unit": self.unit} | labels
 
 
-def measured(m: Measure, network: Network, theta: Tensor, task: Task) -> Tensor:
+def take(m: Measure, network: Network, theta: Tensor, task: Task) -> Tensor:
     """What a measure returns, if it is what it declares: real numbers with its axes.
 
     Raises:

@@ -18,7 +18,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network, initial_theta
 from dtda_lib.models.user_code import user_code
 
-from .measures import Measure, measured
+from .measures import Measure, take
 from .recipes import Optimiser, Recipe
 from .tracing import record
 
@@ -88,7 +88,7 @@ def train(
         FloatingPointError: a run diverged; named by its seeds and epoch. With `keep_diverged` only
             where a measure of whole numbers could not say so.
         RuntimeError: the model or a measure of one's own fails, ends the process or returns
-            something else than was declared (`measures.measured`).
+            something else than was declared (`measures.take`).
     """
     device = torch.device(device)
     runs = len(init_seeds)
@@ -244,7 +244,7 @@ class _Stack:
         """One measure of all runs, `(runs, *dims)` on the CPU."""
 
         def one(theta: Tensor) -> Tensor:
-            return measured(m, self.network, theta, self.task)
+            return take(m, self.network, theta, self.task)
 
         value = vmap(one)(theta) if self.stacked else one(theta[0]).unsqueeze(0)
         return value.cpu().clone()

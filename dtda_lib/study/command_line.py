@@ -96,7 +96,7 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
     environment = variables.get("DTDA_ENV", "")
     if environment not in ("", "venv", "conda"):
         raise Refusal(
-            f"DTDA_ENV={shown(environment)} is unknown: leave it unset, or give venv or conda."
+            f"DTDA_ENV={_quoted(environment)} is unknown: leave it unset, or give venv or conda."
         )
     try:
         shlex.split(variables.get("DTDA_PIP_ARGS", ""))
@@ -106,13 +106,13 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
         value = variables.get(name, "")
         if value != value.strip():
             raise Refusal(
-                f"{name}={shown(value)} begins or ends with a blank: leave the blank out."
+                f"{name}={_quoted(value)} begins or ends with a blank: leave the blank out."
             )
         try:
             Path(value).expanduser()
         except RuntimeError:
             raise Refusal(
-                f"{name}={shown(value)} names the home of no user: give a folder."
+                f"{name}={_quoted(value)} names the home of no user: give a folder."
             ) from None
 
 
@@ -140,7 +140,9 @@ def select(wanted: Sequence[str], folder: Path) -> list[Path]:
         if not matches:
             raise Refusal(unknown("notebook", word, found))
         if len(matches) > 1:
-            raise Refusal(f"{shown(word)} could be {' or '.join(matches)}: write more of the name.")
+            raise Refusal(
+                f"{_quoted(word)} could be {' or '.join(matches)}: write more of the name."
+            )
         chosen.update(matches)
     return [path for name, path in found.items() if not wanted or name in chosen]
 
@@ -196,10 +198,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name[:60], names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, names))}."
-    return f"unknown {kind} {shown(name)}: {hint}"
+    return f"unknown {kind} {_quoted(name)}: {hint}"
 
 
-def shown(given: str) -> str:
+def _quoted(given: str) -> str:
     """What somebody gave, in quotes, and cut where it is long: for messages."""
     return repr(given) if len(given) <= 60 else f"{repr(given[:57])[:-1]}...'"
 
@@ -213,10 +215,10 @@ def _profile(given: str) -> str:
 def _parameter(given: str) -> tuple[str, str]:
     name, _, value = given.partition("=")
     if not value.strip():
-        raise argparse.ArgumentTypeError(f"{shown(given)} has no value: write -p name=value.")
+        raise argparse.ArgumentTypeError(f"{_quoted(given)} has no value: write -p name=value.")
     if name in ("profile", "device", "workers"):
         raise argparse.ArgumentTypeError(
-            f"{shown(given)} is an option of its own: write --{name} {value}."
+            f"{_quoted(given)} is an option of its own: write --{name} {value}."
         )
     return name, value
 
@@ -224,7 +226,7 @@ def _parameter(given: str) -> tuple[str, str]:
 def _workers(given: str) -> int:
     if not (re.fullmatch(r"[0-9]{1,5}", given) and 1 <= int(given) <= MAX_WORKERS):
         raise argparse.ArgumentTypeError(
-            f"workers={shown(given)} is not possible: give an integer, 1 to {MAX_WORKERS}."
+            f"workers={_quoted(given)} is not possible: give an integer, 1 to {MAX_WORKERS}."
         )
     return int(given)
 
@@ -232,7 +234,7 @@ def _workers(given: str) -> int:
 def _device(given: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", given):
         raise argparse.ArgumentTypeError(
-            f"device={shown(given)} is no device: give auto, cpu, cuda, cuda:N or mps."
+            f"device={_quoted(given)} is no device: give auto, cpu, cuda, cuda:N or mps."
         )
     return given
 
