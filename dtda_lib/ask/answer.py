@@ -40,7 +40,8 @@ def reliable(shift: xr.DataArray, *, q: float = 0.05, family: str = "all") -> xr
         `q_value`; `reliable` = q_value <= q; `low`, `high`. Of a reliable pair they are intervals
         at level 1 - R q / m, R of m being reliable: of all such intervals a share q is expected to
         miss, *although* pairs were picked by their data, and none holds 0 (Benjamini and Yekutieli
-        2005). Of any other pair they are its own interval, at level 1 - q.
+        2005). Of any other pair they are its own interval, at level 1 - q. The attributes
+        `dropped` and `random` are those of the shifts.
 
     Raises:
         ValueError: fewer than two seeds, values that are not finite, or an unknown family.
@@ -65,8 +66,13 @@ def reliable(shift: xr.DataArray, *, q: float = 0.05, family: str = "all") -> xr
             "q_value": found["adjusted"],
             "reliable": found["discovery"],
         },
-        attrs={"seeds": n, "q": q, "family": family},
+        attrs={"seeds": n, "q": q, "family": family} | _law(shift),
     )
+
+
+def _law(shift: xr.DataArray) -> dict[str, str]:
+    """What is said of the seeds, where shifts come from `shifts`."""
+    return {name: shift.attrs[name] for name in ("dropped", "random") if name in shift.attrs}
 
 
 def points_of(found: xr.Dataset, query: int, n: int | None = None) -> pd.DataFrame:

@@ -103,9 +103,19 @@ def page(
         f'<label>Query: <select onchange="{_SCRIPT}">{options}</select></label>'
         f"{''.join(sections)}<p>Filled marks are reliable, hollow ones are not told from the noise "
         "of training; blue points help the query, red ones hurt it. Lines are the intervals of "
-        "the table.</p></body></html>"
+        f"the table.{_law(found)}</p></body></html>"
     )
     return Page(text, 210 + ROW * (min(n, found.sizes["train"]) + 2))
+
+
+def _law(found: xr.Dataset) -> str:
+    """What the seeds are, as far as it is known and not as a reader expects."""
+    said = []
+    if dropped := found.attrs.get("dropped"):
+        said.append(f" Diverged and left out of both laws: {html.escape(dropped)}.")
+    if found.attrs.get("random") == "batch order alone":
+        said.append(" Seeds differ in batch order alone: all start from the same weights.")
+    return "".join(said)
 
 
 def show(one: Page) -> Page | Markdown:

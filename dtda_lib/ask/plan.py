@@ -15,6 +15,7 @@ from dtda_lib.statistics.over_seeds import mean_and_sd
 from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
 
 from .answer import FAMILIES, tested_over
+from .refusals import randomness
 
 HEADER_BYTES = 200  # of a shard: names, shapes, checksum
 
@@ -32,8 +33,10 @@ class Plan(Shown):
         level_one, level_many: Level of a pair's test if it is the only real one, and if a share
             `real` of all pairs is real.
         snr_one, snr_many: Smallest |mean shift| found with probability `target` at either level,
-            in units of the pair's standard deviation over seeds, sigma.
+            in units of the pair's standard deviation over seeds, sigma; by the seeds that are left.
         sigma: Median sigma over the pairs of a pilot, or None; `unit` is its unit.
+        random: What differs between two seeds; see `randomness`.
+        diverged: Seeds that are known to have diverged, and what becomes of them; "" if none.
     """
 
     points: int
@@ -54,6 +57,8 @@ class Plan(Shown):
     snr_many: float
     sigma: float | None
     unit: str
+    random: str
+    diverged: str
 
     @property
     def pairs(self) -> int:
@@ -69,6 +74,7 @@ class Plan(Shown):
         found = f"found with {self.target:.0%} power"
         rows = [
             ("design", f"{self.points} points x {self.queries} queries, {self.seeds} seeds"),
+            ("seeds differ in", self.random),
             ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
             ("time", self._time()),
             ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
@@ -79,6 +85,8 @@ class Plan(Shown):
         rows += [
             (f"seeds for a shift of {snr:g} sigma", f"{self._seeds(snr)}") for snr in (2, 1, 0.5)
         ]
+        if self.diverged:
+            rows.insert(2, ("diverged", self.diverged))
         return pd.DataFrame(rows, columns=["what", "value"])
 
     def _time(self) -> str:
@@ -141,6 +149,12 @@ def plan(
         raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
     points, queries, seeds = len(bank.runs.design) - 1, bank.task.n_query, bank.runs.n_seeds
     tested = points * (queries if tested_over(family) == FAMILIES["all"] else 1)
+    diverged = bank.diverged_text()
+    if diverged and bank.drop_diverged:
+        seeds -= int(bank.diverged().any("removal").sum())
+        diverged = f"{diverged}: they leave every law"
+    elif diverged:
+        diverged = f"{diverged}: drop_diverged=True leaves them out"
     n_real = max(1, round(real * tested))
     one = discovery_level(tested, 1, q, target)
     many = discovery_level(tested, n_real, q, target)
@@ -149,7 +163,7 @@ def plan(
     return Plan(
         points=points,
         queries=queries,
-        seeds=seeds,
+        seeds=bank.runs.n_seeds,
         runs=len(bank.runs),
         missing=missing,
         shards=len(bank.shards),
@@ -165,6 +179,8 @@ def plan(
         snr_many=detectable_snr(seeds, many, target),
         sigma=None if pilot is None else float(mean_and_sd(pilot)[1].median()),
         unit=bank.measures[0].unit,
+        random=randomness(bank.model),
+        diverged=diverged,
     )
 
 

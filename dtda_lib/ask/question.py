@@ -31,7 +31,7 @@ from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
-from .refusals import check_model
+from .refusals import check_model, randomness
 
 
 def retraining_bank(
@@ -47,6 +47,8 @@ def retraining_bank(
     workers: int | None = None,
     executor: Executor | None = None,
     chunk: int | None = None,
+    drop_diverged: bool = False,
+    same_start: bool = False,
 ) -> RunBank:
     """Declare retraining without each of `points`, `n_seeds` times; trains nothing yet.
 
@@ -62,14 +64,19 @@ def retraining_bank(
         workers: Worker processes on a CPU; None: as many as there are cores.
         executor: Your own `concurrent.futures.Executor` in place of worker processes.
         chunk: Runs per vectorised pass; None: the measured best; 1 where `vmap` fails.
+        drop_diverged: A seed of which any run diverges, with or without a point, leaves both laws:
+            the answer is then about the other seeds, and says so. If False, it ends the training.
+        same_start: Take a factory that gives all seeds the same initial weights; the answer is then
+            about batch order alone, and says so.
 
     Returns:
         A bank of (1 + points) * n_seeds runs, for `plan` and `shifts`.
 
     Raises:
         ValueError: the model is refused by `check_model`, or the points are not there.
+        TypeError, RuntimeError: the executor or a measure of one's own is refused by `RunBank`.
     """
-    check_model(model, task, recipe, chunk=chunk)
+    check_model(model, task, recipe, chunk=chunk, same_start=same_start)
     runs = paired(leave_one_out(task.n_train, points), seed_pairs(n_seeds, stream))
     return RunBank(
         task,
@@ -82,6 +89,7 @@ def retraining_bank(
         workers=workers,
         executor=executor,
         chunk=chunk,
+        drop_diverged=drop_diverged,
     )
 
 
@@ -99,12 +107,14 @@ def estimator_bank(
     workers: int | None = None,
     executor: Executor | None = None,
     chunk: int | None = None,
+    drop_diverged: bool = False,
+    same_start: bool = False,
 ) -> RunBank:
     """Declare `n_seeds` models of all points and what an estimator says of each; trains nothing.
 
     Args:
-        task, model, recipe, n_seeds, stream, device, workers, executor, chunk: As for
-            `retraining_bank`.
+        task, model, recipe, n_seeds, stream, device, workers, executor, chunk, drop_diverged,
+            same_start: As for `retraining_bank`.
         estimator: A name for `get_estimator`.
         measure: The one whose shift is predicted: that of the `retraining_bank` to compare with.
         settings: Of the estimator. None: `influence_ggn` is damped by `damping_by_training_time`,
@@ -117,7 +127,7 @@ def estimator_bank(
     Raises:
         ValueError: the model is refused by `check_model`, or the estimator or a setting is unknown.
     """
-    check_model(model, task, recipe, chunk=chunk)
+    check_model(model, task, recipe, chunk=chunk, same_start=same_start)
     if settings is None:
         start = replace(recipe, schedule="constant")
         damped = estimator == "influence_ggn"
@@ -133,6 +143,7 @@ def estimator_bank(
         workers=workers,
         executor=executor,
         chunk=chunk,
+        drop_diverged=drop_diverged,
     )
 
 
@@ -140,10 +151,11 @@ def shifts(bank: RunBank) -> xr.DataArray:
     """Shifts `(seed, train, query)` of a retraining bank; trains what is missing.
 
     m(theta(D without the point)) - m(theta(D)) in the unit of the measure, averaged over the kept
-    checkpoints of a run; with m = query loss, positive = the point helps.
+    checkpoints of a run; with m = query loss, positive = the point helps. The attribute `dropped`
+    names the seeds that are missing because they diverged, `random` what differs between seeds.
     """
-    shift = shift_upon_removal(bank.dataset()[bank.measures[0].name])
-    return average_checkpoints(shift, shift.sizes["checkpoint"])
+    data = bank.dataset()
+    return _averaged(shift_upon_removal(data[bank.measures[0].name]), data, bank)
 
 
 def scores(bank: RunBank) -> xr.DataArray:
@@ -152,6 +164,13 @@ def scores(bank: RunBank) -> xr.DataArray:
     Of an estimator with several variants the first; sign and scale of a shift upon removal, unless
     the unit of the measure says otherwise.
     """
-    values = bank.dataset()[bank.measures[0].name].isel(removal=0, estimator=0, drop=True)
+    data = bank.dataset()
+    values = data[bank.measures[0].name].isel(removal=0, estimator=0, drop=True)
     values = values.drop_vars([n for n in ("init_seed", "order_seed") if n in values.coords])
-    return average_checkpoints(values, values.sizes["checkpoint"])
+    return _averaged(values, data, bank)
+
+
+def _averaged(values: xr.DataArray, data: xr.Dataset, bank: RunBank) -> xr.DataArray:
+    """Over the kept checkpoints; what the law is over stays known."""
+    mean = average_checkpoints(values, values.sizes["checkpoint"])
+    return mean.assign_attrs(dropped=data.attrs.get("dropped", ""), random=randomness(bank.model))

@@ -6,6 +6,7 @@ that keep a state, or that let one example act on another (a removed point has w
 still in its batch). So a model is looked at, tried on a few points, and trained for one epoch.
 """
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network, initial_theta, why_random
+from dtda_lib.models.networks import Model, Network, initial_theta, new_module, why_random
 from dtda_lib.runs.measures import query_loss
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
@@ -24,7 +25,12 @@ CLOSE = 1e-4  # relative; rounding of float32 stays far below
 
 
 def check_model(
-    model: Model, task: Task, recipe: Recipe | None = None, *, chunk: int | None = None
+    model: Model,
+    task: Task,
+    recipe: Recipe | None = None,
+    *,
+    chunk: int | None = None,
+    same_start: bool = False,
 ) -> Network:
     """The model as a function of theta, if it can be asked about this task.
 
@@ -33,37 +39,52 @@ def check_model(
         task: Whose first points the model is tried on.
         recipe: Also train two stacked runs for one epoch on those points.
         chunk: As for `RunBank`; 1 trains runs one by one, so that none are stacked here either.
+        same_start: Take a factory that gives all seeds the same initial weights, as fine-tuning
+            from one checkpoint does; the law is then over batch order alone.
 
     Raises:
         ValueError: one sentence that names the layer or the reason and says what to use instead.
+
+    Warns:
+        UserWarning: the module is of another precision than the task, in which it will train.
     """
     if isinstance(model, nn.Module):
         raise ValueError(
             f"model {_kind(model)}: this is one network; give the class or a function that builds "
             "a new one, because every seed draws its own initial weights."
         )
-    first, second = _built(model, 0), _built(model, 1)
+    first, again, second = (new_module(model, seed) for seed in (0, 0, 1))
     for name, layer in first.named_modules():
         if refusal := _refusal(layer):
             where = f" (its layer {name!r})" if name else ""
             raise ValueError(f"model {_kind(first)}{where}: {refusal}")
     _refuse_buffers(first)
-    _refuse_parameters(first, second)
+    _refuse_parameters(first, again, second, same_start)
+    _warn_of_precision(first, task)
     network = Network.of(model)
-    _try_outputs(_kind(first), network, initial_theta(model, 0, task.train_x.dtype), task)
+    theta = initial_theta(model, 0, task.train_x.dtype)
+    _try_outputs(_kind(first), network, theta, task)
+    _refuse_constant(_kind(first), network, theta, task)
     if recipe is not None:
         _try_training(_kind(first), model, recipe, task, chunk)
     return network
 
 
-def why_refused(model: Model, task: Task, recipe: Recipe | None = None) -> str:
+def why_refused(
+    model: Model,
+    task: Task,
+    recipe: Recipe | None = None,
+    *,
+    chunk: int | None = None,
+    same_start: bool = False,
+) -> str:
     """The sentence with which `check_model` refuses a model, or "accepted".
 
     Args:
-        model, task, recipe: As for `check_model`.
+        model, task, recipe, chunk, same_start: As for `check_model`.
     """
     try:
-        check_model(model, task, recipe)
+        check_model(model, task, recipe, chunk=chunk, same_start=same_start)
     except ValueError as refusal:
         return str(refusal)
     return "accepted"
@@ -71,17 +92,6 @@ def why_refused(model: Model, task: Task, recipe: Recipe | None = None) -> str:
 
 def _kind(module: nn.Module) -> str:
     return type(module).__name__
-
-
-def _built(model: Model, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = model()
-    if not isinstance(module, nn.Module):
-        raise ValueError(
-            f"model factory returned {type(module).__name__}; it must return a torch.nn.Module."
-        )
-    return module
 
 
 def _refusal(layer: nn.Module) -> str:
@@ -92,7 +102,7 @@ def _refusal(layer: nn.Module) -> str:
     if isinstance(layer, _BatchNorm):
         return (
             f"{kind} normalises by the other examples of a batch, so a removed point would still "
-            "act on the others; use nn.GroupNorm or nn.LayerNorm."
+            "act on the others; use nn.LayerNorm, or nn.GroupNorm with several values per group."
         )
     return why_random(layer)
 
@@ -106,9 +116,16 @@ def _refuse_buffers(module: nn.Module) -> None:
         )
 
 
-def _refuse_parameters(first: nn.Module, second: nn.Module) -> None:
-    """`first` and `second` come from the same factory under two seeds."""
+def _refuse_parameters(
+    first: nn.Module, again: nn.Module, second: nn.Module, same_start: bool
+) -> None:
+    """`first` and `again` come from the same factory under one seed, `second` under another."""
     kind, others = _kind(first), dict(second.named_parameters())
+    if first is second:
+        raise ValueError(
+            f"model {kind}: its factory returns one and the same network at each call; build a new "
+            "one inside it."
+        )
     shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (first, second)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -125,6 +142,39 @@ def _refuse_parameters(first: nn.Module, second: nn.Module) -> None:
                 f"model {kind}: the frozen parameter {name!r} is drawn anew at each call of the "
                 "factory, which no run remembers; give it fixed values or train it."
             )
+    if not _alike(first, again):
+        raise ValueError(
+            f"model {kind}: two calls of its factory under one seed gave different initial "
+            "weights, which no run remembers; draw them by torch alone, not by NumPy or random."
+        )
+    if not same_start and _alike(first, second):
+        raise ValueError(
+            f"model {kind}: two seeds gave the same initial weights, so its laws would be over "
+            "batch order alone; set no seed and load no weights in the factory, or pass "
+            "same_start=True if that is meant, as in fine-tuning from one checkpoint."
+        )
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules of one shape have the same trainable parameters."""
+    pairs = zip(one.parameters(), other.parameters())
+    return all(torch.equal(p, q) for p, q in pairs if p.requires_grad)
+
+
+def randomness(model: Model) -> str:
+    """What differs between two seeds: "initial weights and batch order", or the latter alone."""
+    alike = _alike(new_module(model, 0), new_module(model, 1))
+    return "batch order alone" if alike else "initial weights and batch order"
+
+
+def _warn_of_precision(module: nn.Module, task: Task) -> None:
+    dtypes = {p.dtype for p in module.parameters() if p.requires_grad} - {task.train_x.dtype}
+    if dtypes:
+        warnings.warn(
+            f"model {_kind(module)}: its weights are {min(map(str, dtypes))}, but it trains in "
+            f"{task.train_x.dtype}, the precision of the task.",
+            stacklevel=4,
+        )
 
 
 def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None:
@@ -147,7 +197,13 @@ def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None
                 "return one row of outputs for each example."
             )
         again = network(theta, x)
-        alone = torch.cat([network(theta, one) for one in x.split(1)])
+        try:
+            alone = torch.cat([network(theta, one) for one in x.split(1)])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"model {kind}: it cannot take one example alone ({_first(error)}); if that is a "
+                "norm, let it see several values of each example."
+            ) from error
     if not _same(together, again):
         raise ValueError(
             f"model {kind}: two passes over the same examples differ, so it draws random numbers "
@@ -157,6 +213,25 @@ def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None
         raise ValueError(
             f"model {kind}: its output for an example depends on the others in the batch, so a "
             "removed point would still act; let each example be treated alone."
+        )
+
+
+def _refuse_constant(kind: str, network: Network, theta: Tensor, task: Task) -> None:
+    """Refuse a network that does not look at its input, as after a norm over one value.
+
+    Looked at away from the start, where a last layer of zeros would be constant as well.
+    """
+    x = torch.cat([task.train_x[:TRIED], task.query_x[:TRIED]])
+    if (x == x[:1]).all():
+        return
+    generator = torch.Generator().manual_seed(0)
+    moved = theta + 0.1 * torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        outputs = network(moved, x)
+    if _same(outputs, outputs[:1].expand_as(outputs)):
+        raise ValueError(
+            f"model {kind}: different inputs give the same output, so no training point could "
+            "matter for one query more than for another; look for a norm over a single value."
         )
 
 
@@ -187,8 +262,9 @@ def _try_training(kind: str, model: Model, recipe: Recipe, task: Task, chunk: in
         except (RuntimeError, NotImplementedError) as error:
             able = "; it can be trained alone: pass chunk=1" if runs > 1 else ""
             stacked = "stacked runs" if runs > 1 else "torch.func"
+            why = _first(error.__cause__ or error)
             raise ValueError(
-                f"model {kind}: {stacked} cannot differentiate it ({_first(error)}){able}."
+                f"model {kind}: {stacked} cannot differentiate it ({why}){able}."
             ) from error
 
 

@@ -4,6 +4,8 @@ Everything is checked on the way in; what cannot be used is refused in one sente
 become 0, 1, 2, ... in sorted order. Columns of a table are standardised by the training rows alone.
 """
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +59,11 @@ def as_task(
 
     Raises:
         ValueError: one sentence; missing values, words among the inputs, too few examples, data
-            sets that draw at random, and whatever `Task` refuses.
+            sets that draw at random, a class that is asked about and never trains, and whatever
+            `Task` refuses.
+
+    Warns:
+        UserWarning: the same inputs stand twice in training, or in training and among the queries.
     """
     if isinstance(data, Task):
         return data
@@ -91,10 +97,16 @@ def as_task(
                 f"task {name!r}: classes need two or more labels in data, and every label of the "
                 "queries among them."
             )
+        if len(missing := np.setdiff1d(query_y, train_y)):
+            raise ValueError(
+                f"task {name!r}: class {str(missing[0])!r} is among the queries, but no training "
+                "point has it; train on more examples, or draw with another seed."
+            )
         train_y, query_y = (np.searchsorted(labels, part) for part in (train_y, query_y))
         n_outputs, classes = len(labels), tuple(map(str, labels))
     elif y.dtype.kind not in "fiub":
         raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
+    _warn_of_twins(train_x, query_x, name)
     if standardise is None:
         standardise = train_x.ndim == 2
     if standardise:
@@ -117,6 +129,19 @@ def as_task(
         classes=classes,
         columns=columns,
     )
+
+
+def _warn_of_twins(train_x: np.ndarray, query_x: np.ndarray, name: str) -> None:
+    train = Counter(row.tobytes() for row in train_x)
+    leaked = sum(row.tobytes() in train for row in query_x)
+    twins = sum(n for n in train.values() if n > 1)
+    told = []
+    if leaked:
+        told.append(f"{leaked} of {len(query_x)} queries have inputs that also train")
+    if twins:
+        told.append(f"{twins} training points have a twin, so leaving one out tells little")
+    if told:
+        warnings.warn(f"task {name!r}: {'; '.join(told)}.", stacklevel=3)
 
 
 def _tensor(values: np.ndarray, kind: type) -> Tensor:

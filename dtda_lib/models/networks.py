@@ -19,6 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from dtda_lib.names import Shown, refuse_unknown_settings, unknown
 
 from .convnets import CNN2LRGB, CNN3L, CNN3LRGB
+from .user_code import user_code
 
 Model = Callable[[], nn.Module]
 
@@ -191,23 +192,40 @@ class Network:
         """Build the module once; its own initial weights are never used.
 
         Raises:
-            ValueError: the factory does not return an `nn.Module`, a layer draws random masks in
-                training (they would come from the global stream, which no seed of a run fixes), or
-                see `Layout.of`.
+            ValueError: a layer draws random masks in training (they would come from the global
+                stream, which no seed of a run fixes), or see `new_module` and `Layout.of`.
         """
-        with torch.random.fork_rng(devices=[]):
-            module = model()
-        if not isinstance(module, nn.Module):
-            raise ValueError(
-                f"model factory returned {type(module).__name__}; it must return a torch.nn.Module."
-            )
+        module = new_module(model)
         for name, layer in module.named_modules():
             if why := why_random(layer):
                 raise ValueError(f"model {type(module).__name__} (its layer {name!r}): {why}")
         return cls(module, Layout.of(module))
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        return functional_call(self.module, self.layout.unflatten(theta), (x,))
+        given = self.layout.unflatten(theta)
+        # Every place is named once: torch, told to find ties by itself, leaves its tensors in a
+        # module that can be reached by two names.
+        placed = {place: given[name] for place, name in self._places.items()}
+        return functional_call(self.module, placed, (x,), tie_weights=False)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, str]:
+        """Where each trainable parameter is used -> its name in theta; tied weights are used twice.
+
+        A module that can be reached by two names is one place.
+        """
+        names = {id(p): name for name, p in self.module.named_parameters()}
+        return {
+            f"{path}.{name}".lstrip("."): names[id(parameter)]
+            for path, part in self.module.named_modules()
+            for name, parameter in part._parameters.items()
+            if parameter is not None and parameter.requires_grad
+        }
+
+    @property
+    def name(self) -> str:
+        """How errors call it."""
+        return f"model {type(self.module).__name__}"
 
     @property
     def convolutional(self) -> bool:
@@ -226,16 +244,30 @@ def why_random(layer: nn.Module) -> str:
     return ""
 
 
-def initial_theta(model: Model, init_seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Initial parameters `(parameter,)` drawn with PyTorch's own initialisation.
+def new_module(model: Model, init_seed: int = 0) -> nn.Module:
+    """What the factory makes under a seed.
 
     torch's layers can only draw from the global stream, so that is forked, seeded and restored:
     nothing outside sees it, and the values are those of `torch.manual_seed(init_seed); model()`,
     as in the published code.
+
+    Raises:
+        ValueError: it makes something else than an `nn.Module`.
+        RuntimeError: it ends the process.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), user_code("model factory", name_errors=False):
         torch.manual_seed(init_seed)
         module = model()
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"model factory returned {type(module).__name__}; it must return a torch.nn.Module."
+        )
+    return module
+
+
+def initial_theta(model: Model, init_seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Initial parameters `(parameter,)` drawn with PyTorch's own initialisation (`new_module`)."""
+    module = new_module(model, init_seed)
     return Layout.of(module).flatten(
         {name: p.detach().to(dtype) for name, p in module.named_parameters() if p.requires_grad}
     )

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 
 import numpy as np
@@ -18,10 +18,11 @@ import xarray as xr
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network, initial_theta
+from dtda_lib.models.user_code import user_code
 from dtda_lib.names import Shown, listing
 
-from .executors import available_cores, in_flight, worker_pool
-from .fingerprint import measure_identity, model_identity, source_digest
+from .executors import available_cores, checked_executor, in_flight, worker_pool
+from .fingerprint import behaviour, measure_identity, model_identity, source_digest
 from .keys.canonical import canonical, sha256
 from .measures import MEASURES, Measure, get_measure
 from .progress import Progress
@@ -46,13 +47,17 @@ class RunBank(Shown):
         workers: Worker processes on a CPU; None takes all cores.
         executor: Your own `concurrent.futures.Executor`; it is given `workers` + 1 shards at once.
         chunk: Runs per vectorised pass; None takes the measured best.
+        drop_diverged: A seed of which any run diverges leaves every law, and the dataset says so;
+            if False, such a run ends the training.
 
     Raises:
-        ValueError: the design does not fit the task, or measures are unknown, share a name or
-            cannot be taken on this model (`Measure.check`).
+        ValueError: the design does not fit the task, measures are unknown, share a name or cannot
+            be taken on this model (`Measure.check`), or the executor would hang.
+        TypeError: the executor is none.
+        RuntimeError: a measure of one's own fails or is not what it declares.
     """
 
-    trained_finite = True  # training refuses what is not finite, so no shard can hold it
+    trained_finite = True  # a run is finite, or NaN throughout because it diverged
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class RunBank(Shown):
         workers: int | None = None,
         executor: Executor | None = None,
         chunk: int | None = None,
+        drop_diverged: bool = False,
     ) -> None:
         if runs.design.n_train != task.n_train:
             raise ValueError(
@@ -84,7 +90,8 @@ class RunBank(Shown):
                 "dataclasses.replace(measure, name=...)."
             )
         self.title = title or task.name
-        self.device, self.executor, self.chunk = str(device), executor, chunk
+        self.device, self.chunk, self.drop_diverged = str(device), chunk, drop_diverged
+        self.executor = executor if executor is None else checked_executor(executor)
         on_cpu = torch.device(device).type == "cpu"
         cores = available_cores() if workers is None else workers
         self.workers = cores if on_cpu or executor else 1
@@ -96,6 +103,7 @@ class RunBank(Shown):
                 m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
+        self.lost: dict[str, np.ndarray] = {}  # key of a shard -> which of its runs diverged
         self.unreadable: set[str] = set()  # keys of shards that only another user may read
         self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
         self.stats["shards"] = [shard.key for shard in self.shards]
@@ -112,13 +120,14 @@ class RunBank(Shown):
         """Shards of `size` runs; `also` is what their content depends on besides."""
         entries = (*self._job(0, 1).entries(), self.task.per_example_loss)
         common = also | {
-            "format": 2,
+            "format": 3,
             "task": self.task.digest,
             "dtype": str(self.task.train_x.dtype),
             "model": model_identity(self.model),
             "recipe": asdict(self.recipe),
             "measures": [measure_identity(m) for m in self.measures],
-            "code": source_digest(*entries, opaque=(MEASURES,)),
+            "does": behaviour(self.model, self.task, self.measures),
+            "code": source_digest(*entries, opaque=(MEASURES, user_code)),
             "torch": torch.__version__,
             "device": torch.device(self.device).type,
         }
@@ -170,12 +179,22 @@ class RunBank(Shown):
         # A CNN trains alone, so one run is a fair sample; a stack must be probed at its size.
         stop = 1 if self.network.convolutional else missing[0].runs
         probe = self._job(missing[0].start, missing[0].start + stop)
-        with self._pool() as pool:
+        with self._pool() as pool, self._naming_dead_workers():
             futures = [pool.submit(probe_job, probe) for _ in range(self.workers)]
             each = seconds_per_run(probe, [future.result() for future in futures])
         runs = sum(shard.runs for shard in missing)
         slots = min(self.workers, len(missing))
         return Estimate(len(self.runs), runs, each * runs / slots, self.workers)
+
+    @contextmanager
+    def _naming_dead_workers(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"bank {self.title}: a worker process died (out of memory?); finished shards "
+                f"are kept. Run again, with fewer workers than {self.workers} if it recurs."
+            ) from error
 
     def _pool(self) -> AbstractContextManager[Executor]:
         return nullcontext(self.executor) if self.executor else worker_pool(self.workers)
@@ -185,31 +204,32 @@ class RunBank(Shown):
 
         Raises:
             CacheError: the cache cannot be written; known before anything is trained.
-            FloatingPointError: a run diverged; finished shards are kept.
-            RuntimeError: a worker process died; finished shards are kept.
+            FloatingPointError: a run diverged, and such seeds are not to be dropped.
+            RuntimeError: a worker process died, or the user's code failed.
+
+            Whatever is raised, finished shards are kept.
         """
         todo = [shard for shard in self.shards if not self._load(shard)]
+        self._refuse_diverged()
         if not todo:
             return self
         if self.store:
             self.store.check_writable()
         start = time.perf_counter()
         done = len(self.runs) - sum(shard.runs for shard in todo)
-        with self._pool() as pool, Progress(self.title, len(self.runs), done) as progress:
+        with (
+            self._pool() as pool,
+            Progress(self.title, len(self.runs), done) as progress,
+            self._naming_dead_workers(),
+        ):
             told = False
-            try:
-                while todo:
-                    todo = self._fill_once(todo, pool, progress)
-                    if todo:  # another process is training these
-                        if not told:
-                            told = True
-                            progress.say(self._waiting(todo))
-                        time.sleep(0.5)
-            except BrokenProcessPool as error:
-                raise RuntimeError(
-                    f"bank {self.title}: a worker process died (out of memory?); finished shards "
-                    f"are kept. Run again, with fewer workers than {self.workers} if it recurs."
-                ) from error
+            while todo:
+                todo = self._fill_once(todo, pool, progress)
+                if todo:  # another process is training these
+                    if not told:
+                        told = True
+                        progress.say(self._waiting(todo))
+                    time.sleep(0.5)
         self.stats["seconds"] += time.perf_counter() - start
         return self
 
@@ -226,6 +246,7 @@ class RunBank(Shown):
                     continue
                 if self._load(shard):  # another process finished it meanwhile
                     claim.close()
+                    self._refuse_diverged()
                     progress.add(shard.runs)
                     continue
                 claims[shard.start] = claim
@@ -237,6 +258,7 @@ class RunBank(Shown):
             ):
                 self._keep(shard, arrays, seconds)
                 claims.pop(shard.start).close()
+                self._refuse_diverged()
                 progress.add(shard.runs)
         finally:
             for claim in claims.values():
@@ -284,9 +306,14 @@ class RunBank(Shown):
             return False
         if found is None:
             return False
-        self.results[shard.key] = found[0]
+        self._take(shard, found[0])
         self.stats["runs_cached"] += shard.runs
         return True
+
+    def _take(self, shard: Shard, arrays: Arrays) -> None:
+        self.results[shard.key] = arrays
+        if self.trained_finite and (lost := _diverged(arrays)).any():
+            self.lost[shard.key] = lost
 
     def _compare(self, shard: Shard, arrays: Arrays) -> None:
         """Compare a shard with what was asked for: a right checksum says only who wrote it.
@@ -311,11 +338,44 @@ class RunBank(Shown):
                 raise DamagedShard(f"{name} has the shape {array.shape}, not ({axes})")
             if array.dtype.kind not in "fiub":
                 raise DamagedShard(f"{name} holds {array.dtype}, not real numbers")
-            if self.trained_finite and not np.isfinite(array).all():
+        if not self.trained_finite:
+            return
+        diverged = _diverged(arrays)
+        for name, array in arrays.items():
+            rows = array.reshape(shard.runs, -1)
+            if not np.isfinite(rows[~diverged]).all() or not np.isnan(rows[diverged]).all():
                 raise DamagedShard(f"{name} is not finite")
 
+    def diverged(self) -> xr.DataArray:
+        """Which runs are known to have diverged, `(seed, removal)`: False also where none ran yet.
+
+        Reads what is cached and trains nothing. Coordinates as of `dataset`.
+        """
+        for shard in self.shards:
+            if self.store and self.store.has(shard.key):
+                self._load(shard)
+        return self._diverged()
+
+    def _diverged(self) -> xr.DataArray:
+        flat = np.zeros(len(self.runs), bool)
+        for shard in self.shards if self.lost else ():
+            flat[shard.start : shard.stop] = self.lost.get(shard.key, False)
+        found = flat.reshape(self.runs.init_seeds.shape)
+        return xr.DataArray(found, self._seeds_and_removals(), ("seed", "removal"))
+
+    def diverged_text(self) -> str:
+        """How many seeds are known to have diverged, and which; "" if none."""
+        return _told(self.diverged())
+
+    def _refuse_diverged(self) -> None:
+        if self.lost and not self.drop_diverged:
+            raise FloatingPointError(
+                f"bank {self.title}: training diverged, {_told(self._diverged())}; lower the "
+                "learning rate, or pass drop_diverged=True to leave such seeds out of every law."
+            )
+
     def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
-        self.results[shard.key] = arrays
+        self._take(shard, arrays)
         self.stats["runs_trained"] += shard.runs
         if not self.store or shard.key in self.unreadable:
             return
@@ -334,6 +394,11 @@ class RunBank(Shown):
 
         Coordinates: `removal` (labels), `point` (the single point left out, or -1), `checkpoint`
         (0-based epoch), `init_seed` and `order_seed` `(seed, removal)`, ids of train and query.
+        With `drop_diverged` a seed of which any run diverged is missing, with and without removal,
+        and the attribute `dropped` says how many and which: the law is that of the other seeds.
+
+        Raises:
+            FloatingPointError: all seeds diverged; and see `fill`.
         """
         self.fill()
         shape = self.runs.init_seeds.shape
@@ -346,12 +411,9 @@ class RunBank(Shown):
             variables[m.name] = xr.DataArray(values, labels, dims, attrs={"unit": m.unit})
         data = xr.Dataset(variables)
         data = data.assign_coords(
-            seed=np.arange(shape[0]),
-            removal=list(self.runs.design.labels),
+            **self._seeds_and_removals(),
             point=("removal", np.array(self.runs.design.points)),
             checkpoint=list(self.recipe.checkpoints),
-            init_seed=(("seed", "removal"), self.runs.init_seeds),
-            order_seed=(("seed", "removal"), self.runs.order_seeds),
         )
         for dim, ids in (("train", self.task.train_id), ("query", self.task.query_id)):
             if dim in data.dims:
@@ -359,7 +421,26 @@ class RunBank(Shown):
                 coords = {dim: at, f"{dim}_id": (dim, [ids[position] for position in at])}
                 data = data.assign_coords(coords)
         data.attrs = {"title": self.title, "task": self.task.name, "bank": self.key}
-        return data.assign_attrs(recipe=canonical(asdict(self.recipe)))
+        data = data.assign_attrs(recipe=canonical(asdict(self.recipe)))
+        return self._without_diverged(data) if self.drop_diverged else data
+
+    def _without_diverged(self, data: xr.Dataset) -> xr.Dataset:
+        diverged = self._diverged()
+        kept = ~diverged.any("removal").values  # (seed,)
+        if not kept.any():
+            raise FloatingPointError(
+                f"bank {self.title}: training diverged, {_told(diverged)}: no seed is left; lower "
+                "the learning rate."
+            )
+        return data.isel(seed=kept).assign_attrs(dropped=_told(diverged))
+
+    def _seeds_and_removals(self) -> dict[str, object]:
+        return {
+            "seed": np.arange(self.runs.n_seeds),
+            "removal": list(self.runs.design.labels),
+            "init_seed": (("seed", "removal"), self.runs.init_seeds),
+            "order_seed": (("seed", "removal"), self.runs.order_seeds),
+        }
 
     def _axes(self, m: Measure) -> tuple[str, ...]:
         """Axes of what is kept of a measure at one checkpoint."""
@@ -380,3 +461,32 @@ class RunBank(Shown):
             "measures": listing([m.name for m in self.measures]),
             "shards": len(self.shards),
         }
+
+
+def _diverged(arrays: Arrays) -> np.ndarray:
+    """Runs of a shard `(run,)` that are NaN throughout, as `train` leaves those that diverged."""
+    blank = [np.isnan(a.reshape(len(a), -1)).all(axis=1) for a in arrays.values()]
+    return np.logical_and.reduce(blank)
+
+
+def _told(diverged: xr.DataArray, most: int = 3) -> str:
+    """How many seeds have a run that diverged, and which; "" if none.
+
+    Args:
+        diverged: `(seed, removal)`, with the seeds as coordinates.
+        most: Seeds that are named.
+    """
+    flat = diverged.values
+    seeds = np.flatnonzero(flat.any(axis=1))
+    if not len(seeds):
+        return ""
+    named = []
+    for seed in seeds[:most]:
+        removal = int(flat[seed].argmax())
+        one = diverged.isel(seed=seed, removal=removal)
+        upon = "" if removal == 0 else f" without {one['removal'].item()}"
+        named.append(
+            f"init seed {one['init_seed'].item()} and order seed {one['order_seed'].item()}{upon}"
+        )
+    rest = f" and {len(seeds) - most} more" if len(seeds) > most else ""
+    return f"{len(seeds)} of {len(flat)} seeds ({'; '.join(named)}{rest})"

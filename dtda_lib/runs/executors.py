@@ -12,11 +12,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+from dtda_lib.names import short
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,6 +107,28 @@ def worker_pool(workers: int) -> Iterator[Executor]:
         raise
 
 
+def checked_executor(executor: Executor) -> Executor:
+    """An executor of the user's own, if shards can be sent to it.
+
+    Raises:
+        TypeError: it does not follow `concurrent.futures`.
+        ValueError: it forks this process, in which torch has threads: its workers would hang.
+    """
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            f"executor is {short(executor)}, no concurrent.futures.Executor; its submit has to "
+            "return a concurrent.futures.Future, as that of dask's Client.get_executor() does."
+        )
+    context = getattr(executor, "_mp_context", None)
+    if isinstance(executor, ProcessPoolExecutor) and context.get_start_method() == "fork":
+        raise ValueError(
+            "executor forks this process, whose copies hang once torch has started threads; make "
+            'it with ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn")), or '
+            "pass workers=n instead."
+        )
+    return executor
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -130,7 +154,13 @@ def in_flight(
             except StopIteration:
                 exhausted = True
                 break
-            waiting[executor.submit(function, item)] = item
+            future = executor.submit(function, item)
+            if not isinstance(future, Future):
+                raise TypeError(
+                    f"{type(executor).__name__}.submit returned {type(future).__name__}, no "
+                    "concurrent.futures.Future; wrap what it returns in one."
+                )
+            waiting[future] = item
         if waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda f: f.exception() is not None):  # failures last

@@ -6,16 +6,23 @@ where: moving, renaming or reformatting code changes no digest. Installed packag
 version (`origin`).
 """
 
+import contextlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from dtda_lib.models.networks import Layout, Model, initial_theta
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Layout, Model, Network, initial_theta, new_module
+from dtda_lib.models.user_code import user_code
 from dtda_lib.runs.keys.canonical import canonical, sha256
 from dtda_lib.runs.keys.content import Content, content_of
 
-from .measures import Measure
+from .measures import Measure, take
+
+_TRIED = 2  # points of each kind on which a network shows what it does
 
 
 def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:
@@ -92,9 +99,7 @@ def model_identity(model: Model) -> dict[str, object]:
     What the factory makes counts as well, drawn under two fixed seeds: weights and settings that it
     reads from a file or the environment are seen where they make a difference.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = model()
+    module = new_module(model)
     return {
         "shapes": [list(shape) for shape in Layout.of(module).shapes],
         "factory": source_digest(model),
@@ -109,3 +114,59 @@ def measure_identity(measure: Measure) -> dict[str, object]:
         "dims": list(measure.dims),
         "source": source_digest(measure.function),
     }
+
+
+def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str, object]:
+    """What a network and measures of one's own do at the initial parameters of seed 1.
+
+    So a key sees what no code shows, such as a file or a variable of the environment that `forward`
+    reads: outputs, losses and gradients on a few points, and the measures but for those along
+    "train", which may take long. In float64, and to six digits of the largest entry: rounding
+    differs from machine to machine, and no key should.
+
+    Returns:
+        Plain data; "unknown" where a network or a measure cannot be run in float64.
+
+    Raises:
+        RuntimeError: a measure fails, or returns something else than it declares
+            (`measures.take`).
+    """
+    double = torch.float64
+    network = Network.of(lambda: new_module(model, 1).to(double))
+    theta = initial_theta(model, 1, double)
+    x = torch.cat([task.train_x[:_TRIED], task.query_x[:_TRIED]]).to(double)
+    y = torch.cat([task.train_y[:_TRIED], task.query_y[:_TRIED]])
+    y = y.to(double) if y.is_floating_point() else y
+    seen: dict[str, object] = {"network": "unknown"}
+    with torch.random.fork_rng(devices=[]), contextlib.suppress(RuntimeError):
+        seen["network"] = _response(network, theta, x, y, task)
+    for m in measures:
+        if not m.is_own or "train" in m.dims:
+            continue
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            try:
+                seen[m.name] = _digits(take(m, network, theta, task.to(dtype=double)))
+            except RuntimeError:  # only of this precision, perhaps
+                take(m, Network.of(model), theta.to(task.train_x.dtype), task)
+                seen[m.name] = "unknown"
+    return seen
+
+
+def _response(network: Network, theta: Tensor, x: Tensor, y: Tensor, task: Task) -> list[object]:
+    """Outputs, losses and the norm of each parameter's gradient."""
+    theta = theta.detach().requires_grad_()
+    with torch.enable_grad(), user_code(network.name):
+        outputs = network(theta, x)
+        losses = task.per_example_loss(outputs, y)
+        (gradient,) = torch.autograd.grad(losses.sum(), theta)
+    norms = torch.stack([part.norm() for part in network.layout.unflatten(gradient).values()])
+    return [_digits(outputs), _digits(losses), _digits(norms)]
+
+
+def _digits(values: Tensor) -> list[object]:
+    """Values to six digits of the largest, which comes first."""
+    flat = values.detach().flatten().double()
+    largest = float(flat.abs().max()) if len(flat) else 0.0
+    if not 1e-12 < largest < math.inf:  # zeros, or what only rounding made of them
+        return [0.0 if largest <= 1e-12 else str(largest)]
+    return [f"{largest:.5e}", *(flat / largest * 1e6).round().long().tolist()]

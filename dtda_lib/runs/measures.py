@@ -15,10 +15,14 @@ from torch import Tensor
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
+from dtda_lib.models.user_code import user_code
 from dtda_lib.names import Shown, listing, unknown
 
 # Larger pieces fall out of the cache and take longer (benchmark eval_chunk).
 QUERY_CHUNK = 100
+# What an array on disk can hold.
+_KEPT = {torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8}
+_KEPT |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 class MeasureFunction(Protocol):
@@ -62,9 +66,42 @@ class Measure(Shown):
     def __call__(self, network: Network, theta: Tensor, task: Task) -> Tensor:
         return self.function(network, theta, task)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether a user wrote it, and not this package."""
+        return self.function.__module__.partition(".")[0] != __name__.partition(".")[0]
+
     def _facts(self) -> dict[str, object]:
         labels = {dim: listing(names) for dim, names in self.labels.items()}
         return {"name": self.name, "dims": self.dims, "unit": self.unit} | labels
+
+
+def take(m: Measure, network: Network, theta: Tensor, task: Task) -> Tensor:
+    """What a measure returns, if it is what it declares: real numbers with its axes.
+
+    Raises:
+        RuntimeError: one sentence, where a measure of one's own fails, ends the process, or returns
+            no tensor, another shape, or a kind of number that no array can hold.
+    """
+    who = f"measure {m.name!r}"
+    with user_code(who, name_errors=m.is_own):
+        value = m(network, theta, task)
+    if not isinstance(value, Tensor):
+        raise RuntimeError(f"{who} returned {type(value).__name__}; return a torch.Tensor.")
+    if value.dtype not in _KEPT:
+        raise RuntimeError(
+            f"{who} returned {value.dtype}; return real numbers, such as torch.float32."
+        )
+    known = {dim: len(names) for dim, names in m.labels.items()} | {
+        "train": task.n_train,
+        "query": task.n_query,
+        "parameter": network.layout.n_parameters,
+    }
+    wanted = [known.get(dim, n) for dim, n in zip(m.dims, value.shape)]
+    if value.ndim != len(m.dims) or wanted != list(value.shape):
+        axes = ", ".join(f"{dim}: {known[dim]}" if dim in known else dim for dim in m.dims)
+        raise RuntimeError(f"{who} returned the shape {tuple(value.shape)}; its axes are ({axes}).")
+    return value
 
 
 def measure(

@@ -51,7 +51,7 @@ class Job:
     chunk: int | None
 
     def measured(self) -> dict[str, torch.Tensor]:
-        """Train and measure: `(runs, checkpoint, ...)` for each measure."""
+        """Train and measure: `(runs, checkpoint, ...)` for each measure, NaN if a run diverged."""
         return train(
             self.task,
             self.model,
@@ -62,6 +62,7 @@ class Job:
             self.measures,
             device=self.device,
             chunk=self.chunk,
+            keep_diverged=True,
         )
 
     def entries(self) -> tuple[Callable, ...]:

@@ -16,8 +16,9 @@ from torch.func import grad, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model, Network, initial_theta
+from dtda_lib.models.user_code import user_code
 
-from .measures import Measure
+from .measures import Measure, take
 from .recipes import Optimiser, Recipe
 from .tracing import record
 
@@ -59,6 +60,7 @@ def train(
     *,
     device: str | torch.device = "cpu",
     chunk: int | None = None,
+    keep_diverged: bool = False,
 ) -> dict[str, Tensor]:
     """Train a stack of runs and measure each at its kept checkpoints.
 
@@ -75,13 +77,18 @@ def train(
         device: Where.
         chunk: Runs per vectorised pass; None takes the measured best. Results do not depend on it
             beyond float tolerance.
+        keep_diverged: A run whose parameters or measurements are not finite at some checkpoint is
+            NaN in all measures and checkpoints; if False, it is refused.
 
     Returns:
         For each measure a tensor `(runs, checkpoint, *dims)` on the CPU.
 
     Raises:
         ValueError: no runs, or shapes that do not fit.
-        FloatingPointError: a run diverged; named by its seeds and epoch.
+        FloatingPointError: a run diverged; named by its seeds and epoch. With `keep_diverged` only
+            where a measure of whole numbers could not say so.
+        RuntimeError: the model or a measure of one's own fails, ends the process or returns
+            something else than was declared (`measures.take`).
     """
     device = torch.device(device)
     runs = len(init_seeds)
@@ -99,8 +106,38 @@ def train(
     for start in range(0, runs, chunk):
         part = slice(start, start + chunk)
         stack = _Stack(task, model, network, recipe, weights[part].to(device, task.train_x.dtype))
-        pieces.append(stack.run(init_seeds[part], order_seeds[part], measures))
+        values, lost = stack.run(init_seeds[part], order_seeds[part], measures)
+        if lost:
+            _refuse_or_mark(values, lost, init_seeds[part], order_seeds[part], keep_diverged)
+        pieces.append(values)
     return {m.name: torch.cat([piece[m.name] for piece in pieces]) for m in measures}
+
+
+def _refuse_or_mark(
+    values: dict[str, Tensor],
+    lost: dict[int, tuple[int, str]],
+    inits: Sequence[int],
+    orders: Sequence[int],
+    keep_diverged: bool,
+) -> None:
+    """Make runs that diverged NaN throughout: a run is whole, or it is not there.
+
+    Args:
+        values: Measure -> `(runs, checkpoint, ...)`, changed in place.
+        lost: Run -> the epoch after which it was first seen, and what was not finite then.
+        inits, orders, keep_diverged: As for `train`.
+    """
+    counted = [name for name, value in values.items() if not value.is_floating_point()]
+    if keep_diverged and not counted:
+        for value in values.values():
+            value[list(lost)] = torch.nan
+        return
+    run, (epoch, what) = next(iter(lost.items()))
+    why = f"; {counted[0]} holds whole numbers, which cannot say so" if keep_diverged else ""
+    raise FloatingPointError(
+        f"training diverged: {what} not finite after epoch {epoch} of the run with init seed "
+        f"{inits[run]} and order seed {orders[run]}{why}; lower the learning rate."
+    )
 
 
 def with_channels_last(task: Task) -> Task:
@@ -135,14 +172,15 @@ class _Stack:
 
     def run(
         self, init_seeds: Sequence[int], order_seeds: Sequence[int], measures: Sequence[Measure]
-    ) -> dict[str, Tensor]:
-        """Train and measure; see `train`."""
+    ) -> tuple[dict[str, Tensor], dict[int, tuple[int, str]]]:
+        """Train and measure; measurements, and the runs that diverged (see `_refuse_or_mark`)."""
         recipe, dtype = self.recipe, self.task.train_x.dtype
         initial = {
             seed: initial_theta(self.model, seed, dtype) for seed in dict.fromkeys(init_seeds)
         }
         theta = torch.stack([initial[seed] for seed in init_seeds]).to(self.weights.device)
         kept: dict[str, list[Tensor]] = {m.name: [] for m in measures}
+        lost: dict[int, tuple[int, str]] = {}
         with torch.no_grad():
             if recipe.warm_epochs:
                 everything = torch.ones_like(self.weights)
@@ -154,8 +192,13 @@ class _Stack:
                 if epoch not in recipe.checkpoints:
                     continue
                 for m in measures:
-                    kept[m.name].append(self._measure(m, theta, init_seeds, order_seeds, epoch))
-        return {name: torch.stack(values, dim=1) for name, values in kept.items()}
+                    value = self._measure(m, theta)
+                    kept[m.name].append(value)
+                    for run in _not_finite(value):
+                        lost.setdefault(run, (epoch, f"{m.name} is"))
+                for run in _not_finite(theta):
+                    lost.setdefault(run, (epoch, "parameters are"))
+        return {name: torch.stack(values, dim=1) for name, values in kept.items()}, lost
 
     def _epochs(
         self, theta: Tensor, order_seeds: Sequence[int], weights: Tensor, epochs: int, part: int
@@ -178,6 +221,10 @@ class _Stack:
 
     def _gradient(self, theta: Tensor, batch: Tensor, weights: Tensor) -> Tensor:
         """Gradient `(runs, parameter)` of the weighted mean loss of each run's batch."""
+        with user_code(self.network.name):
+            return self._gradients(theta, batch, weights)
+
+    def _gradients(self, theta: Tensor, batch: Tensor, weights: Tensor) -> Tensor:
         w = weights.gather(1, batch)  # (runs, batch)
         x, y = _rows(self.task.train_x, batch), _rows(self.task.train_y, batch)
         if not self.stacked:
@@ -193,21 +240,20 @@ class _Stack:
     def _loss(self, theta: Tensor, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         return (w * self.task.per_example_loss(self.network(theta, x), y)).sum() / len(y)
 
-    def _measure(
-        self, m: Measure, theta: Tensor, inits: Sequence[int], orders: Sequence[int], epoch: int
-    ) -> Tensor:
-        def one(theta: Tensor) -> Tensor:
-            return m(self.network, theta, self.task)
+    def _measure(self, m: Measure, theta: Tensor) -> Tensor:
+        """One measure of all runs, `(runs, *dims)` on the CPU."""
 
-        value = (vmap(one)(theta) if self.stacked else one(theta[0]).unsqueeze(0)).cpu()
-        finite = torch.isfinite(value.reshape(len(value), -1)).all(dim=1)  # (runs,)
-        if not finite.all():
-            bad = int((~finite).nonzero()[0])
-            raise FloatingPointError(
-                f"training diverged: {m.name} is not finite after epoch {epoch} of the run with "
-                f"init seed {inits[bad]} and order seed {orders[bad]}; lower the learning rate."
-            )
-        return value.clone()
+        def one(theta: Tensor) -> Tensor:
+            return take(m, self.network, theta, self.task)
+
+        value = vmap(one)(theta) if self.stacked else one(theta[0]).unsqueeze(0)
+        return value.cpu().clone()
+
+
+def _not_finite(values: Tensor) -> list[int]:
+    """Rows with something that is not finite."""
+    finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=1)  # (runs,)
+    return (~finite).nonzero().flatten().tolist()
 
 
 def _rows(values: Tensor, batch: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from . import command_line, execution
 from .artefacts import to_json
 from .command_line import PROFILE_NAMES, Refusal, print_table
 from .execution import ROOT, Execution, NotebookJob
+from .provenance import changed_sources
 from .settings import StudyError, parameters_of, resolve
 
 COSTS = ROOT / "tests" / "reference" / "costs.json"
@@ -56,6 +57,10 @@ def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:
     env = execution.environment(**({"DTDA_BLESS": "1"} if args.bless else {}))
     always = args.force or args.update or args.bless
     rows, failed = [], False
+    changed = changed_sources(job.notebook.stem for job in jobs) if args.update else []
+    if changed:
+        files = f"{changed[0]} has" if len(changed) == 1 else f"{len(changed)} files have"
+        _say(f"note: {files} uncommitted changes, which the new results will say of themselves")
     for job in in_order(jobs):
         if not always and job.state() == "up to date":
             record = job.record()

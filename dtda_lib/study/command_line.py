@@ -95,7 +95,9 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
     """
     environment = variables.get("DTDA_ENV", "")
     if environment not in ("", "venv", "conda"):
-        raise Refusal(f"DTDA_ENV={environment} is unknown: leave it unset, or give venv or conda.")
+        raise Refusal(
+            f"DTDA_ENV={_quoted(environment)} is unknown: leave it unset, or give venv or conda."
+        )
     try:
         shlex.split(variables.get("DTDA_PIP_ARGS", ""))
     except ValueError as error:
@@ -108,11 +110,15 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
     for name in ("DTDA_CACHE", "DTDA_CIFAR10"):
         value = variables.get(name, "")
         if value != value.strip():
-            raise Refusal(f"{name}={value!r} begins or ends with a blank: leave the blank out.")
+            raise Refusal(
+                f"{name}={_quoted(value)} begins or ends with a blank: leave the blank out."
+            )
         try:
             Path(value).expanduser()
         except RuntimeError:
-            raise Refusal(f"{name}={value!r} names the home of no user: give a folder.") from None
+            raise Refusal(
+                f"{name}={_quoted(value)} names the home of no user: give a folder."
+            ) from None
 
 
 def select(wanted: Sequence[str], folder: Path) -> list[Path]:
@@ -132,14 +138,16 @@ def select(wanted: Sequence[str], folder: Path) -> list[Path]:
     for word in wanted:
         stem = word.removesuffix(".ipynb").removeprefix("notebooks/")
         matches = [name for name in found if name.startswith(stem)]
-        if stem.isdecimal():
+        if re.fullmatch(r"[0-9]{1,9}", stem):  # and not \d, which takes digits of other scripts
             matches = [name for name in found if int(name[:2]) == int(stem)]
         if stem in found:
             matches = [stem]
         if not matches:
             raise Refusal(unknown("notebook", word, found))
         if len(matches) > 1:
-            raise Refusal(f"{word!r} could be {' or '.join(matches)}: write more of the name.")
+            raise Refusal(
+                f"{_quoted(word)} could be {' or '.join(matches)}: write more of the name."
+            )
         chosen.update(matches)
     return [path for name, path in found.items() if not wanted or name in chosen]
 
@@ -193,9 +201,14 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence for an unknown name, as `names.unknown`, which cannot be imported here."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:60], names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, names))}."
-    return f"unknown {kind} {name!r}: {hint}"
+    return f"unknown {kind} {_quoted(name)}: {hint}"
+
+
+def _quoted(given: str) -> str:
+    """What somebody gave, in quotes, and cut where it is long: for messages."""
+    return repr(given) if len(given) <= 60 else f"{repr(given[:57])[:-1]}...'"
 
 
 def _profile(given: str) -> str:
@@ -207,10 +220,10 @@ def _profile(given: str) -> str:
 def _parameter(given: str) -> tuple[str, str]:
     name, _, value = given.partition("=")
     if not value.strip():
-        raise argparse.ArgumentTypeError(f"{given!r} has no value: write -p name=value.")
+        raise argparse.ArgumentTypeError(f"{_quoted(given)} has no value: write -p name=value.")
     if name in ("profile", "device", "workers"):
         raise argparse.ArgumentTypeError(
-            f"{given!r} is an option of its own: write --{name} {value}."
+            f"{_quoted(given)} is an option of its own: write --{name} {value}."
         )
     return name, value
 
@@ -218,7 +231,7 @@ def _parameter(given: str) -> tuple[str, str]:
 def _workers(given: str) -> int:
     if not (re.fullmatch(r"[0-9]{1,5}", given) and 1 <= int(given) <= MAX_WORKERS):
         raise argparse.ArgumentTypeError(
-            f"workers={given!r} is not possible: give an integer, 1 to {MAX_WORKERS}."
+            f"workers={_quoted(given)} is not possible: give an integer, 1 to {MAX_WORKERS}."
         )
     return int(given)
 
@@ -226,7 +239,7 @@ def _workers(given: str) -> int:
 def _device(given: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", given):
         raise argparse.ArgumentTypeError(
-            f"device={given!r} is no device: give auto, cpu, cuda, cuda:N or mps."
+            f"device={_quoted(given)} is no device: give auto, cpu, cuda, cuda:N or mps."
         )
     return given
 

@@ -16,6 +16,7 @@ from dtda_lib.attribution.metagradient import metagradient_shifts
 from dtda_lib.attribution.source import source_shifts
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.attribution.unrolling import unrolled_shifts
+from dtda_lib.models.user_code import user_code
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import source_digest
 from dtda_lib.runs.recipes import Recipe
@@ -28,7 +29,7 @@ from .evidence import DUE, EVIDENCE, PREVIEW, load
 from .settings import parameters_of, resolve
 
 _PACKAGE = "dtda_lib"
-_MACHINERY = (RunBank, UnrolledBank)
+_MACHINERY = (RunBank, UnrolledBank, user_code)
 """What keeps runs, and decides no number."""
 _TRAINERS = (train, Recipe, full_precision, unrolled_shifts, metagradient_shifts, source_shifts)
 """What a bank calls."""

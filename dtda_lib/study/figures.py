@@ -141,6 +141,11 @@ class Exporter:
         }
 
 
+def literal(text: object) -> str:
+    """Text of a user or a file for a label of a figure: one line, and no dollar begins maths."""
+    return " ".join(str(text).split()).replace("$", r"\$")
+
+
 def command(cfg: Config) -> str:
     """The shell command that remakes the outputs of these settings."""
     words = ["./run_all.sh", "--profile", cfg.profile, cfg.notebook.split("_")[0], "--force"]

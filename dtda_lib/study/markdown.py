@@ -5,6 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
+def plain(text: object) -> str:
+    r"""Text of a user or a file, such as a class name, as it is: no HTML, Markdown or maths in it.
+
+    The one way by which such text enters Markdown; into HTML it goes through `html.escape`.
+
+    >>> print(plain("a|b <i> $x$ c_d"))
+    a\|b \<i\> \$x\$ c_d
+    """
+    # A "_" within a word is no emphasis.
+    special = r"[\\`*\[\]<>|$~&]|(?<![^\W_])_|_(?![^\W_])"
+    return re.sub(special, lambda found: f"\\{found[0]}", " ".join(str(text).split()))
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table; its columns are the keys of the first row, and a cell is always one line."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
@@ -47,4 +60,4 @@ def replaced(page: str, name: str, text: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
+    return " ".join(re.sub(r"(?<!\\)\|", r"\\|", str(value)).split())

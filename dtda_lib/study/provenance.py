@@ -90,13 +90,21 @@ def cpu_model() -> str:
 
 def git_state(notebook: str) -> str:
     """The commit that a notebook runs from, and whether its sources differ from it."""
-    # Only a checkout of this project counts, not one that happens to hold an installed copy. What
-    # notebooks write is no source: re-executing several of them changes the results of the first.
+    # Only a checkout of this project counts, not one that happens to hold an installed copy.
     commit = None
     if (ROOT / ".git").exists():
         commit = _output("git", "rev-parse", "--short", "HEAD")
     if commit is None:
         return "no git checkout"
-    source = ("dtda_lib", f"notebooks/{notebook}.ipynb")
-    dirty = _output("git", "status", "--porcelain", "--", *source)
-    return f"commit {commit}{' with uncommitted changes' if dirty else ''}"
+    return f"commit {commit}{' with uncommitted changes' if changed_sources([notebook]) else ''}"
+
+
+def changed_sources(notebooks: Iterable[str]) -> list[str]:
+    """Files that differ from their commit: the package, and the notebooks of these names.
+
+    What notebooks write is no source: re-executing several of them changes the results of the
+    first. Empty without a git checkout.
+    """
+    source = ("dtda_lib", *(f"notebooks/{name}.ipynb" for name in notebooks))
+    listed = _output("git", "status", "--porcelain", "--", *source) or ""
+    return [line.split(maxsplit=1)[1] for line in listed.splitlines()]

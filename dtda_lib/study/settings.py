@@ -16,6 +16,7 @@ from typing import Any
 from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
+from .markdown import plain
 from .parameters import ProfiledParameters, WholeNumber, read_value
 
 EXPERIMENTS = "dtda_lib.experiments"
@@ -84,7 +85,8 @@ class Config(Shown):
         rows = ["| setting | value | from | meaning | allowed |", "|---|---|---|---|---|"]
         for key, one in self.values.declared().items():
             source = "changed" if key in self.overridden else self.profile
-            cells = (f"`{key}`", _shown(self.parameters[key]), source, one.meaning, one.allowed)
+            value = plain(_shown(self.parameters[key]))
+            cells = (f"`{key}`", value, source, one.meaning, one.allowed)
             rows.append(f"| {' | '.join(map(str, cells))} |")
         machine = f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
         return "\n".join([*rows, "", machine])

@@ -1,13 +1,18 @@
 """Your own model: what is refused and why, the plan, the answer, screening and the page."""
 
+import html
 import math
 import os
 import re
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import mistune
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,11 +31,14 @@ from dtda_lib.data.own import as_task
 from dtda_lib.experiments.your_own_model import claims as rules
 from dtda_lib.experiments.your_own_model import examples as own_examples
 from dtda_lib.experiments.your_own_model import judged as own_question
+from dtda_lib.experiments.your_own_model import plots as own_plots
+from dtda_lib.models.networks import Network, initial_theta, new_module
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
 from dtda_lib.statistics.power import detectable_snr, discovery_level, power, seeds_needed
 from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+from dtda_lib.study import markdown
 
 ROOT = Path(__file__).parents[2]
 TABLE = table_like(dtype=torch.float32)
@@ -114,6 +122,54 @@ class Attention(nn.Module):
         return self.out(self.layer(self.embed(x.unsqueeze(-1))).mean(1))
 
 
+class Reached(nn.Module):
+    """One layer that is reached by two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.out = nn.Linear(8, 8), nn.Linear(8, 1)
+        self.second = self.first
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+class Seeded(nn.Linear):
+    """Takes the seeds' part in the start away, or hands it to others."""
+
+    def __init__(self, how):
+        if how == "seed":
+            torch.manual_seed(0)
+        super().__init__(8, 1)
+        if how == "file":
+            self.load_state_dict(CHECKPOINT)
+        if how == "numpy":
+            drawn = np.random.default_rng().standard_normal((1, 8))
+            self.weight.data = torch.from_numpy(drawn).float()
+
+
+CHECKPOINT = nn.Linear(8, 1).state_dict()
+SHARED = nn.Linear(8, 1)
+
+
+class Blind(nn.Module):
+    """A norm over one value leaves nothing of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm, self.out = nn.Linear(8, 1), nn.LayerNorm(1), nn.Linear(1, 1)
+
+    def forward(self, x):
+        return self.out(self.norm(self.layer(x)))
+
+
+def zero_head():
+    """Constant at the start, and no longer after a step."""
+    net = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
+    nn.init.zeros_(net[2].weight)
+    return net
+
+
 def around(*layers):
     return lambda: nn.Sequential(nn.Linear(8, 8), *layers, nn.ReLU(), nn.Linear(8, 1))
 
@@ -137,13 +193,18 @@ ACCEPTED = {
     "dropout in eval mode": lambda: around(nn.Dropout(0.5))().eval(),
     "dropout of nothing": around(nn.Dropout(0.0)),
     "tied weights": Tied,
+    "a layer by two names": Reached,
+    "a last layer of zeros": zero_head,
     "fixed frozen layer": lambda: Frozen(fixed=True),
     "half precision": lambda: nn.Linear(8, 1).half(),
     "attention": lambda: Attention(dropout=0.0),
 }
 
 REFUSED = {
-    "batch norm": (around(nn.BatchNorm1d(8)), "BatchNorm1d .* use nn.GroupNorm or nn.LayerNorm"),
+    "batch norm": (
+        around(nn.BatchNorm1d(8)),
+        "BatchNorm1d .* use nn.LayerNorm, or nn.GroupNorm",
+    ),
     "batch norm without statistics": (
         around(nn.BatchNorm1d(8, track_running_stats=False)),
         "BatchNorm1d .* other examples of a batch",
@@ -165,6 +226,15 @@ REFUSED = {
     "inputs": (lambda: nn.Linear(3, 1), "cannot take inputs of shape"),
     "complex": (lambda: nn.Linear(8, 1, dtype=torch.complex64), "must be real numbers"),
     "recurrent": (Recurrent, "pass chunk=1"),
+    "one network for all": (lambda: SHARED, "returns one and the same network at each call"),
+    "a seed inside": (lambda: Seeded("seed"), "two seeds gave the same initial .* same_start=True"),
+    "a checkpoint": (lambda: Seeded("file"), "two seeds gave the same initial .* same_start=True"),
+    "NumPy's numbers": (lambda: Seeded("numpy"), "under one seed gave different initial weights"),
+    "blind": (Blind, "different inputs give the same output"),
+    "GroupNorm of single values": (
+        around(nn.GroupNorm(8, 8)),
+        "model Sequential: it cannot take one example alone .*more than 1",
+    ),
 }
 
 
@@ -188,13 +258,75 @@ def test_what_cannot_be_stacked_trains_alone():
     assert check_model(Recurrent, TABLE, SHORT, chunk=1).layout.n_parameters > 0
 
 
+def test_a_start_that_all_seeds_share_is_said_wherever_the_answer_is():
+    def tuned():
+        return Seeded("file")
+
+    bank = dt.retraining_bank(TABLE, tuned, SHORT, 3, points=[0, 1], same_start=True, **ALONE)
+    assert dt.plan(bank, timed=False).random == "batch order alone"
+    found = dt.reliable(dt.shifts(bank))
+    assert found.attrs["random"] == "batch order alone"
+    assert "Seeds differ in batch order alone" in own_page.page(found, TABLE).text
+    other = dt.retraining_bank(TABLE, lambda: nn.Linear(8, 1), SHORT, 3, points=[0], **ALONE)
+    assert "initial weights and batch order" in str(dt.plan(other, timed=False))
+    assert "Seeds differ" not in own_page.page(dt.reliable(dt.shifts(other)), TABLE).text
+
+
+def test_the_precision_that_trains_is_said():
+    with pytest.warns(UserWarning, match=r"weights are torch\.bfloat16, but it trains"):
+        check_model(lambda: nn.Linear(8, 1).bfloat16(), TABLE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_model(lambda: nn.Linear(8, 1), TABLE)
+
+
+def test_a_call_leaves_the_module_as_it_is():
+    for model in (Reached, Tied):
+        network = Network.of(model)
+        before = {name: id(p) for name, p in network.module.named_parameters()}
+        theta = initial_theta(model, 3)
+        outputs = network(theta, TABLE.query_x)
+        assert all(isinstance(p, nn.Parameter) for p in network.module.parameters())
+        assert {name: id(p) for name, p in network.module.named_parameters()} == before
+        plain = new_module(model, 3)
+        torch.testing.assert_close(outputs, plain(TABLE.query_x))
+
+
+def test_seeds_that_diverged_are_counted_in_plan_answer_and_page():
+    wild = Recipe("sgd", lr=0.5, batch_size=4, epochs=3)
+
+    def spiky():  # some seeds start where the first step throws them out
+        net = nn.Linear(8, 1)
+        nn.init.constant_(net.bias, 1e38 if float(net.bias) > 0 else 0.0)
+        return net
+
+    def bank(**settings):
+        return dt.retraining_bank(TABLE, spiky, wild, 12, points=[0, 1], **ALONE, **settings)
+
+    with pytest.raises(FloatingPointError, match=r"of 12 seeds \(init seed .*drop_diverged=True"):
+        dt.shifts(bank())
+    planned = dt.plan(bank(), timed=False)
+    assert "drop_diverged=True leaves them out" in str(planned)
+    dropping = bank(drop_diverged=True)
+    n_lost = int(dropping.diverged().any("removal").sum())
+    assert 0 < n_lost < 11
+    fewer = dt.plan(dropping, timed=False)
+    assert f"{n_lost} of 12 seeds" in fewer.diverged
+    assert fewer.snr_one == detectable_snr(12 - n_lost, fewer.level_one, 0.8) > planned.snr_one
+    found = dt.reliable(dt.shifts(dropping))
+    assert found.attrs["seeds"] == 12 - n_lost
+    assert found.attrs["dropped"].startswith(f"{n_lost} of 12 seeds (init seed ")
+    assert f"left out of both laws: {n_lost} of 12 seeds" in own_page.page(found, TABLE).text
+
+
 @pytest.mark.slow
-def test_tied_weights_train_as_in_plain_pytorch():
+@pytest.mark.parametrize("model", [Tied, Reached])
+def test_tied_weights_train_as_in_plain_pytorch(model):
     task = table_like()
     weight = torch.ones(task.n_train)
     (init, order), *_ = seed_pairs(1)
-    nets = plain_loop(task, Tied, SHORT, init, order, weight)
-    bank = dt.retraining_bank(task, Tied, SHORT, 1, points=[0], **ALONE)
+    nets = plain_loop(task, model, SHORT, init, order, weight)
+    bank = dt.retraining_bank(task, model, SHORT, 1, points=[0], **ALONE)
     ours = bank.dataset()["query_loss"].isel(seed=0, removal=0)
     for net, values in zip(nets, ours.values):
         theirs = task.per_example_loss(net(task.query_x), task.query_y)
@@ -265,6 +397,10 @@ WRONG_DATA = {
     "shape": (lambda: as_task((np.ones((4, 2)), np.ones(3))), "do not fit"),
     "infinite": (lambda: as_task((np.full((4, 2), np.inf), np.ones(4))), "finite numbers"),
     "bad target": (lambda: as_task((np.ones((4, 2)), np.full(4, np.nan))), "targets hold NaN"),
+    "a class that never trains": (
+        lambda: as_task((np.eye(4), ["a", "a", "b", "c"]), n_query=1, seed=2),
+        "class 'c' is among the queries, but no training point has it",
+    ),
     "columns": (lambda: as_task(frame(), frame()[["b", "a", "y"]], target="y"), "columns differ"),
 }
 
@@ -275,6 +411,18 @@ def test_data_that_are_refused_in_one_sentence(name):
     with pytest.raises(ValueError, match=told) as refusal:
         attempt()
     assert "\n" not in str(refusal.value)
+
+
+def test_twins_are_counted():
+    x = np.arange(12.0).reshape(6, 2)
+    twice, y = np.concatenate([x, x]), np.arange(12.0)
+    with pytest.warns(UserWarning, match="1 of 1 queries have inputs that also train;"):
+        as_task((twice, y), n_query=1)
+    with pytest.warns(UserWarning, match="^task 'mine': 10 training points have a twin, so"):
+        as_task((np.concatenate([x[1:], x[1:]]), y[:10]), (x[:1], y[:1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_task((x, y[:6]), n_query=1)
 
 
 # --- the plan ------------------------------------------------------------------------------------
@@ -586,6 +734,47 @@ def test_the_page_draws_the_numbers(answered):
     assert filled == table["reliable"].tolist()
     assert {given["stroke"] for given in circles[:2]} == {own_page.HELPS}
     assert {given["stroke"] for given in circles[3:5]} == {own_page.HURTS}
+
+
+WILD = "<script>alert(1)</script> | `code` $x$ **b** \"q\" 'a'\n# head & _it_"
+
+
+def test_no_text_of_a_user_becomes_part_of_the_page(answered):
+    found, task = answered
+    plain = own_page.page(found, task)
+    found = found.assign_attrs(dropped=WILD)
+    named = replace(task, columns=(WILD, "b"), name=WILD)
+    given = {"labels": [WILD] * 6, "query_labels": [WILD] * 2, "title": WILD}
+    made = own_page.page(found, named, **given)
+    assert [t for t, _ in Seen(made.text).tags] == [t for t, _ in Seen(plain.text).tags]
+    assert "<script>alert" not in made.text
+    attributes = {name for _, given in Seen(made.text).tags for name in given}
+    assert attributes == {name for _, given in Seen(plain.text).tags for name in given}
+    for shown in (named, replace(task, classes=(WILD,))):
+        assert "<script>" not in shown._repr_html_()
+
+
+def test_no_text_of_a_user_becomes_markdown_or_maths(answered):
+    text = markdown.plain(WILD)
+    assert not re.search(r"(?<!\\)[<>|`$*\n]", text)
+    assert r"\_it\_" in text
+    assert markdown.plain("a_b 1.5-2") == "a_b 1.5-2"
+    rendered = mistune.html(f"Of class {text}, then.")
+    assert rendered.count("<") == 2, "one paragraph and nothing in it"
+    assert html.unescape(rendered) == f"<p>Of class {' '.join(WILD.split())}, then.</p>\n"
+    for cell in (WILD, text):
+        row = markdown.table([{"a": cell}]).splitlines()[2]
+        assert row.count("|") - row.count(r"\|") == 2, "one cell"
+        assert r"\\|" not in row
+
+    found, task = answered
+    fig, _ = own_plots.answer(
+        found, replace(task, columns=(r"$\nosuch{$", "a$b$")), 0, 3, labels=["$^$"] * 6
+    )
+    fig.canvas.draw()  # maths that cannot be read raises here
+    labels = [one.get_text() for one in fig.axes[0].get_xticklabels()]
+    assert labels == [r"\$\nosuch{\$", r"a\$b\$"]
+    plt.close(fig)
 
 
 def test_the_page_is_shown_to_people_only_and_can_be_saved(answered, tmp_path, monkeypatch):

@@ -144,18 +144,67 @@ def test_without_a_cache_everything_is_trained_and_nothing_written(monkeypatch, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_diverging_run_is_named_and_finished_shards_are_kept():
-    weights = torch.ones(3, 4)
-    weights[1] = 0.5
-    weights[2] = 1e30  # the first step throws this run out
-    runs = paired(Design(weights, ("none", "half", "wild")), [(5, 15), (6, 16)])
-    broken = bank(runs=runs, recipe=replace(RECIPE, epochs=30))
-    with pytest.raises(FloatingPointError, match="init seed 5 and order seed 15"):
+def wild_bank(*seeds, **settings):
+    """Of each seed a run as it is, and one that the first epoch throws out."""
+    weights = torch.ones(2, 4)
+    weights[1, 0] = 1e30
+    runs = paired(Design(weights, ("none", "wild")), seeds)
+    return bank(runs=runs, recipe=replace(RECIPE, epochs=30), **settings)
+
+
+def test_a_diverging_run_is_named_and_all_that_was_trained_is_kept():
+    broken = wild_bank((5, 15), (6, 16))
+    with pytest.raises(
+        FloatingPointError,
+        match=r"bank tiny: training diverged, 1 of 2 seeds \(init seed 5 and order seed 15 without "
+        r"wild\); lower the learning rate, or pass drop_diverged=True",
+    ):
         broken.fill()
     assert broken.stats["runs_trained"] == 2
-    rest = bank(runs=runs, recipe=replace(RECIPE, epochs=30))
-    assert [shard.start for shard in rest.missing()] == [2, 3, 4, 5]
+    rest = wild_bank((5, 15), (6, 16))
+    assert [shard.start for shard in rest.missing()] == [2, 3]
     assert not list(rest.store.folder.rglob("*.lock")), "claims are given back"
+    with pytest.raises(FloatingPointError, match="1 of 2 seeds"):
+        rest.fill()  # known from the cache; nothing is trained
+    assert rest.stats["runs_trained"] == 0
+
+
+def fading(network, theta, task):
+    """Not finite for a run of which any parameter is larger than 1 at its first entry."""
+    return network(theta, task.query_x)[:, 0].where(theta[0] < 0.2, torch.nan)
+
+
+def test_seeds_that_diverge_leave_both_laws_if_the_user_says_so():
+    """Which seeds do is decided by a measure here, so that some do and others do not."""
+    seeds = seed_pairs(8)
+    runs = paired(leave_one_out(4, [0, 3]), seeds)
+    measures = [measure(dims=("query",), unit="none")(fading)]
+    given = {"runs": runs, "measures": measures, "chunk": 4}
+    dropping = bank(**given, drop_diverged=True)
+    data = dropping.dataset()
+    lost = dropping.diverged()
+    bad = lost.any("removal").values
+    assert 0 < bad.sum() < 7, "the test needs some of each"
+    assert data["seed"].values.tolist() == np.flatnonzero(~bad).tolist()
+    assert data["init_seed"].values[:, 0].tolist() == [s for (s, _), b in zip(seeds, bad) if not b]
+    assert data.attrs["dropped"].startswith(f"{bad.sum()} of 8 seeds (init seed ")
+    assert np.isfinite(data["fading"]).all()
+
+    alone = paired(leave_one_out(4, [0, 3]), [s for s, b in zip(seeds, bad) if not b])
+    plain = bank(**given | {"runs": alone}).dataset()
+    np.testing.assert_allclose(data["fading"], plain["fading"], rtol=1e-9)
+    assert "dropped" not in plain.attrs
+
+    again = bank(**given, drop_diverged=True)
+    assert again.dataset().identical(data), "from the cache as well"
+    assert again.stats["runs_trained"] == 0
+    with pytest.raises(FloatingPointError, match=f"{bad.sum()} of 8 seeds"):
+        bank(**given).dataset()
+
+    none_left = bank(**given | {"runs": paired(runs.design, [s for s, b in zip(seeds, bad) if b])},
+                     drop_diverged=True)  # fmt: skip
+    with pytest.raises(FloatingPointError, match="no seed is left"):
+        none_left.dataset()
 
 
 # -------------------------------------------------------------- where it trains
@@ -356,7 +405,7 @@ def other(network, theta, task):
 def closed_over(constant):
     @measure(dims=("query",), unit="none")
     def output(network, theta, task):
-        return constant * network(theta, task.query_x)[:, 0]
+        return len([constant]) * network(theta, task.query_x)[:, 0]
 
     return output
 

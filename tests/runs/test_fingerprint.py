@@ -10,27 +10,37 @@ import linecache
 import logging
 import os
 import re
+import sys
 import textwrap
 import threading
 import types
 from collections import Counter, OrderedDict, defaultdict, namedtuple
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import table_like
 from IPython.core.interactiveshell import InteractiveShell
 
 import dtda_lib
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs import recipes, training
-from dtda_lib.runs.fingerprint import _Graph, measure_identity, model_identity, source_digest
+from dtda_lib.runs.fingerprint import (
+    _Graph,
+    behaviour,
+    measure_identity,
+    model_identity,
+    source_digest,
+)
 from dtda_lib.runs.keys.code_form import code_form
 from dtda_lib.runs.keys.origin import import_origin, origin
 from dtda_lib.runs.keys.syntax_form import SyntaxWriter
 from dtda_lib.runs.measures import measure
+
+TASK = table_like(n_train=4, n_query=3)
 
 # -------------------------------------------------------------- code in files
 
@@ -755,6 +765,115 @@ def test_a_start_that_only_some_seeds_have_counts():
         return model_identity(factory)["made"]
 
     assert len({starts(special) for special in (0, 1, 2)}) == 3
+
+
+class Reading(torch.nn.Linear):
+    """Its factor comes from where no code shows it, whenever it runs."""
+
+    def __init__(self, read):
+        super().__init__(8, 1)
+        self.read = read
+
+    def forward(self, x):
+        return super().forward(x) * self.read()
+
+
+def from_environment():
+    return float(os.environ["FACTOR"])
+
+
+def from_file():
+    return float(Path(os.environ["PLACE"]).read_text())
+
+
+def from_computed_name():
+    return getattr(importlib.import_module("tests_that_" + "compute"), "FAC" + "TOR")
+
+
+@pytest.fixture
+def factor(tmp_path, monkeypatch):
+    """Sets what the three functions above find."""
+    monkeypatch.setenv("PLACE", str(tmp_path / "factor"))
+    module = types.ModuleType("tests_that_compute")
+    monkeypatch.setitem(sys.modules, "tests_that_compute", module)
+
+    def write(value):
+        monkeypatch.setenv("FACTOR", str(value))
+        (tmp_path / "factor").write_text(str(value))
+        module.FACTOR = value
+
+    return write
+
+
+@pytest.mark.parametrize("read", [from_environment, from_file, from_computed_name])
+def test_what_a_network_or_a_measure_reads_when_it_runs_counts(read, factor):
+    """No code shows it: what they do at the initial weights does."""
+
+    @measure(dims=("query",), unit="none")
+    def scaled(network, theta, task):
+        return read() * network(theta, task.query_x)[:, 0]
+
+    for model, measures in (
+        (functools.partial(Reading, read), []),
+        (functools.partial(torch.nn.Linear, 8, 1), [scaled]),
+    ):
+        factor(2.0)
+        one = behaviour(model, TASK, measures)
+        assert behaviour(model, TASK, measures) == one
+        factor(2.0 * (1 + 1e-9))
+        assert behaviour(model, TASK, measures) == one, "rounding of machines is no change"
+        factor(2.0001)
+        assert behaviour(model, TASK, measures) != one
+
+
+def test_behaviour_is_the_same_in_both_precisions_and_leaves_no_trace():
+    model = get_model("mlp", widths=(8, 3, 1))
+    before = torch.random.get_rng_state()
+    single = TASK.to(dtype=torch.float32)
+    rounded = replace(
+        TASK,
+        **{n: getattr(single, n).double() for n in ("train_x", "train_y", "query_x", "query_y")},
+    )
+    assert behaviour(model, single, []) == behaviour(model, rounded, [])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_network_of_one_precision_is_told_by_its_code_alone():
+    class Single(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) @ torch.ones(1, 1, dtype=torch.float32)
+
+    model = functools.partial(Single, 8, 1)
+    assert behaviour(model, TASK, []) == {"network": "unknown"}
+
+
+SETTINGS = argparse.Namespace(slope=1.0)
+LOG = logging.getLogger("a")
+
+
+class Settings:
+    """As configuration objects are: values, a logger, a place."""
+
+    def __init__(self, slope):
+        self.slope, self.log, self.place, self.environment = slope, LOG, Path("a"), os.environ
+
+
+def test_factories_may_use_loggers_parsed_arguments_and_configuration(monkeypatch):
+    config = Settings(1.0)
+
+    def factory():
+        LOG.info("made")
+        network = torch.nn.Linear(2, 1)
+        network.slope = SETTINGS.slope * config.slope
+        return network
+
+    one = model_identity(factory)
+    monkeypatch.setattr(LOG, "level", logging.DEBUG)
+    assert model_identity(factory) == one
+    config.slope = 2.0
+    two = model_identity(factory)
+    monkeypatch.setattr(SETTINGS, "slope", 3.0)
+    assert len({str(each) for each in (one, two, model_identity(factory))}) == 3
 
 
 class Factory:

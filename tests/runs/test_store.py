@@ -402,7 +402,8 @@ def test_what_is_no_file_is_named_and_set_aside(expected, place):
         (lambda a: a | {"more": a["query_loss"]}, "it holds more, query_loss"),
         (lambda a: {"query_loss": a["query_loss"][:, :, 0]}, "shape .1, 1., not .1, 1, 3."),
         (lambda a: {"query_loss": a["query_loss"].repeat(2, axis=0)}, "shape .2, 1, 3., not"),
-        (lambda a: {"query_loss": a["query_loss"] * np.nan}, "is not finite"),
+        (lambda a: {"query_loss": a["query_loss"] + [0, np.inf, 0]}, "is not finite"),
+        (lambda a: {"query_loss": a["query_loss"] + [0, np.nan, 0]}, "is not finite"),
         (lambda a: {"query_loss": a["query_loss"].astype(complex).view(np.uint8)}, "shape"),
     ],
 )

@@ -222,7 +222,7 @@ def bare(tmp_path):
         (["--conda"], {}, ["no conda, mamba or micromamba"]),
         (["--list", "--conda"], {}, ["no conda, mamba or micromamba"]),
         ([], {"DTDA_ENV": "conda"}, ["no conda, mamba or micromamba"]),
-        ([], {"DTDA_ENV": "docker"}, ["DTDA_ENV=docker"]),
+        ([], {"DTDA_ENV": "docker"}, ["DTDA_ENV='docker'"]),
         ([], {"DTDA_PIP_ARGS": "--pre 'a"}, ["DTDA_PIP_ARGS", "quotation"]),
         ([], {"DTDA_WORKERS": "many"}, ["DTDA_WORKERS", "'many'", "integer"]),
         ([], {"DTDA_CACHE": "OFF "}, ["DTDA_CACHE='OFF '"]),
@@ -450,6 +450,12 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "-p", "profile=smoke"], ["--profile smoke"]),
         (["1", "-p", "n_seeds= "], ["n_seeds", "name=value"]),
         (["1", "-p", "sizes=20"], ["parameter of notebook 01_noise_vs_influence", "'sizes'"]),
+        (["１"], ["unknown notebook '１'"]),
+        (["9" * 5000], ["unknown notebook '999", "..."]),
+        (["-p", "x" * 5000], ["xxx...'", "name=value"]),
+        (["--profile", "smok" * 1000], ["unknown profile 'smok", "..."]),
+        (["1", "-p", f"n_seeds={'9' * 5000}"], ["n_seeds='999", "..."]),
+        (["1", "--device", "cpu" * 1000], ["device='cpucpu", "..."]),
         (["1", "--workers", "0"], ["workers", "'0'"]),
         (["1", "--workers", "two"], ["workers", "'two'"]),
         (["1", "--workers", "-1"], ["--workers"]),
@@ -466,6 +472,7 @@ def refusal(tmp_path, monkeypatch, capsys):
 )
 def test_batch_refuses_in_one_sentence(refusal, arguments, words):
     message = refusal(*arguments)
+    assert len(message) < 500
     assert [word for word in words if word not in message] == []
 
 
@@ -817,6 +824,25 @@ def test_update_cleans_and_replaces_and_records_costs(project):
     assert committed.read_bytes() == before
     assert json.loads(costs.read_text())["02_beta"].keys() == {"default", "smoke"}
     assert leftovers(project) == []
+
+
+@pytest.mark.slow
+def test_update_of_a_changed_checkout_says_so_first(project):
+    def git(*arguments):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=project, check=True, capture_output=True)
+
+    git("init")
+    (project / ".gitignore").write_text(".runs\ncache\n__pycache__\n")
+    git("add", ".")
+    git("commit", "-m", "x")
+    assert "note: " not in call(project, "--update", "2").out
+    git("add", ".")
+    git("commit", "-m", "y")
+    (project / "dtda_lib" / "names.py").open("a").write("# changed\n")
+    told = call(project, "--update", "2").out.splitlines()[0]
+    assert told.startswith("note: dtda_lib/names.py has uncommitted changes")
+    assert "note: " not in call(project, "2").out
 
 
 @pytest.mark.slow

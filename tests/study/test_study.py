@@ -275,6 +275,15 @@ def test_settings_show_values_changes_device_and_workers():
     assert "device cpu, 2 workers" in markdown
 
 
+def test_a_path_of_a_reader_stays_one_plain_cell(tmp_path):
+    folder = tmp_path / "a|b <i> $x$ `c`"
+    folder.mkdir()
+    cfg = resolve(parameters_of("11_your_own_model"), profile="smoke", folder=str(folder))
+    (row,) = [line for line in cfg._repr_markdown_().splitlines() if line.startswith("| `folder`")]
+    assert r"a\|b \<i\> \$x\$ \`c\`" in row
+    assert row.count("|") - row.count(r"\|") == 6
+
+
 def test_provenance_prints_and_leaves_a_summary(capsys, monkeypatch):
     shown = []
     fake = SimpleNamespace(

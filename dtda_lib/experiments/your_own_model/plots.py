@@ -13,7 +13,7 @@ from dtda_lib.ask.answer import points_of
 from dtda_lib.ask.plan import Plan
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.power import power
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, literal
 from dtda_lib.study.methods import HELPS, HURTS, METHODS
 
 from .methods import screening
@@ -89,7 +89,7 @@ def answer(
     else:
         strip = np.stack([one.numpy() for one in inputs])  # (row, input)
         left.imshow(strip, cmap="PuOr", vmin=-2.5, vmax=2.5, aspect="auto")
-        left.set_xticks(range(strip.shape[1]), task.input_names, rotation=90)
+        left.set_xticks(range(strip.shape[1]), map(literal, task.input_names), rotation=90)
         left.xaxis.tick_top()
         left.tick_params(axis="x", length=0)
     names = ["query"]
@@ -98,7 +98,7 @@ def answer(
         face = colour if point.reliable else "white"
         reach = [[point.mean - point.low], [point.high - point.mean]]
         right.errorbar(point.mean, row, xerr=reach, fmt="o", color=colour, mfc=face, elinewidth=1)
-        names.append(f"{point.point}{f' ({labels[point.point]})' if len(labels) else ''}")
+        names.append(f"{point.point}{f' ({literal(labels[point.point])})' if len(labels) else ''}")
     left.set_yticks(range(rows), names)
     left.tick_params(axis="y", length=0)
     left.set(ylim=(rows - 0.5, -0.5))

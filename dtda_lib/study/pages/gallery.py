@@ -163,4 +163,4 @@ def _claim_lines(evidence: Evidence, names: list[str]) -> Iterator[str]:
 
 def alt(caption: str) -> str:
     """The caption's first sentence as alternative text, without what would end a Markdown link."""
-    return re.sub(r"[\[\]]", "", re.split(r"(?<=[.!?])\s", caption)[0])
+    return re.sub(r"[\[\]\\]", "", re.split(r"(?<=[.!?])\s", caption)[0])
