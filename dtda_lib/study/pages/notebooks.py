@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from dtda_lib.study.beside import page_on_file
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.markdown import marked
+from dtda_lib.study.record import is_beside
 from dtda_lib.study.wording import upper
 
 from .gallery import alt
@@ -124,12 +126,19 @@ def generated(source: str) -> str | None:
 
 
 def render_notebook(path: Path, evidence: Evidence) -> str:
-    """The text of a notebook with its generated cells made anew; all else stays as it is."""
+    """The text of a notebook with its generated cells made anew; all else stays as it is.
+
+    Generated, too, is what `checks.beside_evidence()` has shown: the evidence may be newer.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
         if cell["cell_type"] == "markdown" and (part := generated("".join(cell["source"]))):
             text = marked(part, PARTS[part](evidence, path.stem))
             cell["source"] = text.splitlines(keepends=True)
+        elif is_beside(cell) and (page := page_on_file(evidence, path.stem)):
+            for output in cell["outputs"]:
+                if "text/markdown" in output.get("data", ()):
+                    output["data"]["text/markdown"] = page.splitlines(keepends=True)
     return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
