@@ -17,8 +17,7 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]\d+)?(?!\w|\.\w)"
 )
 _INTEGER = re.compile(r"[-+−]?[\d,]+")
-# What follows an integer that is a rounded number: a percentage, or an end of "[64, 93]".
-_ROUNDED_INTEGER = re.compile(r" ?%|, [-+−]?[\d.,]+\]|\]")
+_IN_BRACKETS = re.compile(r", [-+−]?[\d.,]+\]|\]")  # what follows an end of "[64, 93]"
 ROUNDED = "rounded"
 """Tag of a cell whose numbers were rounded for print; see `snap_text`."""
 
@@ -62,18 +61,28 @@ def snap_text(
         rtol, atol: The band of each number.
         rounded: Whether numbers were rounded for print, as in sentences. Two that lie within the
             band may then differ by one unit of the last place shown besides: 0.2049 is "0.20" and
-            0.2051 is "0.21". So may percentages ("82 %") and ends in brackets ("[79, 84]").
+            0.2051 is "0.21". So may integers that are percentages ("82 %") or stand in brackets
+            ("[79, 84]"), and `atol` is meant for the share that a percentage stands for.
     """
     if skeleton(reference) != skeleton(got):
         return got
     pairs = zip(NUMBER.finditer(reference), NUMBER.finditer(got), strict=True)
     for old, new in pairs:
-        is_count = not (rounded and _ROUNDED_INTEGER.match(reference, old.end()))
-        step = max(_last_place(old[0]), _last_place(new[0])) if rounded else 0.0
-        near = (1 + 1e-9) * step  # 0.21 - 0.20 is more than 0.01 in floating point
-        if not same_number(old[0], new[0], rtol, atol + near, is_count=is_count):
+        own_atol, is_count = atol, True
+        if rounded:
+            step = max(_last_place(old[0]), _last_place(new[0]))
+            scale = 100 if _is_percentage(reference, old) else 1
+            own_atol = scale * atol + (1 + 1e-9) * step  # 0.21 - 0.20 is more than 0.01 in floats
+            is_count = scale == 1 and not _IN_BRACKETS.match(reference, old.end())
+        if not same_number(old[0], new[0], rtol, own_atol, is_count=is_count):
             return got
     return reference
+
+
+def _is_percentage(text: str, number: re.Match[str]) -> bool:
+    """Whether a number is one of "82 %", or of "82 % [79, 84]"."""
+    before = text[max(0, number.start() - 40) : number.start()]
+    return bool(re.match(r" ?%", text[number.end() :]) or re.search(r"% \[[^\]]*$", before))
 
 
 def _last_place(token: str) -> float:
