@@ -229,12 +229,6 @@ ON_RECORD_ALONE = {
     },
     "11_your_own_model": {
         "dt.plan(": "how much is cached, and for how long it trains",
-        "mean squared error of a prediction": COUNTS,
-        "words.power_words": COUNTS,
-        "judged.holding_table": COUNTS,
-        "judged.first_points": COUNTS,
-        "dt.hits(": COUNTS,
-        "dt.points_of(": COUNTS,
     },
 }
 
