@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 
-from dtda_lib.study.tolerant import snap_outputs, tolerances
+from dtda_lib.study.tolerant import ROUNDED, snap_outputs, tolerances
 
 _created = []
 
@@ -41,8 +41,9 @@ def _patch_nbval():
     def compare_outputs(self, test, ref, *args, **kwargs):
         # Progress is no result, and committed notebooks store none (run_all.sh --update).
         test, ref = ([out for out in side if out.get("name") != "stderr"] for side in (test, ref))
-        rtol, atol = tolerances(self.cell.metadata.get("tags", []))
-        snapped = snap_outputs(ref, test, rtol, atol, self.sanitize)
+        tags = self.cell.metadata.get("tags", [])
+        rtol, atol = tolerances(tags)
+        snapped = snap_outputs(ref, test, rtol, atol, self.sanitize, rounded=ROUNDED in tags)
         return exact(self, snapped, ref, *args, **kwargs)
 
     IPyNbCell.compare_outputs = compare_outputs

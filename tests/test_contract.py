@@ -15,12 +15,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from dtda_lib.study.tolerant import ROUNDED
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[!.]*.ipynb"))
 
 TAGS = {
     *("parameters", "nbval-check-output", "nbval-ignore-output", "nbval-skip"),
-    *("raises-exception", "hide-input"),
+    *("raises-exception", "hide-input", ROUNDED),
 }
 TOLERANCE_TAG = re.compile(r"[ra]tol=\d+(\.\d+)?(e[-+]?\d+)?")
 PROFILES = ("smoke", "default", "paper")
@@ -63,7 +65,8 @@ def tag_problems(notebook):
                 yield f"cell {number}: injected-parameters, so it was not run as committed"
             elif tag not in TAGS and not TOLERANCE_TAG.fullmatch(tag):
                 yield f"cell {number}: unknown tag {tag!r}"
-        if any("tol=" in tag for tag in tags(cell)) and not checked(cell):
+        bands = [tag for tag in tags(cell) if "tol=" in tag or tag == ROUNDED]
+        if bands and not checked(cell):
             yield f"cell {number}: a tolerance without nbval-check-output compares nothing"
 
 
@@ -299,6 +302,7 @@ BREACHES = {
     "outputs stripped": (strip_outputs, "has no outputs"),
     "mistyped tag": (set_tags(4, "nbval-check-outputs", "rtol=1e-3"), "unknown tag"),
     "mistyped tolerance": (add_tag(4, "rtol=small"), "unknown tag"),
+    "rounded unchecked": (set_tags(4, ROUNDED), "compares nothing"),
     "tolerance unchecked": (set_tags(4, "rtol=1e-3"), "compares nothing"),
     "injected": (add_tag(3, "injected-parameters"), "injected-parameters"),
     "unexecuted": (lambda n: n.cells[4].update(execution_count=None), "was not executed"),

@@ -1,5 +1,10 @@
-"""Guard of the guard: nbval with our conftest goes red for a wrong number, and only then."""
+"""Guard of the guard: a wrong number turns something red, wherever it is shown, and only then.
 
+nbval compares a rerun with what a notebook shows, within tolerances; without executing anything,
+`guard.problems` compares what is shown with its record and with the files that it comes from.
+"""
+
+import json
 import os
 import re
 import shutil
@@ -12,8 +17,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from test_contract import NOTEBOOKS, checked, code_cells, problems, read, tags
 
-from dtda_lib.study.tolerant import NUMBER, snap_text, to_float, tolerances
+from dtda_lib.study import guard, pages, record
+from dtda_lib.study.evidence import load
+from dtda_lib.study.tolerant import NUMBER, ROUNDED, snap_text, to_float, tolerances
 
+ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parents[1] / "notebooks"
 RTOL = 1e-3
 
@@ -118,6 +126,7 @@ TOLERANT = [
     for path in NOTEBOOKS
     for cell in code_cells(read(path))
     if checked(cell) and any(tag.startswith("rtol=") for tag in tags(cell))
+    if ROUNDED not in tags(cell)
 ]
 SMALL = [pytest.param(cell, id=f"small-{n}") for n, cell in enumerate(executed().cells[1:])]
 
@@ -135,3 +144,336 @@ def test_a_tolerant_cell_notices_one_percent(cell):
         assert snap_text(text, far, rtol, atol) == far
         noticed += 1
     assert noticed, "a tolerance tag on a cell without a single decimal number"
+
+
+ROUNDED_CELLS = [
+    pytest.param(cell, id=f"{path.stem}-cell-{cell.execution_count}")
+    for path in NOTEBOOKS
+    for cell in code_cells(read(path))
+    if ROUNDED in tags(cell)
+]
+
+
+@pytest.mark.parametrize("cell", ROUNDED_CELLS)
+def test_a_cell_of_rounded_numbers_bears_one_step_of_the_last_place_and_no_more(cell):
+    rtol, atol = tolerances(tags(cell))
+    assert checked(cell)
+    assert rtol < 0.01
+    assert atol <= 0.01
+    noticed = 0
+    for text in texts(cell):
+        for match in NUMBER.finditer(text):
+            places = len(match[0].partition(".")[2])
+            is_share = re.match(" %", text[match.end() :])
+            if not (places or is_share) or re.search("[eE]", match[0]):
+                continue
+            if abs(to_float(match[0])) > 100:
+                continue
+            step = 10.0**-places
+
+            def moved(by, match=match, text=text, places=places):
+                value = f"{to_float(match[0]) + by:.{places}f}"
+                return f"{text[: match.start()]}{value}{text[match.end() :]}"
+
+            # Percentages bear a hundredfold `atol`, which is meant for the share.
+            near, far = moved(step), moved(3 * (100 * atol + rtol * abs(to_float(match[0])) + step))
+            assert snap_text(text, near, rtol, atol, rounded=True) == text
+            assert snap_text(text, far, rtol, atol, rounded=True) == far
+            noticed += 1
+    assert noticed, "a cell of rounded numbers that holds no such number"
+
+
+# --- every number that is shown ------------------------------------------------------------------
+
+EVIDENCE = load(ROOT)
+# Part of a cell's source -> why no rerun is compared with its numbers, which are on record.
+COUNTS = "how many pairs pass a test moves by more than the tolerance of a number allows"
+ENDS = "ends of intervals move by up to a fifth; their estimates are values of the checks"
+FEW = "of few points or samples, so one more or less counts; compared as values of the checks"
+ABSENT = "says that data are not there"
+ON_RECORD_ALONE = {
+    "01_noise_vs_influence": {"experiment.tasks[largest].describe()": "what the data are"},
+    "03_sources_of_noise": {
+        "words.component_words": ENDS,
+        "size_levels, size_steps": ENDS,
+        "model_levels, model_steps": ENDS,
+        "cifar10.why_not_run": ABSENT,
+        "largest.describe()": "what the data are",
+    },
+    "04_variance_changing_examples": {
+        "words.replication_words": COUNTS,
+        "The same pairs on the first seeds": COUNTS,
+    },
+    "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
+    "06_unrolling_becomes_influence": {
+        "words.broken_words": "an error of 4e-9 and a peak of 4e5, of which rounding decides digits"
+    },
+    "09_data_pruning": {
+        "words.share_of_truth_words": FEW,
+        "All comparisons: better - other": FEW,
+        "words.found_words": FEW,
+        "Share of wrong labels among": FEW,
+        "Share of points that two lists": FEW,
+        "words.prediction_words": FEW,
+        "Predicted and observed shifts": FEW,
+        "import cifar10": ABSENT,
+    },
+    "10_diffusion": {
+        "sure.table": FEW,
+        "words.confidence_words": FEW,
+        "words.quality_words": FEW,
+        "words.weak_words": FEW,
+        "words.overlap_rows": FEW,
+        "words.validation_rows": FEW,
+        "words.prediction_words": FEW,
+    },
+    "11_your_own_model": {
+        "dt.plan(": "how much is cached, and for how long it trains",
+    },
+}
+
+
+def test_every_committed_result_is_what_its_run_or_its_file_says():
+    assert guard.problems(ROOT) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_number_of_a_notebook_has_a_guard(path):
+    sources = {cell["id"]: record.source(cell) for cell in record.code_cells(path)}
+    assert set(sources) == set(record.read(ROOT)[path.stem])
+    reasons = ON_RECORD_ALONE.get(path.stem, {})
+    used = set()
+    for one in guard.shown(path, EVIDENCE):
+        assert one.guard in guard.GUARDS
+        if one.guard != guard.ON_RECORD or not one.numbers:
+            continue
+        named = {words for words in (*SET_UPS, *reasons) if words in sources[one.cell]}
+        assert named, f"cell {one.cell}: {one.numbers} numbers that no rerun is compared with"
+        used |= named
+    assert used - set(SET_UPS) == set(reasons), "a reason for nothing"
+
+
+SET_UPS = ("settings.configure(",)  # what is going to be trained, how much is cached, for how long
+
+
+# --- one number of each kind, changed by hand ----------------------------------------------------
+
+STEMS = ("06_unrolling_becomes_influence", "12_scoreboard")
+
+
+@pytest.fixture(scope="module")
+def small_study(tmp_path_factory):
+    """Two committed notebooks with their figures and pages; not to be changed."""
+    root = tmp_path_factory.mktemp("small")
+    names = [ROOT / name for name in ("README.md", "CITATION.cff", record.RECORD)]
+    for stem in STEMS:
+        names += [*ROOT.glob(f"figures/*/{stem}*"), *ROOT.glob(f"tests/reference/{stem}.json")]
+        names.append(ROOT / "notebooks" / f"{stem}.ipynb")
+    for path in names:
+        copy = root / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    kept = {stem: record.read(ROOT)[stem] for stem in STEMS}
+    (root / record.RECORD).write_text(json.dumps(kept))
+    pages.write(root)
+    assert guard.problems(root) == []
+    return root
+
+
+@pytest.fixture
+def study(small_study, tmp_path):
+    return Path(shutil.copytree(small_study, tmp_path / "study"))
+
+
+def notebook(stem, shows, pattern, kind="text/markdown"):
+    """Doctor the first match of a pattern in an output of the cell whose source holds `shows`."""
+
+    def change(root):
+        path = root / "notebooks" / f"{stem}.ipynb"
+        content = json.loads(path.read_text())
+        for cell in content["cells"]:
+            if cell["cell_type"] != "code" or shows not in record.source(cell):
+                continue
+            for output in cell["outputs"]:
+                if kind in output.get("data", ()):
+                    text = "".join(output["data"][kind])
+                    output["data"][kind] = doctored(text, pattern).splitlines(keepends=True)
+                    path.write_text(json.dumps(content))
+                    return
+        raise AssertionError(f"{stem} shows no {kind} of {shows}")
+
+    return change
+
+
+def tagged(stem, shows, old, new):
+    """Replace a tag of the cell whose source holds `shows`; None takes it away."""
+
+    def change(root):
+        path = root / "notebooks" / f"{stem}.ipynb"
+        content = json.loads(path.read_text())
+        (cell,) = (c for c in content["cells"] if shows in record.source(c))
+        cell["metadata"]["tags"].remove(old)
+        cell["metadata"]["tags"] += [new] if new else []
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def file(name, pattern):
+    """Doctor the first match of a pattern in a file of text."""
+
+    def change(root):
+        path = root / name
+        path.write_text(doctored(path.read_text(), pattern))
+
+    return change
+
+
+def swapped(name, other):
+    """Put another file in place of one."""
+    return lambda root: shutil.copy(root / other, root / name)
+
+
+def claims_value(profile, entry, value):
+    """Doctor an entry of the first claim in a claims file."""
+
+    def change(root):
+        path = root / "figures" / profile / f"{STEMS[0]}.claims.json"
+        content = json.loads(path.read_text())
+        claim = next(one for one in content["claims"] if one["ci"])
+        old = claim[entry]
+        claim[entry] = value(old)
+        assert claim[entry] != old
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def doctored(text, pattern):
+    """The text with the group of the first match one per cent larger, or another word or count."""
+    found = re.search(pattern, text)
+    assert found, pattern
+    old = found[1]
+    if old in OTHER_WORDS:
+        new = OTHER_WORDS[old]
+    elif re.fullmatch(r"[-\d,]+", old):
+        new = str(int(to_float(old)) + 1)
+    else:
+        places = len(old.partition(".")[2].partition("e")[0])
+        new = f"{to_float(old) * 1.01:.{places + 2}g}"
+    assert new != old
+    return text[: found.start(1)] + new + text[found.end(1) :]
+
+
+OTHER_WORDS = {"confirmed": "refuted", "refuted": "confirmed", "inconclusive": "confirmed"}
+UNROLLING, SCOREBOARD = STEMS
+BESIDE = "checks.beside_evidence()"
+FIGURE = f"figures/default/{UNROLLING}-hyperbola"
+KINDS = {
+    "status in a table of claims": notebook(UNROLLING, BESIDE, r"\| T3 \|.*?\*\*(\w+)\*\*"),
+    "estimate in a table of claims": notebook(
+        UNROLLING, BESIDE, r"\| C4-logistic \|.*?\| (-?[\d.]+) \["
+    ),
+    "interval in a table of claims": notebook(
+        UNROLLING, BESIDE, r"\| C4-logistic \|.*?\[-?[\d.]+, (-?[\d.]+)\]"
+    ),
+    "n in a table of claims": notebook(UNROLLING, BESIDE, r"\| T1 \|.*?e-08 \| (\d+) \|"),
+    "number of this run beside the evidence": notebook(
+        UNROLLING, BESIDE, r"confirmed\*\*.*?\| (-?0\.\d+)"
+    ),
+    "number of the evidence beside a run": notebook(UNROLLING, BESIDE, r"\| (-?0\.\d+) \["),
+    "number in a sentence": notebook(UNROLLING, "words.convergence_words", r"r is (\d\.\d) %"),
+    "end of an interval in a sentence": notebook(
+        UNROLLING, "words.step_words", r"\(-?[\d.]+ to (\d\.\d+)\)"
+    ),
+    "percentage in a sentence": notebook(UNROLLING, "words.null_words", r"(\d+(?:\.\d+)?)"),
+    "table of libraries": notebook(SCOREBOARD, "libraries.library_table", r"(0\.\d\d) \["),
+    "milliseconds in the table of libraries": notebook(
+        SCOREBOARD, "libraries.library_table", r"\| (\d+\.\d) \| 1 \|"
+    ),
+    "sentence on libraries": notebook(SCOREBOARD, "libraries.lead_words", r"is (0\.\d\d) \["),
+    "text of a table": notebook(SCOREBOARD, "tables.best_table", r"(0\.\d\d) \[", "text/plain"),
+    "HTML of a table": notebook(SCOREBOARD, "tables.best_table", r"(0\.\d\d) \[", "text/html"),
+    "small entry of a rounded table": notebook(
+        UNROLLING, "curve.round(3)", r"<td>(0\.0\d+)</td>", "text/html"
+    ),
+    "setting": notebook(UNROLLING, "settings.configure(", r"`n_runs` \| (\d+)"),
+    "caption in a notebook": notebook(UNROLLING, '"hyperbola"', r"(\d+)"),
+    "band of a check": notebook(UNROLLING, "checks.report()", r"<td>(0\.\d+) ±", "text/html"),
+    "count of the checks": lambda root: stream(root, UNROLLING, "checks.report()", r"(\d+) of"),
+    "picture in a notebook": lambda root: picture(root, UNROLLING, '"hyperbola"'),
+    "tag removed": tagged(SCOREBOARD, "checks.report()", "nbval-check-output", None),
+    "relative tolerance widened": lambda root: widen(root, "rtol"),
+    "absolute tolerance widened": lambda root: widen(root, "atol"),
+    "outputs removed": lambda root: emptied(root, "words.step_words"),
+    "estimate in the claims of default": claims_value("default", "estimate", lambda x: x * 1.01),
+    "end in the claims of default": claims_value("default", "ci", lambda x: [x[0], x[1] + 1e-4]),
+    "n in the claims of default": claims_value("default", "n", lambda n: n + 1),
+    "statistic in the claims of default": claims_value("default", "statistic", lambda x: x + " 2"),
+    "status in the claims of the evidence": claims_value(
+        "paper", "status", lambda x: OTHER_WORDS[x]
+    ),
+    "estimate in the claims of the evidence": claims_value("paper", "estimate", lambda x: x * 1.01),
+    "entry of a figure's data": file(f"{FIGURE}.csv", r"(\d\.\d{4,})"),
+    "entry of a figure's data, evidence": file(
+        f"figures/paper/{UNROLLING}-hyperbola.csv", r"(\d\.\d{4,})"
+    ),
+    "caption of a figure": file(f"{FIGURE}.json", r'"caption": ".*?(\d+)'),
+    "parameter of a figure": file(f"{FIGURE}.json", r'"n_steps": (\d+)'),
+    "picture of a figure": swapped(f"{FIGURE}.png", f"figures/default/{UNROLLING}-network.png"),
+    "PDF of a figure": swapped(f"{FIGURE}.pdf", f"figures/default/{UNROLLING}-network.pdf"),
+    "row of README": file("README.md", r"\| C4 \|.*?\| (-?0\.\d+) \["),
+    "verdict in README": file("README.md", r"\| C4 \|.*?\*\*(\w+)\*\*"),
+    "row of the gallery": file("figures/README.md", r"\| C4-logistic \|.*?\| (-?0\.\d+) \["),
+    "caption in the gallery": file("figures/README.md", r"\*\*Figure hyperbola\.\*\*.*?(\d+)"),
+    "Answer of a notebook": file(
+        f"notebooks/{UNROLLING}.ipynb", r"answer:start[\s\S]*?(\d+\.\d+)[\s\S]*?answer:end"
+    ),
+    "band of the reference": file(
+        f"tests/reference/{UNROLLING}.json", r'"default": [\s\S]*?"value": (0\.\d+)'
+    ),
+    "record": file(record.RECORD, r'": "(\d)'),
+}
+
+
+def each_cell(root, stem, shows):
+    path = root / "notebooks" / f"{stem}.ipynb"
+    content = json.loads(path.read_text())
+    cells = [c for c in content["cells"] if shows in record.source(c)]
+    yield from (cell for cell in cells if cell["cell_type"] == "code")
+    path.write_text(json.dumps(content))
+
+
+def stream(root, stem, shows, pattern):
+    for cell in each_cell(root, stem, shows):
+        (output,) = (out for out in cell["outputs"] if "text" in out)
+        output["text"] = doctored("".join(output["text"]), pattern)
+
+
+def picture(root, stem, shows):
+    for cell in each_cell(root, stem, shows):
+        (output,) = (out for out in cell["outputs"] if "image/png" in out.get("data", ()))
+        output["data"]["image/png"] = "AAAA" + "".join(output["data"]["image/png"])[4:]
+
+
+def emptied(root, shows):
+    for cell in each_cell(root, UNROLLING, shows):
+        cell["outputs"] = []
+
+
+def widen(root, kind):
+    for cell in each_cell(root, UNROLLING, "curve.round(3)"):
+        (old,) = (tag for tag in cell["metadata"]["tags"] if tag.startswith(f"{kind}="))
+        cell["metadata"]["tags"].remove(old)
+        cell["metadata"]["tags"].append(f"{kind}=9e-3")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_changed_by_hand_is_seen(study, kind):
+    KINDS[kind](study)
+    assert guard.problems(study), kind
+
+
+def test_a_notebook_that_is_gone_is_no_longer_on_record(study):
+    (study / "notebooks" / f"{SCOREBOARD}.ipynb").unlink()
+    assert any("12_scoreboard is on record and no notebook" in one for one in guard.problems(study))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from dtda_lib.runs.keys.canonical import canonical, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 """What holds this package: the checkout, or `site-packages`."""
+
+_SEAL = "sha256"  # the key of a file that holds the digest of the rest
 
 
 def study_root() -> Path:
@@ -41,6 +44,21 @@ def to_json(content: object) -> str:
 def digest(content: object) -> str:
     """Hexadecimal sha256 of plain data, the same for the same content."""
     return sha256(canonical(content))
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Content with the digest of all of it, by which `is_sealed` sees a change by hand."""
+    return {**content, _SEAL: _digest_as_read(content)}
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Whether content, as read from a file, is what `sealed` was given."""
+    rest = {name: value for name, value in content.items() if name != _SEAL}
+    return content.get(_SEAL) == _digest_as_read(rest)
+
+
+def _digest_as_read(content: Mapping[str, Any]) -> str:
+    return digest(json.loads(to_json(content)))  # a tuple is written as a list
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,10 @@
 """A run beside the evidence: what it says of each claim, and whether the two agree."""
 
+import json
 from collections.abc import Iterable
 
 from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
-from .evidence import EVIDENCE, UNTESTED, Evidence, Finding
+from .evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence, Finding
 from .headlines import headline
 from .markdown import folded, table
 from .wording import measured
@@ -20,7 +21,8 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
         evidence: What the published sizes say.
         run: Profile of the run, or its folder where parameters were changed.
     """
-    claims = list(claims)
+    # As the claims file holds them, so that the page can be made again from that file.
+    claims = [Claim.from_dict(claim.as_dict()) for claim in claims]
     if not claims:
         return "This run states no claims."
     lines = [(line, claim) for claim in claims if (line := headline(claim.id))]
@@ -41,6 +43,15 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
     )
     every = folded(f"All {len(claims)} claims of this run, with their rules", claims_table(claims))
     return "\n\n".join([*parts, every])
+
+
+def page_on_file(evidence: Evidence, notebook: str, profile: str = PREVIEW) -> str | None:
+    """`beside_page` of the run whose claims a file in `figures/` holds; None without that file."""
+    path = evidence.root / "figures" / profile / f"{notebook}.claims.json"
+    if not path.exists():
+        return None
+    claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    return beside_page(map(Claim.from_dict, claims), evidence, profile)
 
 
 def compared(claim: Claim, finding: Finding | None) -> str:

@@ -8,10 +8,10 @@ Only a run with `DTDA_BLESS=1` rewrites it, and only the block of its own profil
 import html
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
@@ -19,18 +19,24 @@ from IPython.display import HTML, Markdown, display
 from dtda_lib.runs.store import write_atomic
 
 from . import beside, tolerant
-from .artefacts import blessing, checking, study_root, to_json
+from .artefacts import blessing, checking, sealed, study_root, to_json
 from .claims import Claim
 from .due import code_of
 from .evidence import EVIDENCE, Evidence
 from .evidence import load as load_evidence
 from .headlines import headline
 from .provenance import git_state
+from .rounding import NOISE, rounded
 from .settings import Config
 
 Scalar = float | int | str | bool
 
 PASS, FAIL, NO_REFERENCE = "PASS", "FAIL", "NO REFERENCE"
+
+
+CLAIM_RTOL, CLAIM_SHARE = 5e-3, 0.05
+"""How far the numbers of a claim may move from one processor to another: by this share of
+themselves, and this share of the width of their interval."""
 
 
 class CheckFailed(AssertionError):
@@ -57,6 +63,16 @@ class Expected:
         if any(isinstance(side, bool | str) for side in (got, self.value)):
             return False
         return abs(got - self.value) <= self._half_width
+
+    def as_written(self) -> Self:
+        """This band as a file holds it: ten digits, and 0 for what its band cannot tell from 0.
+
+        The value is rounding noise where it lies below a hundredth of `atol`.
+        """
+        if self.exact or not isinstance(self.value, float):
+            return self
+        noise = self.atol / 100
+        return replace(self, value=rounded(self.value, digits=10, scale=noise / NOISE))
 
     def __str__(self) -> str:
         if self.exact:
@@ -180,7 +196,7 @@ class Checks:
         for failure in failures:
             print(failure)
         if get_ipython() is not None:
-            display(_folded(outcomes))
+            display(folded_bands(outcomes))
         if failures:
             lines = "\n  ".join(failures)
             raise CheckFailed(f"{len(failures)} of {len(outcomes)} checks failed:\n  {lines}")
@@ -208,14 +224,17 @@ class Checks:
         part was `not_run`."""
         if self._custom or self._unknown:
             return []
-        block = self._reference().get(self.cfg.profile, {})
-        values, statuses = block.get("values", {}), block.get("claims", {})
+        values, statuses = _block(self._reference(), self.cfg.profile)
         outcomes = [self._judge_value(name, values.get(name)) for name in self._values]
         outcomes += [
             Outcome(FAIL, name, str(Expected(**values[name])), "nothing: no longer computed")
             for name in self._missed(values, self._values)
         ]
-        outcomes += [self._judge_claim(claim, statuses.get(claim.id)) for claim in self.claims]
+        on_file = self._claims_on_file()
+        outcomes += [
+            self._judge_claim(claim, statuses.get(claim.id), on_file.get(claim.id))
+            for claim in self.claims
+        ]
         outcomes += [
             Outcome(FAIL, f"claim {name}", statuses[name], "nothing: no longer stated")
             for name in self._missed(statuses, {claim.id for claim in self.claims})
@@ -241,11 +260,23 @@ class Checks:
         return Outcome(verdict, name, str(expected), repr(got.value))
 
     @staticmethod
-    def _judge_claim(claim: Claim, status: str | None) -> Outcome:
+    def _judge_claim(
+        claim: Claim, status: str | None, on_file: Mapping[str, Any] | None
+    ) -> Outcome:
+        """A status has to be the reference's, all else what figures/ holds; a run that writes
+        these files has just done so, and agrees."""
         name = f"claim {claim.id}"
         if status is None:
             return Outcome(NO_REFERENCE, name, "a reference status", claim.status)
-        return Outcome(PASS if claim.status == status else FAIL, name, status, claim.status)
+        if claim.status != status:
+            return Outcome(FAIL, name, status, claim.status)
+        if on_file is None:
+            return Outcome(NO_REFERENCE, name, "a claim in its file in figures/", claim.status)
+        found = next(_differences(on_file, claim.as_dict()), None)
+        if found is None:
+            return Outcome(PASS, name, status, claim.status)
+        entry, old, new = found
+        return Outcome(FAIL, name, f"{entry} {old!r}", f"{entry} {new!r}")
 
     def _bless(self) -> None:
         for name, got in self._values.items():
@@ -253,7 +284,7 @@ class Checks:
                 raise ValueError(f"{name} is {got.value}: only finite values can be a reference.")
         reference = self._reference()
         block = {
-            "values": {name: asdict(got) for name, got in self._values.items()},
+            "values": {name: asdict(got.as_written()) for name, got in self._values.items()},
             "claims": {claim.id: claim.status for claim in self.claims},
         }
         for kind, known in reference.get(self.cfg.profile, {}).items():
@@ -262,13 +293,23 @@ class Checks:
         reference[self.cfg.profile] = block
         write_atomic(self._reference_path, to_json(reference))
 
+    @property
+    def _claims_path(self) -> Path:
+        return self._figures_dir / self.cfg.name / f"{self.cfg.notebook}.claims.json"
+
+    def _claims_on_file(self) -> dict[str, dict[str, Any]]:
+        if not self._claims_path.exists():
+            return {}
+        file = json.loads(self._claims_path.read_text(encoding="utf-8"))
+        return {claim["id"]: claim for claim in file["claims"]}
+
     def _write_claims(self) -> None:
-        path = self._figures_dir / self.cfg.name / f"{self.cfg.notebook}.claims.json"
+        path = self._claims_path
         claims = [claim.as_dict() for claim in self.claims]
-        if self._not_run and path.exists():
+        if self._not_run:
             # What could not be run here, for lack of data, stays as it was found elsewhere.
-            before = json.loads(path.read_text(encoding="utf-8"))["claims"]
-            claims += [claim for claim in before if self._excused(claim["id"])]
+            before = self._claims_on_file()
+            claims += [claim for name, claim in before.items() if self._excused(name)]
         content = {
             "notebook": self.cfg.notebook,
             "profile": self.cfg.name,
@@ -278,10 +319,49 @@ class Checks:
         notebook = study_root() / "notebooks" / f"{self.cfg.notebook}.ipynb"
         if self.cfg.name == EVIDENCE and notebook.exists():
             content |= {"code": code_of(notebook), "commit": git_state(self.cfg.notebook)}
-        write_atomic(path, to_json(content))
+        write_atomic(path, to_json(sealed(content)))
 
 
-def _folded(outcomes: Sequence[Outcome]) -> HTML:
+def bands_on_file(root: Path, notebook: str, profile: str) -> str:
+    """The list of what is compared, as `report` shows it while all agree, from the reference."""
+    path = root / "tests" / "reference" / f"{notebook}.json"
+    values, statuses = _block(json.loads(path.read_text(encoding="utf-8")), profile)
+    outcomes = [Outcome(PASS, name, str(Expected(**band))) for name, band in values.items()]
+    outcomes += [Outcome(PASS, f"claim {name}", status) for name, status in statuses.items()]
+    return folded_bands(outcomes).data
+
+
+def _block(reference: Mapping[str, Any], profile: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and statuses of a profile."""
+    block = reference.get(profile, {})
+    return block.get("values", {}), block.get("claims", {})
+
+
+def _differences(
+    committed: Mapping[str, Any], obtained: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Entry, old and new of each entry of a claim that has moved beyond jitter."""
+    ends = committed["ci"] or ()
+    known = [end for end in ends if end is not None]
+    width = known[1] - known[0] if len(known) == 2 else 0.0
+    atol = tolerant.ATOL + CLAIM_SHARE * width
+
+    def near(old: Any, new: Any) -> bool:
+        if isinstance(old, float) and isinstance(new, float):
+            return abs(new - old) <= atol + CLAIM_RTOL * abs(old)
+        if isinstance(old, list) and isinstance(new, list):
+            return len(old) == len(new) and all(map(near, old, new))
+        if isinstance(old, str) and isinstance(new, str):
+            return tolerant.snap_text(old, new, CLAIM_RTOL, atol, rounded=True) == old
+        return type(old) is type(new) and old == new
+
+    # By way of JSON, in which the committed ones have been: no tuples, no integers as floats.
+    for entry, new in json.loads(to_json(obtained)).items():
+        if entry not in committed or not near(committed[entry], new):
+            yield entry, committed.get(entry), new
+
+
+def folded_bands(outcomes: Sequence[Outcome]) -> HTML:
     """The list of what was compared, with its bands: constant while all agree, as nbval wants."""
     rows = "".join(
         f"<tr><td>{html.escape(outcome.name)}</td><td>{html.escape(outcome.expected)}</td></tr>"

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 
 from .markdown import numbered, table
+from .rounding import rounded
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -129,14 +130,25 @@ class Claim:
                 raise ValueError(f"claim {self.id}: the interval {self.ci} is reversed.")
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON: six significant digits, None where a number is not finite."""
+        """All fields, ready for JSON: numbers as `rounding.rounded` writes them."""
         plain = asdict(self)
-        plain["estimate"] = _rounded(self.estimate)
-        plain["ci"] = None if self.ci is None else [_rounded(end) for end in self.ci]
+        plain["estimate"] = rounded(self.estimate)
+        plain["ci"] = None if self.ci is None else [rounded(end) for end in self.ci]
         plain["n"] = int(self.n)
         if not isinstance(self.paper_value, str):
-            plain["paper_value"] = _rounded(self.paper_value)
+            plain["paper_value"] = rounded(self.paper_value)
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """The claim that `as_dict` has written; an end that was not finite is NaN.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        ci = plain["ci"]
+        ends = None if ci is None else tuple(math.nan if end is None else end for end in ci)
+        return cls(**{**plain, "ci": ends})
 
 
 @dataclass(frozen=True)
@@ -315,8 +327,3 @@ def shown(value: float | None) -> str:
 def shown_interval(ci: Sequence[float | None] | None) -> str:
     """Both ends, or a dash where there is no interval."""
     return "-" if ci is None else f"[{shown(ci[0])}, {shown(ci[1])}]"
-
-
-def _rounded(value: Any) -> float | None:
-    """Six significant digits: enough to quote, few enough that jitter seldom shows in a diff."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from dtda_lib.runs.store import write_atomic
 
-from . import command_line
+from . import command_line, record
 from .artefacts import ROOT, digest, to_json
 from .command_line import cells
 from .markdown import written_by
@@ -210,6 +210,7 @@ def publish(job: NotebookJob, say: Callable[[str], None]) -> str:
         # Written as nbformat and JupyterLab write it, so that opening and saving changes nothing.
         text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         write_atomic(job.notebook, text)
+        record.keep(ROOT, job.notebook)
     finally:
         part.unlink(missing_ok=True)
     return ""

@@ -1,7 +1,7 @@
 """One look for all figures, and their export as PDF, PNG, data and description."""
 
-import hashlib
 import io
+import json
 import os
 import re
 import shlex
@@ -20,13 +20,19 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
+from dtda_lib.runs.keys.canonical import sha256
 from dtda_lib.runs.store import write_atomic
 
-from .artefacts import checking, study_root, to_json
+from .artefacts import checking, sealed, study_root, to_json
 from .methods import METHODS
+from .rounding import without_noise
 from .settings import Config
+from .tolerant import snap_text
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
+
+FILES = ("pdf", "png", "csv")
+"""Endings of what an export writes besides its description, which holds a digest of each."""
 
 Drawn = tuple[Figure, pd.DataFrame]
 """What a drawing returns: the figure, and exactly what it shows."""
@@ -107,16 +113,19 @@ class Exporter:
         caption = " ".join(caption.split())
         table = _to_csv(data)
         target = self.folder / f"{self.cfg.notebook}-{name}"
+        description = self._description(name, caption, claims)
         if not checking():
-            description = self._description(name, caption, claims, table)
-            write_atomic(target.with_suffix(".pdf"), _render(fig, "pdf", caption))
-            write_atomic(target.with_suffix(".png"), _render(fig, "png", caption))
-            write_atomic(target.with_suffix(".csv"), table)
-            write_atomic(target.with_suffix(".json"), to_json(description))
-        # After writing this reads the file back: what is committed is what was drawn.
+            contents = (_render(fig, "pdf", caption), _render(fig, "png", caption), table.encode())
+            files = dict(zip(FILES, contents, strict=True))
+            for kind, content in files.items():
+                write_atomic(target.with_suffix(f".{kind}"), content)
+            digests = {f"{kind}_sha256": sha256(content) for kind, content in files.items()}
+            write_atomic(target.with_suffix(".json"), to_json(sealed(description | digests)))
+        # After writing these read the files back: what is committed is what was drawn.
         compare_csv(
             target.with_suffix(".csv"), data, name, rtol=rtol, atol=atol, ends_rtol=ends_rtol
         )
+        _compare_description(target.with_suffix(".json"), description, name, rtol=rtol)
         if get_ipython() is not None:
             # Shown here, not by the inline backend, which would put the figure below its caption.
             width = round(96 * fig.get_figwidth())
@@ -124,9 +133,8 @@ class Exporter:
         plt.close(fig)
         return Markdown(f"**Figure {name}.** {caption}")
 
-    def _description(
-        self, name: str, caption: str, claims: Iterable[str], table: str
-    ) -> dict[str, Any]:
+    def _description(self, name: str, caption: str, claims: Iterable[str]) -> dict[str, Any]:
+        """What is said of a figure, digests of its files apart."""
         cfg = self.cfg
         return {
             "figure": name,
@@ -136,7 +144,6 @@ class Exporter:
             "profile": cfg.profile,
             "parameters": dict(cfg.parameters),
             "spec_hash": cfg.hash,
-            "csv_sha256": hashlib.sha256(table.encode()).hexdigest(),
             "command": command(cfg),
         }
 
@@ -194,6 +201,20 @@ def compare_csv(
             )
 
 
+def _compare_description(path: Path, obtained: dict[str, Any], name: str, *, rtol: float) -> None:
+    """Compare what is said of a figure with its committed JSON; numbers in a caption are rounded.
+
+    Raises `FigureMismatch` that names the first entry that differs.
+    """
+    committed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for entry, new in json.loads(to_json(obtained)).items():
+        old = committed.get(entry)
+        if entry == "caption" and old is not None:
+            new = snap_text(old, new, rtol, rounded=True)
+        if new != old:
+            raise FigureMismatch(f"figure {name}: {entry}: committed {old!r}, obtained {new!r}.")
+
+
 def _close(old: np.ndarray, new: np.ndarray, rtol: float, atol: float) -> np.ndarray:
     """Element by element; NaN and infinity are left to the comparison of texts."""
     finite = np.isfinite(old) & np.isfinite(new)
@@ -209,7 +230,8 @@ def _flat(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _to_csv(data: pd.DataFrame) -> str:
-    return _flat(data).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    flat = without_noise(_flat(data))
+    return flat.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _render(fig: Figure, kind: str, caption: str, dpi: int = 300) -> bytes:

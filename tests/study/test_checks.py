@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from dtda_lib.study.artefacts import is_sealed, sealed
 from dtda_lib.study.checks import CheckFailed, Checks
 from dtda_lib.study.claims import (
     STATUSES,
@@ -243,6 +244,59 @@ def test_a_tolerance_cannot_be_widened_in_the_notebook_alone(make, bless):
         make({"snr": (0.5, {"rtol": 0.5})}).report()
 
 
+NUMBERS = "share 0.25, p = 0.030, 82 % [79, 84] of 20 pairs"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"estimate": 0.11}, "estimate"),
+        ({"estimate": None}, "estimate"),
+        ({"ci": (0.05, 0.21)}, "ci"),
+        ({"ci": None}, "ci"),
+        ({"n": 11}, "n"),
+        ({"status": "refuted"}, "refuted"),
+        ({"setting": "mnist10"}, "setting"),
+        ({"statistic": NUMBERS.replace("0.25", "0.28")}, "statistic"),
+        ({"statistic": NUMBERS.replace("82", "85")}, "statistic"),
+        ({"statistic": NUMBERS.replace("20 pairs", "21 pairs")}, "statistic"),
+        ({"paper_value": 0.9}, "paper_value"),
+    ],
+)
+def test_a_claim_is_compared_with_its_file(make, bless, monkeypatch, changed, told):
+    bless({}, [claim(statistic=NUMBERS)])
+    monkeypatch.setenv("DTDA_CHECK", "1")
+    make({}, [claim(statistic=NUMBERS)]).report()
+    with pytest.raises(CheckFailed, match=f"claim B1: got {told}|claim B1: got .*{told}"):
+        make({}, [claim(**{"statistic": NUMBERS} | changed)]).report()
+
+
+def test_a_claim_may_move_by_jitter(make, bless, monkeypatch):
+    bless({}, [claim(statistic=NUMBERS, paper_value=0.9)])
+    monkeypatch.setenv("DTDA_CHECK", "1")
+    near = {"estimate": 0.1004, "ci": (0.0503, 0.1994), "paper_value": 0.9}
+    moved = NUMBERS.replace("0.25", "0.26").replace("82 %", "83 %").replace("84]", "85]")
+    make({}, [claim(statistic=moved, **near)]).report()
+
+
+def test_what_rounding_decides_is_written_as_zero(make, bless, tmp_path):
+    noisy = {"error": (3.28e-14, {"atol": 1e-9}), "share": (0.1 + 1e-17, {"atol": 0.01})}
+    bless(noisy, [claim(estimate=3.28e-14, ci=(-1e-15, 0.5))])
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    again = {"error": (3.41e-14, {"atol": 1e-9}), "share": (0.1 - 1e-16, {"atol": 0.01})}
+    bless(again, [claim(estimate=3.41e-14, ci=(1e-15, 0.5 + 1e-15))])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == files
+    (reference,) = (json.loads(files[path]) for path in files if path.parent.name == "reference")
+    values = reference["default"]["values"]
+    assert (values["error"]["value"], values["share"]["value"]) == (0.0, 0.1)
+
+
+def test_a_small_value_with_a_smaller_band_is_no_noise(bless, tmp_path):
+    bless({"F": (1.77998e-6, {"rtol": 1e-4, "atol": 1e-10})})
+    (path,) = (tmp_path / "reference").glob("*.json")
+    assert json.loads(path.read_text())["default"]["values"]["F"]["value"] == 1.77998e-6
+
+
 def test_custom_parameters_are_not_compared(make, bless, capsys, tmp_path):
     bless({}, name="custom-1", overridden=("n_seeds",))
     checks = make({"snr": (99.0, {})}, name="custom-1", overridden=("n_seeds",))
@@ -251,6 +305,15 @@ def test_custom_parameters_are_not_compared(make, bless, capsys, tmp_path):
     assert capsys.readouterr().out.splitlines() == [told, told]
     assert not (tmp_path / "reference").exists()
     assert (checks.passed, checks.total) == (0, 0)
+
+
+def test_a_seal_breaks_with_any_entry():
+    content = json.loads(json.dumps(sealed({"claims": [{"estimate": 0.1}], "sizes": (10, 20)})))
+    assert is_sealed(content)
+    assert not is_sealed({**content, "more": 1})
+    assert not is_sealed({"claims": content["claims"]})
+    content["claims"][0]["estimate"] = 0.1001
+    assert not is_sealed(content)
 
 
 def test_blessing_leaves_other_profiles_alone(bless, tmp_path):
@@ -281,9 +344,14 @@ def test_checking_writes_nothing_and_excludes_blessing(make, bless, monkeypatch,
     content = json.loads(written.read_text())
     assert content["claims"][0] == claim().as_dict()
     assert (content["profile"], content["spec_hash"]) == ("default", "abc123")
-    written.unlink()
+    assert is_sealed(content)
+    before = written.read_bytes()
     monkeypatch.setenv("DTDA_CHECK", "1")
-    make(VALUES, [claim()]).report()
+    make(VALUES, [claim(estimate=0.1001)]).report()
+    assert written.read_bytes() == before
+    written.unlink()
+    with pytest.raises(CheckFailed, match="NO REFERENCE: claim B1"):
+        make(VALUES, [claim()]).report()
     assert not written.exists()
     with pytest.raises(ValueError, match="exclude each other"):
         bless(VALUES, [claim()])
@@ -434,6 +502,8 @@ def test_claims_refuse_nonsense_and_survive_nan():
         claim(rule="")
     plain = claim(estimate=math.nan, ci=(np.float64(1 / 3), math.inf)).as_dict()
     assert (plain["estimate"], plain["ci"], plain["paper_value"]) == (None, [0.333333, None], None)
+    for one in (plain, claim().as_dict(), claim(ci=None, paper_value=".9").as_dict()):
+        assert Claim.from_dict(one).as_dict() == one
     assert claim().status in STATUSES
 
 
@@ -559,3 +629,36 @@ def test_sanitizing_never_hides_a_result():
     assert sanitize(results) == results
     assert "12.3" not in sanitize("took 12.3 s")
     assert sanitize("<Figure at 0x7f00deadbeef>") == "<Figure at ADDRESS>"
+
+
+ROUNDED_TEXT = "83 % [64, 93] of 0.20 (-0.10 to 3.4) in 577 of 2,000 pairs, 4.3e-09 off"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("83 %", "84 %", True),
+        ("83 %", "85 %", False),
+        ("64,", "63,", True),
+        ("93]", "95]", False),
+        ("0.20", "0.21", True),
+        ("0.20", "0.22", False),
+        ("3.4)", "3.5)", True),
+        ("3.4)", "3.6)", False),
+        ("577", "578", False),
+        ("2,000", "2,001", False),
+        ("4.3e-09", "4.4e-09", True),
+        ("pairs", "points", False),
+    ],
+)
+def test_rounded_numbers_may_differ_in_the_last_place_and_counts_may_not(old, new, same):
+    got = ROUNDED_TEXT.replace(old, new)
+    band = {"rtol": 1e-4, "atol": 1e-12}
+    assert (snap_text(ROUNDED_TEXT, got, **band, rounded=True) == ROUNDED_TEXT) == same
+    assert snap_text(ROUNDED_TEXT, got, **band) == got  # without the tag nothing is rounded
+
+
+def test_the_band_of_a_percentage_is_that_of_its_share():
+    assert snap_text("83.0 %", "83.3 %", 0, 0.002, rounded=True) == "83.0 %"
+    assert snap_text("83.0 %", "83.4 %", 0, 0.002, rounded=True) == "83.4 %"
+    assert snap_text("83.0 m", "83.2 m", 0, 0.002, rounded=True) == "83.2 m"

@@ -19,6 +19,7 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 
 from dtda_lib.study import command_line, figures
+from dtda_lib.study.artefacts import is_sealed
 from dtda_lib.study.evidence import DUE
 from dtda_lib.study.figures import (
     TEXT_WIDTH,
@@ -76,6 +77,7 @@ def draw(data):
 
 
 def export(root, data=None, name="snr", caption=CAPTION, profile="default", **options):
+    options = {"claims": ("B1", "B2")} | options
     data = drawn() if data is None else data
     exporter = Exporter(config(profile), root)
     return exporter(draw(drawn()), name, data=data, caption=caption, **options)
@@ -89,7 +91,10 @@ def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
     ]
     table = (folder / f"{STEM}.csv").read_bytes()
     assert table == b"method,n,shift\nloo,10,0.1\nats_sgd,10,0.25\nnull,12000,-0.0001\n"
-    assert json.loads((folder / f"{STEM}.json").read_text()) == {
+    described = json.loads((folder / f"{STEM}.json").read_text())
+    assert is_sealed(described)
+    assert described == {
+        "sha256": described["sha256"],
         "figure": "snr",
         "caption": CAPTION,
         "claims": ["B1"],
@@ -97,12 +102,24 @@ def test_an_export_has_all_four_files_and_their_facts(tmp_path, capsys):
         "profile": "default",
         "parameters": {"sizes": [10, 20], "n_seeds": 10},
         "spec_hash": "abc123",
-        "csv_sha256": hashlib.sha256(table).hexdigest(),
+        **{
+            f"{kind}_sha256": hashlib.sha256((folder / f"{STEM}.{kind}").read_bytes()).hexdigest()
+            for kind in ("csv", "pdf", "png")
+        },
         "command": "./run_all.sh --profile default 01 --force",
     }
     assert shown.data == f"**Figure snr.** {CAPTION}"
     assert capsys.readouterr().out == ""  # a figure speaks for itself; a mismatch is an error
     assert not plt.get_fignums()  # else the inline backend would show it a second time
+
+
+def test_noise_of_rounding_is_written_as_zero(tmp_path):
+    noisy = drawn().assign(error=[0.5, -3.28e-14, 3.41e-14], tiny=[1e-12, 3e-12, -1e-22])
+    export(tmp_path, noisy)
+    written = pd.read_csv(tmp_path / "figures" / "default" / f"{STEM}.csv")
+    assert written["error"].tolist() == [0.5, 0.0, 0.0]
+    assert written["tiny"].tolist() == [1e-12, 3e-12, 0.0]  # measured by its own column
+    assert written["shift"].tolist() == drawn()["shift"].tolist()
 
 
 def test_overridden_parameters_are_in_the_command():
@@ -181,6 +198,28 @@ class TestChecking:
         assert export(self.root, drawn().assign(shift=lambda d: d["shift"] * factor)) is not None
         assert capsys.readouterr().out == ""
 
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"caption": CAPTION.replace("95", "99")}, "caption: committed"),
+            ({"caption": CAPTION + " More."}, "caption: committed"),
+            ({"claims": ("B1",)}, "claims: committed ['B1', 'B2'], obtained ['B1']"),
+        ],
+    )
+    def test_what_is_said_of_a_figure_is_compared_too(self, change, told):
+        with pytest.raises(FigureMismatch) as caught:
+            export(self.root, **change)
+        assert told in str(caught.value)
+
+    def test_other_parameters_are_told(self):
+        path = self.folder / f"{STEM}.json"
+        described = json.loads(path.read_text())
+        described["parameters"]["n_seeds"] = 11
+        path.write_text(json.dumps(described))
+        self.before[path] = path.read_bytes()
+        with pytest.raises(FigureMismatch, match="parameters: committed"):
+            export(self.root)
+
     def test_tolerances_can_be_given(self):
         near = drawn().assign(shift=lambda d: d["shift"] * 1.05)
         with pytest.raises(FigureMismatch):
@@ -240,7 +279,7 @@ def drawn_study(tmp_path_factory):
     """A root with an exported figure; not to be changed."""
     root = tmp_path_factory.mktemp("study")
     with mpl.rc_context():
-        export(root, claims=("B1", "B2"))
+        export(root)
     return root
 
 
@@ -252,12 +291,8 @@ COMMITTED = [
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_committed_figures_are_whole(path):
+def test_committed_figures_are_where_they_say(path):
     described = json.loads(path.read_text(encoding="utf-8"))
-    table = path.with_suffix(".csv").read_bytes()
-    assert described["csv_sha256"] == hashlib.sha256(table).hexdigest()
-    assert path.with_suffix(".pdf").exists()
-    assert path.with_suffix(".png").exists()
     assert path.stem == f"{described['notebook']}-{described['figure']}"
     assert described["profile"] == path.parent.name
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from dtda_lib import names
-from dtda_lib.study import batch, command_line, environment, execution
+from dtda_lib.study import batch, command_line, environment, execution, record
 from dtda_lib.study.settings import StudyError, parameters_of, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -809,6 +809,8 @@ def test_update_cleans_and_replaces_and_records_costs(project):
     assert (project / "gallery").read_text() == "new"
     costs = json.loads((project / "tests" / "reference" / "costs.json").read_text())
     assert costs["02_beta"]["default"] > 0
+    on_record = json.loads((project / "tests" / "reference" / "outputs.json").read_text())
+    assert on_record["02_beta"] == record.record_of(committed)
 
     again = call(project, "--update", "2")  # executed again, and byte for byte the same
     assert rows(again.out)["02_beta"][0] == "done"

@@ -10,6 +10,7 @@ from dtda_lib.study.claims import Interval
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.markdown import folded, table
 from dtda_lib.study.methods import METHODS, TESTS
+from dtda_lib.study.rounding import without_noise
 from dtda_lib.study.wording import bullets, grouped, joined, measured, side, upper
 
 from .experiment import FITTED_VIT
@@ -147,6 +148,6 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     quantities = COMPONENT_WORDS | LEVELS | {name: test.label for name, test in TESTS.items()}
     methods = {name: method.label for name, method in METHODS.items()}
     frame = frame.replace({"quantity": quantities, "method": methods})
-    return frame.apply(
+    return without_noise(frame).apply(
         lambda column: column.map("{:#.4g}".format) if column.dtype.kind == "f" else column
     )

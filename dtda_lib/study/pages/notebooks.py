@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from dtda_lib.study.beside import page_on_file
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.markdown import marked, written_by
 from dtda_lib.study.parameters import ProfiledParameters
+from dtda_lib.study.record import is_beside
 from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.wording import upper
 
@@ -137,6 +139,8 @@ def parameters_cell(parameters: type[ProfiledParameters]) -> str:
 def render_notebook(path: Path, evidence: Evidence) -> str:
     """The text of a notebook with its generated cells made anew; all else stays as it is.
 
+    Generated, too, is what `checks.beside_evidence()` has shown: the evidence may be newer.
+
     Raises:
         StudyError: a cell is tagged `parameters`, and no experiment declares any for the notebook.
     """
@@ -149,6 +153,10 @@ def render_notebook(path: Path, evidence: Evidence) -> str:
             text = marked(part, PARTS[part](evidence, path.stem)) if part in PARTS else None
         if text is not None:
             cell["source"] = text.splitlines(keepends=True)
+        elif is_beside(cell) and (page := page_on_file(evidence, path.stem)):
+            for output in cell["outputs"]:
+                if "text/markdown" in output.get("data", ()):
+                    output["data"]["text/markdown"] = page.splitlines(keepends=True)
     return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
