@@ -151,6 +151,11 @@ def jackknife_over_seeds(
     )
 
 
+def mean_over_seeds(scores: Scores, dim: str = "seed") -> xr.Dataset:
+    """`jackknife_over_seeds` of the mean: its 95 % Student's t interval."""
+    return jackknife_over_seeds(scores, lambda part: part.mean(dim), dim=dim)
+
+
 def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:
     return xr.concat([xr.DataArray(value) for value in values], "resample")
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from dtda_lib.study.tables import readable
+from dtda_lib.study.tables import ends, numbers, readable
 
 TABLE = pd.DataFrame(
     {
@@ -30,3 +31,22 @@ def test_a_missing_number_is_a_dash_and_a_missing_column_an_error():
     assert readable(TABLE, {"low": "low"})["low"].tolist() == ["-0.500", "-"]
     with pytest.raises(KeyError, match="nothing"):
         readable(TABLE, {"x": "nothing"})
+
+
+def test_numbers_of_a_dataset_become_a_row_and_its_ends_are_found_again():
+    found = xr.Dataset(
+        {
+            name: ("method", [value, 9.0])
+            for name, value in zip(("estimate", "low", "high"), (2, 1, 3))
+        },
+        {"method": ["mine", "other"]},
+    )
+    assert numbers(found, method="mine") == {"estimate": 2, "low": 1, "high": 3}
+    row = numbers(found, "r", method="mine")
+    assert row == {"r": 2, "r_low": 1, "r_high": 3}
+    assert ends(row, "r") == (1, 3)
+    assert ends(row | {"low": 0, "high": 5}) == (0, 5)  # the estimate's own
+    with pytest.raises(KeyError):
+        ends({"r": 1}, "r")
+    with pytest.raises(TypeError):
+        numbers(found)  # two methods are no number
