@@ -87,7 +87,7 @@ class Claim:
         if not parts:
             raise ValueError(f"claim {text.get('id')}: its table has no row.")
         shown = parts[-1]
-        intervals = [tuple(map(float, ends(part, value))) for part in parts]
+        intervals = [_interval(part, value) for part in parts]
         if confirmed_if is not None:
             regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
             rules = [interval_rule(**regions, interval=interval), text.get("rule")]
@@ -300,3 +300,11 @@ def shown_interval(ci: Sequence[float | None] | None) -> str:
 def _rounded(value: Any) -> float | None:
     """Six significant digits: enough to quote, few enough that jitter seldom shows in a diff."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def _interval(row: Mapping[str, Any], value: str) -> Interval | None:
+    """None for a number without one, such as an exact one."""
+    if not {"low", f"{value}_low"} & {*row.keys()}:
+        return None
+    low, high = ends(row, value)
+    return float(low), float(high)

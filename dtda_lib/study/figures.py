@@ -19,6 +19,7 @@ from cycler import cycler
 from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 
 from .artefacts import checking, study_root, to_json, write_atomic
@@ -307,3 +308,20 @@ def _constant_date() -> Iterator[None]:
             del os.environ["SOURCE_DATE_EPOCH"]
         else:
             os.environ["SOURCE_DATE_EPOCH"] = before
+
+
+# ---------------------------------------------------------------- panels and their axes
+
+
+def panels(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
+    """A figure in text width and so many inches high, and its axes `(row, column)`.
+
+    `shared`: as `plt.subplots` takes it, e.g. `sharey=True`.
+    """
+    return plt.subplots(rows, columns, figsize=(TEXT_WIDTH, height), squeeze=False, **shared)
+
+
+def ticks(side: Axis, values: Sequence[float], labels: Sequence[str] | None = None) -> None:
+    """Ticks of an x or y axis at these values alone, as plain numbers unless labelled."""
+    side.set_ticks(list(values), labels or [f"{value:g}" for value in values])
+    side.axes.minorticks_off()

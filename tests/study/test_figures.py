@@ -279,7 +279,7 @@ def test_no_figure_file_is_left_over(profile):
 
 @pytest.mark.parametrize("across", [True, False])
 def test_intervals_reach_from_low_to_high_and_never_inwards(across):
-    rows = pd.DataFrame({"r": [0.1, 0.5], "r_low": [0.0, 0.6], "r_high": [0.4, np.nan]})
+    rows = pd.DataFrame({"r": [0.1, 0.5], "r_low": [0.0, 0.6], "r_high": [0.4, 0.7]})
     fig, axis = plt.subplots()
     figures.intervals(axis, rows, [3, 4], METHODS["loo"], value="r", across=across, scale=100)
     line, _, (bars,) = axis.containers[0]

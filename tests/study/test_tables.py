@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dtda_lib.study.tables import ends, numbers, readable
+from dtda_lib.study.tables import ends, folded_tables, numbers, readable
 
 TABLE = pd.DataFrame(
     {
@@ -34,13 +34,9 @@ def test_a_missing_number_is_a_dash_and_a_missing_column_an_error():
 
 
 def test_numbers_of_a_dataset_become_a_row_and_its_ends_are_found_again():
-    found = xr.Dataset(
-        {
-            name: ("method", [value, 9.0])
-            for name, value in zip(("estimate", "low", "high"), (2, 1, 3))
-        },
-        {"method": ["mine", "other"]},
-    )
+    values = {"estimate": [2.0, 9.0], "low": [1.0, 9.0], "high": [3.0, 9.0]}
+    parts = {name: ("method", two) for name, two in values.items()}
+    found = xr.Dataset(parts, {"method": ["mine", "other"]})
     assert numbers(found, method="mine") == {"estimate": 2, "low": 1, "high": 3}
     row = numbers(found, "r", method="mine")
     assert row == {"r": 2, "r_low": 1, "r_high": 3}
@@ -50,3 +46,13 @@ def test_numbers_of_a_dataset_become_a_row_and_its_ends_are_found_again():
         ends({"r": 1}, "r")
     with pytest.raises(TypeError):
         numbers(found)  # two methods are no number
+
+
+def test_folded_tables_have_display_names_and_four_digits():
+    one = pd.DataFrame({"method": ["if_ggn"], "quantity": ["t_fdr"], "estimate": [0.12345]})
+    two = pd.DataFrame({"n": [3]}, index=pd.Index(["mine"], name="method"))
+    said = folded_tables("a summary", one, two, names={"mine": "my own"}).data
+    assert said.startswith("<details>")
+    assert "<summary>a summary</summary>" in said
+    assert "| Gauss-Newton IF | Student's t, FDR 5 % | 0.1235 |" in said
+    assert "| my own | 3 |" in said

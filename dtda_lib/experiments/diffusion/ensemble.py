@@ -22,6 +22,7 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, nothing
+from dtda_lib.study.banks import Trained
 
 from . import denoising
 from .grouped_ekfac import grouped_shifts
@@ -135,17 +136,9 @@ class Ensemble:
         chunk: int,
     ) -> RunBank:
         task = denoising.denoising_task(f"diffusion-{title}", self.rows, queries)
+        trained = Trained(task=task, model=self._model, recipe=self.recipe, machine=self.machine)
         runs = paired(denoising.design_of_rows(design, self.n_draws), seeds)
-        return RunBank(
-            task,
-            self._model,
-            self.recipe,
-            runs,
-            measures,
-            title=title,
-            chunk=chunk,
-            **self.machine,
-        )
+        return trained.bank(runs, measures, title, chunk=chunk)
 
     def generating(self, n_runs: int) -> RunBank:
         """Models that will generate: their parameters."""
