@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.statistics.over_seeds import mean_over_seeds, wilson_interval
+from dtda_lib.statistics.over_seeds import mean_interval, mean_over_seeds, wilson_interval
 from dtda_lib.statistics.significance import sign_flip
 from dtda_lib.study.tables import numbers
 
@@ -125,8 +125,7 @@ def precision_curves(scores: Scores, wrong: np.ndarray, sizes: Sequence[int]) ->
             for k in sizes:
                 hits = is_wrong[order[..., :k]]
                 if ranking == "own":
-                    each = xr.DataArray(hits.mean(axis=1), dims="seed")
-                    share, low, high = numbers(mean_over_seeds(each)).values()
+                    share, low, high = mean_interval(hits.mean(axis=1)).values()
                 else:
                     share = float(hits.mean())
                     low, high = wilson_interval(int(hits.sum()), int(k))

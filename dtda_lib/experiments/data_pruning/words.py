@@ -24,6 +24,8 @@ NAMES = {
     **{"own": "a single model", "mean": "average", "risk": "average + spread"},
 }
 """Strategy, estimator or ranking in tables -> its display name."""
+FIGURE = "gains"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "09_data_pruning"
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
 _ALPHA = 0.05

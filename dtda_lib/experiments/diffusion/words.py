@@ -16,6 +16,8 @@ from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM
 from .quality import BETWEEN, SAMPLES, TAIL, WITHIN, Confidence
 from .retrained import DIGIT
 
+FIGURE = "retrained"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "10_diffusion"
 NAMES = {
     BY_MEAN: "list by mean",

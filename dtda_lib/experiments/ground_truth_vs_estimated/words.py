@@ -9,6 +9,8 @@ from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import measured, told, upper
 
+FIGURE = "agreement"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "02_ground_truth_vs_estimated"
 _LISSA = "if_lissa"
 

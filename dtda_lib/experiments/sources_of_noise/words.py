@@ -11,6 +11,8 @@ from .tables import COMPONENT_WORDS, LEVELS
 
 NAMES = COMPONENT_WORDS | LEVELS
 """Quantity -> display name."""
+FIGURE = "components"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "03_sources_of_noise"
 
 
@@ -41,7 +43,7 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def _of_seeds(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    init, order, both = (told(rows[name], "%") for name in COMPONENT_WORDS)
+    init, order, both = (told(rows[name], unit="%") for name in COMPONENT_WORDS)
     most = [words for name, words in COMPONENT_WORDS.items() if rows[name]["low"] > 0.5]
     lead = f"comes mostly from {most[0]}" if most else "has no single source"
     return (

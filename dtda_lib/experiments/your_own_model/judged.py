@@ -16,10 +16,9 @@ from scipy import stats
 from dtda_lib.ask.answer import Candidates, reliable, screen
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement_where import per_query_correlations
-from dtda_lib.statistics.over_seeds import mean_over_seeds, require_seeds, signal_to_noise
+from dtda_lib.statistics.over_seeds import mean_interval, require_seeds, signal_to_noise
 from dtda_lib.statistics.power import power
 from dtda_lib.statistics.significance import t_test
-from dtda_lib.study.tables import numbers
 
 from .methods import screening
 
@@ -44,10 +43,10 @@ def sets_and_others(shift: xr.DataArray, n_seeds: int) -> Iterator[tuple[xr.Data
 
 def over_sets(values: Sequence[float]) -> dict[str, float]:
     """Mean of the values of sets, with its 95 % t interval; NaN where a value is missing."""
-    array = xr.DataArray(np.asarray(values, dtype=float), dims="set")
+    array = np.asarray(values, dtype=float)
     if len(array) < 2 or not np.isfinite(array).all():
         return dict.fromkeys(("estimate", "low", "high"), float("nan"))
-    return numbers(mean_over_seeds(array, dim="set"))
+    return mean_interval(array)
 
 
 def base_losses(bank: RunBank) -> xr.DataArray:

@@ -8,6 +8,8 @@ from dtda_lib.study.wording import joined, measured, told
 
 from .methods import FALSE_DISCOVERIES, screening
 
+FIGURE = "table_answer"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "11_your_own_model"
 
 
