@@ -120,12 +120,6 @@ class Ensemble:
             f"{self.recipe.batch_size} rows, {self.n_draws} rows for each of {self.n_images} images"
         )
 
-    def later_cost(self, n_seeds: int, n_judged: int, n_random: int, n_judging: int) -> str:
-        """One line: trainings that follow the generating ones, whose samples they need."""
-        pools = 1 + len(self.digits.train_y.unique())
-        judging = n_judging * (1 + len(LISTS) * n_judged + pools * n_random)
-        return f"then {n_seeds} of the same size that are scored, too, and {judging} that judge"
-
     def _bank(
         self,
         title: str,

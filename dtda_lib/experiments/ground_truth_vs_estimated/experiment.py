@@ -20,11 +20,11 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import down_weighted, leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs, shift_per_fraction, shift_upon_removal
-from dtda_lib.statistics.agreement_intervals import pairwise_agreement, pairwise_table
+from dtda_lib.statistics.agreement_intervals import pairwise_table
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
-from .tables import Scores, agreement_table, aligned, by_fraction, estimator_scores, locality_table
+from .tables import Scores, aligned, by_fraction, estimator_scores, locality_table
 
 ESTIMATORS = ("gradient_similarity", "additional_step", "influence_lissa", "influence_ggn")
 TAKEN_BY_01 = ("grad_dot", "grad_cos")
@@ -148,18 +148,6 @@ class Experiment:
             )
             for size, task in self.tasks.items()
         }
-
-    def agreement(
-        self, scores: Mapping[int, Scores], generator: np.random.Generator
-    ) -> pd.DataFrame:
-        """`tables.agreement_table` of `scores`."""
-        return agreement_table(scores, n_boot=self.analysis["n_boot"], generator=generator)
-
-    def between_methods(
-        self, scores: Mapping[int, Scores], generator: np.random.Generator
-    ) -> xr.Dataset:
-        """`pairwise_agreement` of all methods at the largest size."""
-        return pairwise_agreement(scores[self.largest], n_splits=12, generator=generator)
 
     def every_pair(self, scores: Mapping[int, Scores]) -> pd.DataFrame:
         """`pairwise_table` of all methods at the largest size, by values and by ranks."""
