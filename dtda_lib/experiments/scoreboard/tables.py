@@ -11,7 +11,7 @@ import pandas as pd
 
 from dtda_lib.study.claims import STATUSES
 from dtda_lib.study.evidence import EVIDENCE, PREVIEW, Evidence
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn
 from dtda_lib.study.methods import DELTAS, METHODS, STATUS_COLOURS
 
 LDS_NOTEBOOK = "08_evaluating_under_noise"
@@ -142,10 +142,15 @@ def lds_against_lds(scores: pd.DataFrame) -> Drawn:
         here = wide.loc[panel]
         for method in filter(here.index.__contains__, methods):
             row, style = here.loc[method], METHODS[method]
-            x, y = (row.xs(metric, level="metric") for metric in ("mean", "log_variance_ratio"))
-            look = {"value": "lds", "lw": 0.8, "capsize": 0}
-            intervals(axis, x, y["lds"], style, across=True, label=style.label, **look)
-            intervals(axis, y, x["lds"], style, **look)
+            ends = {
+                side: [
+                    [row["lds", metric] - row["low", metric]],
+                    [row["high", metric] - row["lds", metric]],
+                ]
+                for side, metric in (("xerr", "mean"), ("yerr", "log_variance_ratio"))
+            }
+            point = row["lds", "mean"], row["lds", "log_variance_ratio"]
+            axis.errorbar(*point, **ends, **(style.line | {"linestyle": ""}), lw=0.8, capsize=0)
         axis.plot([-0.2, 1], [-0.2, 1], color="0.7", lw=0.6, zorder=0)
         axis.set_title(f"{panel[0]}, {panel[1]} left out")
     for axis in axes[-1]:
