@@ -1,13 +1,17 @@
 """A run beside the evidence: what it says of each claim, and whether the two agree."""
 
 import json
+import re
 from collections.abc import Iterable
+
+from IPython.display import Markdown
 
 from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
 from .evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence, Finding
 from .headlines import headline
 from .markdown import folded, table
-from .wording import measured
+from .tables import displayed
+from .wording import bullets, measured, upper
 
 AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to tell"
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
@@ -52,6 +56,23 @@ def page_on_file(evidence: Evidence, notebook: str, profile: str = PREVIEW) -> s
         return None
     claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
     return beside_page(map(Claim.from_dict, claims), evidence, profile)
+
+
+def verdicts(claims: Iterable[Claim]) -> Markdown:
+    """What this run says of some claims, a bullet each: verdict, claim, number and what it is.
+
+    Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
+    """
+    return bullets(
+        f"**{upper(claim.status)}** ({claim.id}): {claim.claim}. {upper(_brief(claim.statistic))}: "
+        f"{measured(claim.estimate, claim.ci)}."
+        for claim in claims
+    )
+
+
+def _brief(statistic: str) -> str:
+    outside = re.sub(r" \([^()]*\d[^()]*\)", "", displayed(statistic))
+    return outside.split("; ")[0]
 
 
 def compared(claim: Claim, finding: Finding | None) -> str:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import stats
 
 from dtda_lib.experiments.ground_truth_vs_estimated import common_shift as cs
 
@@ -103,35 +102,10 @@ def test_invariances():
     np.testing.assert_allclose(without[:3], 0, atol=1e-14)
 
 
-def test_intervals_of_the_common_share_are_the_jackknife_and_cover():
-    shifts, truth = draw(300, 10)
-    found = cs.common_share(shifts)
-    assert found["estimate"].dims == ("of", "repeat")
-    expected = [truth[:3].sum() / truth.sum(), truth[1:3].sum() / truth[1:].sum()]
-    for of, value in zip(("squares", "variance"), expected):
-        at = found.sel(of=of)
-        assert float(at["estimate"].mean()) == pytest.approx(value, abs=0.03)
-        assert 0.9 < ((at["low"] <= value) & (value <= at["high"])).mean() < 0.99
-    each = [cs.common_shift(shifts[0].drop_isel(seed=[i])) for i in range(10)]
-    each = np.array([float(part["share_of_variance"][1:3].sum()) for part in each])
-    one = found.sel(of="variance").isel(repeat=0)
-    logit = np.log(each / (1 - each))
-    half = stats.t.ppf(0.975, 9) * np.sqrt(9 * np.var(logit))
-    middle = np.log(float(one["estimate"]) / (1 - float(one["estimate"])))
-    ends = 1 / (1 + np.exp(-(middle + half * np.array([-1, 1]))))
-    np.testing.assert_allclose([one["low"], one["high"]], ends)
-
-
-def test_interval_where_nothing_is_common():
-    found = cs.common_share(draw()[0][0] - draw()[0][0].mean("train"))
-    np.testing.assert_allclose(found.to_array(), 0, atol=1e-12)
-
-
 REFUSED = {
     "'seed' has 1": lambda x: cs.common_shift(x[:1]),
     "'train' has 1": lambda x: cs.common_shift(x[:, :1]),
     "no dimension 'query'": lambda x: cs.common_shift(x[..., 0]),
-    "at least 3": lambda x: cs.common_share(x[:2]),
     "not finite": lambda x: cs.common_shift(x * np.nan),
 }
 

@@ -229,38 +229,10 @@ def test_rule_of_predictions(ends, order, size):
 # --- sentences and figures -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("plain", "strict", "said"),
-    [
-        ((0.1, 0.2), (0.06, 0.2), "differ beyond the noise of seeds"),
-        ((0.1, 0.2), (0.0, 0.2), "differ, but perhaps only by the noise of seeds"),
-        ((-0.01, 0.04), (-0.01, 0.04), "agree as well as two halves of the seeds do"),
-        ((0.0, 0.2), (0.0, 0.2), "are not shown to differ beyond the noise of seeds"),
-    ],
-)
-def test_lists_are_told_by_the_rule_of_their_claim(plain, strict, said):
-    [line] = words.overlap_words(compared(plain, strict)).data.splitlines()
-    assert line.startswith(f"* **Lists {said}**: the mean / W2; ")
-    rows = words.overlap_rows(compared(plain, strict))
-    assert rows["lists by"].tolist()[0] == "the mean / W2"
-    assert rows["halves, second"].tolist() == [0.5] * len(lists.PAIRS)
-
-
-def test_removals_are_shown_in_words_with_their_intervals():
-    shown = words.validation_rows(table_of(mean=0.4, nearest=0.6))
-    assert shown["after removing"].tolist()[0] == "list by mean"
-    assert shown["difference"].tolist()[0].startswith("40.")
-    assert shown["measured"].tolist().count("rise of the loss") == len(retrained.RISES)
-    assert not shown.isna().any(axis=None)
-
-
-def test_samples_and_predictions_are_told():
+def test_samples_are_told():
     said = words.quality_words({"too_far": 0.25, "too_near": 0.0}, 24).data
     assert said.startswith("Of 24 samples 6 are further")
     assert "and 0 nearer" in said
-    said = words.prediction_words(retrained.prediction_table(shifts_of(0.5))).data
-    assert f"shifts of {len(GROUPS)} groups" in said
-    assert "through 0 is 0.50" in said
 
 
 # --- the answer ----------------------------------------------------------------------------------

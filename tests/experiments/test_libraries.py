@@ -115,14 +115,6 @@ def test_the_lead_is_told_by_its_interval(ends, words, as_near):
     assert libraries.at_least_as_near(found) == as_near
 
 
-def test_the_highest_score_is_told_whoever_has_it():
-    rows = copy.deepcopy(FOUND["rows"])
-    row = next(r for r in rows if r["method"] == "traker_trak")
-    row["lds"]["W2"]["lds"] = 0.98
-    assert "LDS of the law (W2) is 0.98" in libraries.lead_words(changed(rows=rows)).data
-    assert f"(traker {row['version']})" in libraries.lead_words(changed(rows=rows)).data
-
-
 def test_the_setting_says_what_the_hessian_is():
     assert "is indefinite" in libraries.setting_words(FOUND).data
     level = changed(models=FOUND["models"] | {"lowest_curvature": {"median": 0.01, "low": 0.0}})

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dtda_lib.experiments.data_pruning import strategies as pruning
 from dtda_lib.experiments.data_pruning import tables as tables
 from dtda_lib.experiments.data_pruning import words as words
 from dtda_lib.study.evidence import Evidence, load
@@ -67,37 +66,6 @@ def test_a_correction_is_for_all_comparisons_and_four_seeds_survive_none():
     assert last.endswith("**Labels**: mean score − mean training loss (scores of other seeds).")
 
 
-def at_k(**shares):
-    rows = [
-        (name, ranking, share, share - 0.05, share + 0.05, 0.1)
-        for name, pair in shares.items()
-        for ranking, share in zip(("own", "mean"), pair)
-    ]
-    columns = ["estimator", "ranking", "precision", "low", "high", "chance"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def test_averaging_is_judged_for_each_method():
-    table = at_k(own_loss=(0.4, 0.6), grad_dot=(0.3, 0.32), **{pruning.ESTIMATOR: (0.44, 0.7)})
-    said = words.found_words(table).data
-    assert "single models' mean: training loss and Gauss-Newton IF with damping 0.1." in said
-    assert "training loss above grad-dot" in said
-    same = at_k(own_loss=(0.4, 0.4), grad_dot=(0.4, 0.4), **{pruning.ESTIMATOR: (0.4, 0.4)})
-    said = words.found_words(same).data
-    assert "single models' mean: none." in said
-    assert said.endswith("intervals: none.")
-
-
-def test_overlaps_are_told_as_ranges():
-    table = pd.DataFrame(
-        {"two_models": [0.2, 0.3], "two_averages": [0.6, 0.9], "chance": [0.1, 0.1]}
-    )
-    assert words.overlap_words(table).data == (
-        "Two single models agree on 20 % to 30 % of their lists, averages of two disjoint groups "
-        "on 60 % to 90 %, random lists on 10 %."
-    )
-
-
 @pytest.mark.parametrize(
     ("ends", "shown"),
     [((-0.3, -0.1), "a fall"), ((0.1, 0.3), "a rise"), ((-0.1, 0.1), "no change shown")],
@@ -153,10 +121,3 @@ def test_the_answer_on_right_labels_follows_the_interval(ends, said):
 
 def test_there_is_no_answer_before_a_run(tmp_path):
     assert words.answer(load(tmp_path)) == []
-
-
-def test_folded_tables_name_strategies_and_methods_in_words():
-    frame = pd.DataFrame({"strategy": ["same_own", "none"], "estimator": ["trak", "own_loss"]})
-    text = words.folded_table(frame, "a summary").data
-    assert "<summary>a summary</summary>" in text
-    assert all(word in text for word in ("same seed: own score", "all points", "TRAK"))

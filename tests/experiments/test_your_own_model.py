@@ -83,43 +83,6 @@ def test_a_screening_that_may_be_chance_is_not_praised(tmp_path):
 # --- sentences -----------------------------------------------------------------------------------
 
 
-def powers(*rows):
-    return pd.DataFrame(rows, columns=["from", "to", "estimate", "low", "high", "planned"])
-
-
-def test_sizes_that_are_found_too_seldom_are_named():
-    beyond = {"estimate": 0.93, "low": 0.9, "high": 0.96}
-    table = powers((0, 1, 0.1, 0.05, 0.15, 0.12), (1, 1.5, 0.5, 0.45, 0.55, 0.7))
-    said = words.power_words(table, beyond, 0.8, 1.5).data
-    assert "the limit of the plan (1.50 σ) 93 % [90, 96] are found; 80 % are promised" in said
-    assert "Fewer are found than planned at 1 to 1.5 σ:" in said
-    kept = powers((0, 1, 0.1, 0.05, 0.15, 0.12))
-    assert "Fewer" not in words.power_words(kept, beyond, 0.8, 1.5).data
-
-
-@pytest.mark.parametrize(
-    ("high", "verdict"),
-    [(0.02, "fewer than the 5 %"), (0.08, "not shown to be fewer than the 5 %")],
-)
-def test_wrong_signs_are_judged_by_their_interval(high, verdict):
-    rows = [
-        *(("reliable", "wrong sign", 0.01, -0.01, high), ("reliable", "kept", 0.9, 0.8, 1.0)),
-        *(("largest", "wrong sign", 0.1, 0.0, 0.2), ("largest", "kept", 0.5, 0.4, 0.6)),
-    ]
-    table = pd.DataFrame(rows, columns=["set", "what", "estimate", "low", "high"])
-    first, second = words.holding_words(table, 0.05).data.splitlines()
-    assert "1.0 % [0, " in first
-    assert f"; {verdict} that were allowed" in first
-    assert "10 % [0, 20] have the other sign and 50 % [40, 60] of their size" in second
-
-
-def test_controls_speak_for_the_rest():
-    rows = [("top", 10, 7, 0.4, 0.9), ("random", 6, 1, 0.03, 0.56)]
-    hits = pd.DataFrame(rows, columns=["set", "points", "matter", "low", "high"])
-    said = words.control_words(hits, 26, 12).data
-    assert "all 26 images that were not picked: between 3 % and 56 % of them" in said
-
-
 # --- tables --------------------------------------------------------------------------------------
 
 

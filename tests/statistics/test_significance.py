@@ -11,7 +11,7 @@ from scipy import stats
 
 from dtda_lib.statistics import over_seeds
 from dtda_lib.statistics import significance as sg
-from dtda_lib.statistics.over_seeds import require_same_pairs
+from dtda_lib.statistics.over_seeds import mean_interval, mean_over_seeds, require_same_pairs
 from dtda_lib.statistics.power import power, seeds_needed
 
 EACH_TEST = pytest.mark.parametrize("p_value", sg.P_VALUES.values(), ids=sg.P_VALUES)
@@ -386,3 +386,16 @@ REFUSED = {
 def test_bad_input_is_refused_by_name(message):
     with pytest.raises(ValueError, match=message):
         REFUSED[message]()
+
+
+def test_the_interval_of_a_mean_is_students():
+    values = xr.DataArray(np.random.default_rng(3).normal(size=(6, 4)), dims=("seed", "query"))
+    found = mean_over_seeds(values)
+    low, high = stats.ttest_1samp(values.values, 0, axis=0).confidence_interval()
+    np.testing.assert_allclose(found["estimate"], values.mean("seed"))
+    np.testing.assert_allclose(found["low"], low)
+    np.testing.assert_allclose(found["high"], high)
+    turned = mean_over_seeds(values.rename(seed="set", query="seed"), dim="set")
+    np.testing.assert_allclose(turned["high"], high)
+    one = mean_interval(values[:, 0].values)
+    assert tuple(one.values()) == pytest.approx((float(found["estimate"][0]), low[0], high[0]))

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from scipy import stats
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above
 from dtda_lib.study.methods import DELTAS, LAWS, METHODS
 from dtda_lib.theory.testbeds import AnchoredRidge, GaussianLaw
 
@@ -92,8 +92,7 @@ def bands_and_deltas(testbed: AnchoredRidge, points: dict[str, int], deltas: pd.
         axis.set_title(f"remove the {name} point")
         axis.set_xlabel("input x")
     first.set_ylabel("prediction")
-    handles, labels = first.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    legend_above(fig, first, ncols=3)
     for column, name in enumerate(KEYS):
         axis = fig.add_subplot(grid[1, 2 * column : 2 * column + 2])
         style = DELTAS[name]
@@ -132,9 +131,8 @@ def estimator_errors(single: pd.DataFrame, summary: pd.DataFrame) -> Drawn:
             for at, error in zip(part["leverage"], part["w2"])
         ]
         groups = summary[summary["estimator"] == name]
-        reach = [groups["median"] - groups["low"], groups["high"] - groups["median"]]
         at = np.arange(len(groups)) + (0.1 if name == "rif" else -0.1)
-        right.errorbar(at, groups["median"], yerr=reach, fmt=style.marker, color=style.colour, lw=1)
+        intervals(right, groups, at, style, value="median")
         rows += [
             (name, "groups", row["size"], np.nan, row["median"], row["low"], row["high"])
             for _, row in groups.iterrows()
@@ -167,11 +165,8 @@ def power_curves(table: pd.DataFrame) -> Drawn:
             part = table[(table["point"] == point) & (table["form"] == form)]
             for name, curve in part.groupby("delta", sort=False):
                 style = DELTAS[name]
-                reach = [
-                    (curve["power"] - curve["low"]).clip(lower=0),
-                    (curve["high"] - curve["power"]).clip(lower=0),
-                ]
-                axis.errorbar(curve["n_seeds"], curve["power"], yerr=reach, **style.line)
+                look = {"ls": style.linestyle, "lw": 1.2, "label": style.label}
+                intervals(axis, curve, curve["n_seeds"], style, value="power", **look)
             formula = part.dropna(subset="formula")
             axis.plot(formula["n_seeds"], formula["formula"], color="k", lw=0.7, zorder=0)
             axis.axhline(LEVEL, color=METHODS["null"].colour, ls=":", lw=1, zorder=0)
@@ -184,8 +179,9 @@ def power_curves(table: pd.DataFrame) -> Drawn:
         axis.set_xlabel("seeds per law")
         axis.set_xticks(counts, counts)
         axis.minorticks_off()
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], color=METHODS["null"].colour, ls=":"))
-    handles.append(plt.Line2D([], [], color="k", lw=0.7))
-    fig.legend(handles, [*labels, "level", "t-test, formula"], loc="outside upper center", ncols=5)
+    marks = {
+        "level": {"color": METHODS["null"].colour, "ls": ":"},
+        "t-test, formula": {"color": "k", "ls": "-", "lw": 0.7},
+    }
+    legend_above(fig, axes.flat[0], marks, ncols=5)
     return fig, table

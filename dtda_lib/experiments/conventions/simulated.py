@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from scipy import stats
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.task import Task
@@ -17,7 +16,7 @@ from dtda_lib.models.networks import Network, get_model
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.statistics.distances import get_distance
 from dtda_lib.statistics.distributions import distance
-from dtda_lib.statistics.over_seeds import wilson_interval
+from dtda_lib.statistics.over_seeds import mean_interval, wilson_interval
 from dtda_lib.statistics.power import power
 from dtda_lib.theory.testbeds import AnchoredRidge, gaussian_distances
 
@@ -134,9 +133,11 @@ def target_table(
             target: _correlation(guess, values)  # (seed,)
             for target, values in targets.items()
         }
-        means += [(name, target, *_mean_interval(values)) for target, values in found.items()]
+        means += [
+            (name, target, *mean_interval(values).values()) for target, values in found.items()
+        ]
         gap = found[TARGETS[0]] - found[TARGETS[1]]
-        differences.append((name, "law - own run", *_mean_interval(gap)))
+        differences.append((name, "law - own run", *mean_interval(gap).values()))
     columns = ["estimator", "predicts", "correlation", "low", "high"]
     return pd.DataFrame(means, columns=columns), pd.DataFrame(differences, columns=columns)
 
@@ -145,12 +146,6 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Row by row."""
     one, other = (array - array.mean(axis=1, keepdims=True) for array in (one, other))
     return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-
-
-def _mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    mean = float(values.mean())
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
 
 
 # ---------------------------------------------------------------- few runs

@@ -7,6 +7,8 @@ from dtda_lib.study.wording import joined, measured
 
 from .simulated import seeds_table
 
+FIGURE = "deltas"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "00_conventions"
 
 

@@ -12,7 +12,6 @@ from dtda_lib.study.claims import (
     INCONCLUSIVE,
     REFUTED,
     Claim,
-    Interval,
     above,
     combine,
     decide,
@@ -27,12 +26,6 @@ _ALPHA = 0.05
 _ESTIMAND = (
     "mean over training seeds of the difference in test accuracy, for this training set and "
     "these labels"
-)
-_RULE_OF_ALL = (
-    "our rule, by the words of the claim: the common status of C10-order, C10-none and C10-fixed, "
-    "else partly if one of them is confirmed, else inconclusive; C10-random is a control that can "
-    "only veto: if averaged scores are not confirmed to beat random removal, the claim is at best "
-    "inconclusive"
 )
 _WORDS = {
     "order": "pruning by scores averaged over seeds beats pruning by each seed's own scores",
@@ -70,10 +63,6 @@ def c10_status(statuses: Mapping[str, str]) -> str:
     return INCONCLUSIVE if vetoed else whole
 
 
-def _ci(row: pd.Series) -> Interval:
-    return float(row["low"]), float(row["high"])
-
-
 def claims_shown(differences: pd.DataFrame, case: str) -> list[str]:
     """Ids of all claims of `pruning_claims`, for the figure that shows `differences`."""
     parts = [f"C10-{row.question}-{row.whose}-{case}" for row in differences.itertuples()]
@@ -92,42 +81,41 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
     claims = []
     for whose in (SAME, OTHER):
         rows = differences[differences["whose"] == whose].set_index("question")
-        where = f"{setting}, {labels}; {_WHOSE[whose]}"
+        shared = {
+            "setting": f"{setting}, {labels}; {_WHOSE[whose]}",
+            "estimand": _ESTIMAND,
+            "count": "n_seeds",
+        }
         parts = {
             name: Claim.from_row(
                 row,
                 confirmed_if=above(0),
-                count="n_seeds",
                 interval="95 % t interval over evaluation seeds",
                 id=f"C10-{name}-{whose}-{case}",
                 claim=_WORDS[name],
                 source=_PAPER if name in PARTS else "this study",
                 statistic="mean paired difference of test accuracy; sign-flip p = "
                 f"{row['p']:.2g}, higher in {row['wins']:.0%} of the seeds",
-                setting=where,
-                estimand=_ESTIMAND,
+                **shared,
             )
             for name, row in rows.iterrows()
         }
-        claims += parts.values()
-        least = rows.loc[list(PARTS)].sort_values("estimate").iloc[0]
-        claims.append(
-            Claim(
-                id=f"C10-{whose}-{case}",
-                claim="pruning by distributional scores beats a fixed seed's scores, which beat "
-                "no pruning",
-                source=_PAPER,
-                status=c10_status({name: part.status for name, part in parts.items()}),
-                statistic="least of the three mean paired differences of test accuracy: averaged "
-                "- own scores, averaged - none, own - none",
-                estimate=float(least["estimate"]),
-                ci=_ci(least),
-                n=int(least["n_seeds"]),
-                setting=where,
-                estimand=_ESTIMAND,
-                rule=_RULE_OF_ALL,
-            )
+        whole = Claim.from_row(
+            rows.loc[list(PARTS)].sort_values("estimate").iloc[0],
+            status=c10_status({name: part.status for name, part in parts.items()}),
+            id=f"C10-{whose}-{case}",
+            claim="pruning by distributional scores beats a fixed seed's scores, which beat no "
+            "pruning",
+            source=_PAPER,
+            statistic="least of the three mean paired differences of test accuracy: averaged - "
+            "own scores, averaged - none, own - none",
+            rule="our rule, by the words of the claim: the common status of C10-order, C10-none "
+            "and C10-fixed, else partly if one of them is confirmed, else inconclusive; "
+            "C10-random is a control that can only veto: if averaged scores are not confirmed to "
+            "beat random removal, the claim is at best inconclusive",
+            **shared,
         )
+        claims += [*parts.values(), whole]
     return claims
 
 
@@ -143,53 +131,48 @@ def noise_claims(
         n_seeds: Models that were averaged.
     """
     at = curves[curves["k"] == n_wrong].set_index(["estimator", "ranking"])
+    shared = {"source": "this study", "value": "precision"}
     claims = []
     for estimator in curves["estimator"].drop_duplicates():
         mean, own = at.loc[(estimator, "mean")], at.loc[(estimator, "own")]
-        hits = round(mean["precision"] * n_wrong)
-        p = found_by_chance(n_train, n_wrong, n_wrong, hits)
-        claims.append(
-            Claim(
-                id=f"T-noise-{estimator}",
-                claim="planted wrong labels are found by scores averaged over seeds "
-                f"({method_of(estimator).label})",
-                source="this study",
-                status=decide(
-                    confirmed=p < _ALPHA and mean["precision"] > 0.5,
-                    refuted=p >= _ALPHA,
-                    partly=p < _ALPHA,
-                ),
-                statistic=f"share of wrong labels among the first {n_wrong}; chance "
-                f"{n_wrong / n_train:.2f}, p = {p:.1g}; a single model "
-                f"{own['precision']:.2f} [{own['low']:.2f}, {own['high']:.2f}] over seeds",
-                estimate=float(mean["precision"]),
-                ci=_ci(mean),
-                n=n_wrong,
-                setting=f"{setting}, {n_seeds} models",
-                estimand="points of wrong label of this training set; interval over points",
-                rule=f"confirmed if more than half of the list is wrong labels and chance does as "
-                f"well with p < {_ALPHA:g} (hypergeometric); partly if only the latter; refuted if "
-                "neither",
-            )
-        )
-    mean, own = at.loc[(ESTIMATOR, "mean")], at.loc[(ESTIMATOR, "own")]
-    claims.append(
-        Claim(
-            id="T-noise-averaging",
-            claim="averaging scores over seeds finds more wrong labels than a single model does",
-            source="this study",
+        p = found_by_chance(n_train, n_wrong, n_wrong, round(mean["precision"] * n_wrong))
+        found = Claim.from_row(
+            mean,
+            count=n_wrong,
             status=decide(
-                confirmed=own["high"] < mean["precision"], refuted=own["low"] >= mean["precision"]
+                confirmed=p < _ALPHA and mean["precision"] > 0.5,
+                refuted=p >= _ALPHA,
+                partly=p < _ALPHA,
             ),
-            statistic="precision of a single model's list, mean over models; of the averaged list "
-            f"{mean['precision']:.2f}",
-            estimate=float(own["precision"]),
-            ci=_ci(own),
-            n=n_seeds,
-            setting=setting,
-            estimand="mean over models of the precision at k = number of wrong labels",
-            rule="confirmed if the whole 95 % t interval over models lies below the precision of "
-            "the averaged list, refuted if at or above it, else inconclusive",
+            id=f"T-noise-{estimator}",
+            claim="planted wrong labels are found by scores averaged over seeds "
+            f"({method_of(estimator).label})",
+            statistic=f"share of wrong labels among the first {n_wrong}; chance "
+            f"{n_wrong / n_train:.2f}, p = {p:.1g}; a single model "
+            f"{own['precision']:.2f} [{own['low']:.2f}, {own['high']:.2f}] over seeds",
+            setting=f"{setting}, {n_seeds} models",
+            estimand="points of wrong label of this training set; interval over points",
+            rule=f"confirmed if more than half of the list is wrong labels and chance does as "
+            f"well with p < {_ALPHA:g} (hypergeometric); partly if only the latter; refuted if "
+            "neither",
+            **shared,
         )
+        claims.append(found)
+    mean, own = at.loc[(ESTIMATOR, "mean")], at.loc[(ESTIMATOR, "own")]
+    averaging = Claim.from_row(
+        own,
+        count=n_seeds,
+        status=decide(
+            confirmed=own["high"] < mean["precision"], refuted=own["low"] >= mean["precision"]
+        ),
+        id="T-noise-averaging",
+        claim="averaging scores over seeds finds more wrong labels than a single model does",
+        statistic="precision of a single model's list, mean over models; of the averaged list "
+        f"{mean['precision']:.2f}",
+        setting=setting,
+        estimand="mean over models of the precision at k = number of wrong labels",
+        rule="confirmed if the whole 95 % t interval over models lies below the precision of the "
+        "averaged list, refuted if at or above it, else inconclusive",
+        **shared,
     )
-    return claims
+    return [*claims, averaging]

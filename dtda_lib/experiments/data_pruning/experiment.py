@@ -19,7 +19,7 @@ from dtda_lib.study.settings import Config
 
 from . import cifar10
 from .pruning import Judged, Pruning
-from .strategies import ALSO, NONE, Scores, retraining_bank, steering_queries, with_label_noise
+from .strategies import ALSO, NONE, Scores, steering_queries, with_label_noise
 
 WRONG, RIGHT = "some labels wrong", "right labels"
 STACK = 48  # digit runs that train together
@@ -183,12 +183,9 @@ def specification(cfg: Config) -> dict[str, Any]:
     experiment = Experiment.of(cfg)
     one = experiment.prunings[WRONG]
     everything = {NONE: np.empty((cfg.n_seeds, 0), dtype=int)}
-    whole = retraining_bank(
-        one.task, one.model, one.recipe, everything, one.evaluation_seeds, **one.machine
-    )
     return {
         "scoring": [pruning.scoring.key for pruning in experiment.prunings.values()],
-        "judging, all points": whole.key,
+        "judging, all points": one.retraining(everything).key,
         "n_removed": experiment.n_removed,
         "n_random": experiment.n_random,
         "cifar10": {

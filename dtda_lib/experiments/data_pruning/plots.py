@@ -1,14 +1,23 @@
 """Drawing of data pruning: each function returns the figure and exactly what it shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
-from dtda_lib.study.methods import ACCENT, Style, palette
+from dtda_lib.study.figures import (
+    TEXT_WIDTH,
+    Drawn,
+    intervals,
+    legend_above,
+    named_rows,
+    side_by_side,
+    text_beside,
+)
+from dtda_lib.study.methods import ACCENT, palette
 from dtda_lib.study.previews import show_image
 
 from .methods import ESTIMATORS, method_of
@@ -28,7 +37,17 @@ STRATEGIES: dict[str, str] = {
     "truth": "the wrong labels",
 }
 """How figures call what is removed, from top to bottom."""
-_SHARED = {"sharex": True, "sharey": True, "squeeze": False}
+QUESTIONS: dict[str, str] = {
+    "order": "mean score − own score",
+    "none": "mean score − no pruning",
+    "fixed": "own score − no pruning",
+    "random": "mean score − at random",
+    "risk": "mean + spread − mean score",
+    "reuse": "mean of all seeds − all but own",
+    "reuse_own": "own score − another seed's",
+    "loss": "mean score − mean training loss",
+}
+"""How figures call what a question compares."""
 _WHOSE = palette(
     {SAME: "scores of the same seeds", OTHER: "scores of other seeds", "": "no scores"}, control=""
 )
@@ -42,46 +61,50 @@ _SHIFTS = palette(
 )
 
 
-def _look(strategy: str) -> Style:
-    """Looks by whose scores choose what is removed."""
-    whose = strategy.partition("_")[0].replace("rest", SAME)
-    return _WHOSE[whose if whose in _WHOSE else ""]
+def _panels(
+    tables: Mapping[str, pd.DataFrame],
+    names: Sequence[str],
+    xlabel: str,
+    draw: Callable[[Axes, pd.DataFrame], None],
+    height: float = 3.1,
+) -> Drawn:
+    """A panel for each table, what `names` says from top to bottom, and a line where nothing is.
+
+    `draw` adds a table to its panel. What is drawn has the titles as column `panel`.
+    """
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, height), **shared)
+    for axis, (title, table) in zip(axes[0], tables.items()):
+        draw(axis, table)
+        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+        axis.set(title=title)
+    named_rows(axes[0, 0], names)
+    fig.supxlabel(xlabel, fontsize=9)
+    rows = [table.assign(panel=title) for title, table in tables.items()]
+    return fig, pd.concat(rows, ignore_index=True)
+
+
+def _asked(
+    tables: Mapping[str, pd.DataFrame], column: str, named: Mapping[str, str]
+) -> dict[str, str]:
+    """The entries of `named` that any table has in a column."""
+    there = {key for table in tables.values() for key in table[column]}
+    return {key: name for key, name in named.items() if key in there}
 
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Paired differences of test accuracy from training on all points; a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
-    names = [n for n in STRATEGIES if any(n in set(t["strategy"]) for t in tables.values())]
-    rows = []
-    for axis, (title, table) in zip(axes[0], tables.items()):
-        for row in table.itertuples():
-            look = _look(row.strategy)
-            middle, at = 100 * row.estimate, names.index(row.strategy)
-            reach = [[middle - 100 * row.low], [100 * row.high - middle]]
-            axis.errorbar(
-                middle, at, xerr=reach, color=look.colour, marker=look.marker, ls="", lw=1
-            )
-        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=title)
-        rows.append(table.assign(panel=title))
-    axes[0, 0].set_yticks(range(len(names)), [STRATEGIES[name] for name in names])
-    axes[0, 0].invert_yaxis()
-    fig.supxlabel("test accuracy − that without pruning (% points)", fontsize=9)
-    shown = pd.concat(rows)[["panel", "strategy", "estimate", "low", "high"]]
-    return fig, shown.reset_index(drop=True)
+    names = _asked(tables, "strategy", STRATEGIES)
 
+    def draw(axis: Axes, table: pd.DataFrame) -> None:
+        for row in table.to_dict("records"):
+            whose = row["strategy"].partition("_")[0].replace("rest", SAME)
+            look = _WHOSE[whose if whose in _WHOSE else ""]
+            intervals(axis, row, list(names).index(row["strategy"]), look, across=True, scale=100)
 
-QUESTIONS: dict[str, str] = {
-    "order": "mean score − own score",
-    "none": "mean score − no pruning",
-    "fixed": "own score − no pruning",
-    "random": "mean score − at random",
-    "risk": "mean + spread − mean score",
-    "reuse": "mean of all seeds − all but own",
-    "reuse_own": "own score − another seed's",
-    "loss": "mean score − mean training loss",
-}
-"""How figures call what a question compares."""
+    xlabel = "test accuracy − that without pruning (% points)"
+    fig, drawn = _panels(tables, list(names.values()), xlabel, draw)
+    return fig, drawn[["panel", "strategy", "estimate", "low", "high"]]
 
 
 def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
@@ -89,25 +112,19 @@ def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
 
     `tables`: `tables.difference_table` by labels.
     """
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 3.1), **_SHARED)
-    names = [n for n in QUESTIONS if any(n in set(t["question"]) for t in tables.values())]
-    rows = []
-    for axis, (title, table) in zip(axes[0], tables.items()):
+    names = _asked(tables, "question", QUESTIONS)
+
+    def draw(axis: Axes, table: pd.DataFrame) -> None:
         for whose, shift in ((SAME, -0.16), (OTHER, 0.16)):
-            part = table[table["whose"] == whose]
-            at = [names.index(question) + shift for question in part["question"]]
-            middle = 100 * part["estimate"]
-            reach = [middle - 100 * part["low"], 100 * part["high"] - middle]
-            axis.errorbar(middle, at, xerr=reach, **_WHOSE[whose].points, ls="", lw=1)
-        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=title)
-        rows.append(table.assign(panel=title))
-    axes[0, 0].set_yticks(range(len(names)), [QUESTIONS[name] for name in names])
-    axes[0, 0].invert_yaxis()
-    fig.supxlabel("difference in test accuracy (% points)", fontsize=9)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    columns = ["panel", "whose", "question", "better", "other", "estimate", "low", "high"]
-    return fig, pd.concat(rows)[columns].reset_index(drop=True)
+            part, look = table[table["whose"] == whose], _WHOSE[whose]
+            at = [list(names).index(question) + shift for question in part["question"]]
+            intervals(axis, part, at, look, across=True, scale=100, label=look.label)
+
+    fig, drawn = _panels(
+        tables, list(names.values()), "difference in test accuracy (% points)", draw
+    )
+    legend_above(fig, fig.axes[0], ncols=2)
+    return fig, drawn[["panel", "whose", "question", "better", "other", "estimate", "low", "high"]]
 
 
 def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
@@ -129,32 +146,25 @@ def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
         axis.set(title=title, ylim=(0, 1.03))
     axes[0].set_ylabel("share of wrong labels")
     fig.supxlabel("points on the list (k)", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    legend_above(fig, axes[0], ncols=3)
     return fig, shown
 
 
 def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Predicted and observed shift of the loss upon removal of each list, a panel per data set."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), **_SHARED)
-    rows = []
-    for axis, (title, table) in zip(axes[0], tables.items()):
-        for shift, (name, look) in enumerate(_SHIFTS.items()):
-            at = np.arange(len(table)) + 0.17 * (shift - 1.5)
-            reach = None
-            if name != "selected":
-                reach = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-            axis.errorbar(table[name], at, xerr=reach, **look.points, ls="", lw=1)
-        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=title)
-        rows.append(table.assign(panel=title))
-    labels = [STRATEGIES[name] for name in table["strategy"]]
-    axes[0, 0].set_yticks(range(len(labels)), labels)
-    axes[0, 0].invert_yaxis()
-    fig.supxlabel("shift of the mean loss upon removal (nats)", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
-    return fig, pd.concat(rows).reset_index(drop=True)
+
+    def draw(axis: Axes, table: pd.DataFrame) -> None:
+        for (name, look), shift in zip(_SHIFTS.items(), side_by_side(len(_SHIFTS), 0.17)):
+            at = np.arange(len(table)) + shift
+            if name == "selected":
+                axis.errorbar(table[name], at, **look.points, ls="")
+            else:
+                intervals(axis, table, at, look, value=name, across=True, label=look.label)
+
+    names = [STRATEGIES[name] for name in next(iter(tables.values()))["strategy"]]
+    fig, drawn = _panels(tables, names, "shift of the mean loss upon removal (nats)", draw, 2.6)
+    legend_above(fig, fig.axes[0], ncols=2)
+    return fig, drawn
 
 
 def listed_images(
@@ -177,16 +187,7 @@ def listed_images(
             label = task.classes[int(task.train_y[point])]
             colour = ACCENT if point in wrong[title] else "black"
             axis.set_title(label, color=colour, pad=2, fontsize=7)
-        line[0].text(
-            -0.15,
-            0.5,
-            title,
-            transform=line[0].transAxes,
-            rotation=90,
-            fontsize=7,
-            ha="right",
-            va="center",
-        )
+        text_beside(line[0], title, rotation=90)
         columns = {"id": task.train_id, "label": task.train_y.numpy(), "score": scores[title]}
         part = pd.DataFrame({"panel": title} | columns)
         rows.append(part.assign(wrong=part.index.isin(list(wrong[title]))))

@@ -1,26 +1,32 @@
 """Pruning one training set, from its scores to lists and outcomes; digits and CIFAR-10 alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
+from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.protocols import seed_pairs
+from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import nothing
+from dtda_lib.study.methods import METHODS
 
+from .mean_query import mean_over_queries, mean_query_shifts
 from .strategies import (
+    NONE,
     OTHER,
+    RANDOM,
     SAME,
     Scores,
-    outcomes,
+    only_queries,
+    query_correct,
     removal_lists,
-    retraining_bank,
-    scores_of,
-    scoring_bank,
+    retraining_runs,
     strategy_names,
 )
 
@@ -54,27 +60,32 @@ class Pruning:
     stack: int
     machine: Mapping[str, object]
     also: tuple[str, ...] = ()
-    scoring: RunBank = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Declare the full-data models of both sets of seeds."""
+        """Refuse a share of no point."""
         if self.n_removed < 1:
             raise ValueError(
                 f"{self.percent} % of {self.task.n_train} training points is none; take more."
             )
-        bank = scoring_bank(
-            self.task,
+
+    @cached_property
+    def scoring(self) -> RunBank:
+        """Full-data models of both sets of seeds: their validation losses, and scores."""
+        measures = [mean_query_shifts(self.recipe), "query_loss"]
+        chosen = {name: get_estimator(METHODS[name].estimator, self.recipe) for name in self.also}
+        measures += [mean_over_queries(measure, name) for name, measure in chosen.items()]
+        seeds = [*self.evaluation_seeds, *seed_pairs(self.n_seeds, "scoring")]
+        return RunBank(
+            only_queries(self.task, self.steers),
             self.model,
             self.recipe,
-            [*self.evaluation_seeds, *seed_pairs(self.n_seeds, "scoring")],
-            self.steers,
-            also=self.also,
+            paired(nothing(self.task.n_train), seeds),
+            measures,
             title=f"scores, {self.title}",
             # Two stacks at least, so that two workers have something to do.
             chunk=min(self.stack, self.n_seeds),
             **self.machine,
         )
-        object.__setattr__(self, "scoring", bank)
 
     @property
     def evaluation_seeds(self) -> list[tuple[int, int]]:
@@ -95,9 +106,34 @@ class Pruning:
         )
 
     def scores(self) -> dict[str, Scores]:
-        """Scores by the evaluation seeds ("same") and by as many others ("other")."""
-        both, n = scores_of(self.scoring), self.n_seeds
-        return {SAME: both.seeds(0, n), OTHER: both.seeds(n, 2 * n)}
+        """Scores by the evaluation seeds ("same") and by as many others ("other"); trains what is
+        missing."""
+        data = self.scoring.dataset().isel(removal=0, checkpoint=-1, drop=True)
+        data = data.drop_vars(["init_seed", "order_seed"]).astype(np.float64)
+        further = [data[f"mean_query_{name}"].expand_dims(estimator=[name]) for name in self.also]
+        shift = xr.concat(
+            [data["mean_query_shifts"], *further], "estimator", combine_attrs="drop"
+        ).rename("shift")
+        both = Scores(
+            shift.transpose("seed", "estimator", "train"), data["query_loss"].mean("query")
+        )
+        return {
+            SAME: both.seeds(0, self.n_seeds),
+            OTHER: both.seeds(self.n_seeds, 2 * self.n_seeds),
+        }
+
+    def retraining(self, lists: Mapping[str, np.ndarray]) -> RunBank:
+        """The runs that judge: loss and correctness of all queries after each removal."""
+        return RunBank(
+            self.task,
+            self.model,
+            self.recipe,
+            retraining_runs(lists, self.evaluation_seeds, self.task.n_train),
+            ["query_loss", query_correct],
+            title=f"pruned, {self.title}",
+            chunk=self.stack,
+            **self.machine,
+        )
 
     def judge(
         self, scores: Mapping[str, Scores], n_random: int, generator: np.random.Generator
@@ -106,17 +142,7 @@ class Pruning:
         lists = removal_lists(
             scores[SAME], scores[OTHER], self.n_removed, n_random, generator, self.wrong
         )
-        bank = retraining_bank(
-            self.task,
-            self.model,
-            self.recipe,
-            lists,
-            self.evaluation_seeds,
-            title=f"pruned, {self.title}",
-            chunk=self.stack,
-            **self.machine,
-        )
-        return Judged(self, lists, bank)
+        return Judged(self, lists, self.retraining(lists))
 
 
 @dataclass(frozen=True)
@@ -128,5 +154,28 @@ class Judged:
     bank: RunBank
 
     def outcomes(self) -> xr.DataArray:
-        """See `strategies.outcomes`; trains what is missing."""
-        return outcomes(self.bank, self.lists, self.pruning.steers)
+        """`(metric, part, strategy, seed)`: accuracy and loss (nats), means over a part's queries.
+
+        `part` is "validation" or "test". Random draws of one seed are averaged into "random".
+        Trains what is missing.
+        """
+        data = self.bank.dataset().isel(seed=0, checkpoint=-1, drop=True)
+        names, steers = list(self.lists), self.pruning.steers
+        found = []
+        for variable in ("query_correct", "query_loss"):
+            values = data[variable].transpose("removal", "query").values.astype(np.float64)
+            parts = [values[:, mask].mean(axis=1) for mask in (steers, ~steers)]
+            # (part, run) -> (part, seed, strategy) -> (part, strategy, seed)
+            found.append(np.stack(parts).reshape(2, -1, len(names)).transpose(0, 2, 1))
+        coords = {
+            "metric": ["accuracy", "loss"],
+            "part": ["validation", "test"],
+            "strategy": names,
+        }
+        whole = xr.DataArray(np.stack(found), coords, ("metric", "part", "strategy", "seed"))
+        drawn = [name for name in names if name.startswith(f"{RANDOM}_")]
+        mean = whole.sel(strategy=drawn).mean("strategy").expand_dims(strategy=[RANDOM], axis=2)
+        kept = [name for name in names if name not in drawn]
+        merged = xr.concat([whole.sel(strategy=kept), mean], "strategy")
+        order = [NONE, RANDOM, *(name for name in kept if name != NONE)]
+        return merged.sel(strategy=order)

@@ -17,19 +17,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network
-from dtda_lib.runs.bank import RunBank
+from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import measure, query_outputs
-from dtda_lib.runs.protocols import Runs, SeedPair, paired
-from dtda_lib.runs.recipes import Recipe
-from dtda_lib.runs.removal import Design, nothing
+from dtda_lib.runs.protocols import Runs, SeedPair
+from dtda_lib.runs.removal import Design
 from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.statistics.over_seeds import require_seeds
-from dtda_lib.study.methods import METHODS
-
-from .mean_query import mean_over_queries, mean_query_shifts
 
 ESTIMATOR = "if_damped_0.1"  # prunes; chosen before any retraining
 OTHER_ESTIMATOR = "grad_dot"
@@ -153,37 +147,6 @@ def risk_averse(base: xr.DataArray, shift: xr.DataArray) -> xr.DataArray:
     return law.mean("seed") - base.mean("seed") + spread
 
 
-def scoring_bank(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    seeds: Sequence[SeedPair],
-    steers: np.ndarray,
-    *,
-    dampings: tuple[float, ...] = (0.1, 1.0),
-    also: Sequence[str] = (),
-    **settings: object,
-) -> RunBank:
-    """Full-data models of these seeds, their validation losses and scores; `also`: of `ALSO`."""
-    measures = [mean_query_shifts(recipe, dampings=dampings), "query_loss"]
-    chosen = {name: get_estimator(METHODS[name].estimator, recipe) for name in also}
-    measures += [mean_over_queries(measure, name) for name, measure in chosen.items()]
-    runs = paired(nothing(task.n_train), seeds)
-    return RunBank(only_queries(task, steers), model, recipe, runs, measures, **settings)
-
-
-def scores_of(bank: RunBank) -> Scores:
-    """The scores that a `scoring_bank` holds; trains what is missing."""
-    data = bank.dataset().isel(removal=0, checkpoint=-1, drop=True)
-    data = data.drop_vars(["init_seed", "order_seed"]).astype(np.float64)
-    parts = [data["mean_query_shifts"]]
-    for name in ALSO:
-        if (called := f"mean_query_{name}") in data:
-            parts.append(data[called].expand_dims(estimator=[name]))
-    shift = xr.concat(parts, "estimator", combine_attrs="drop").rename("shift")
-    return Scores(shift.transpose("seed", "estimator", "train"), data["query_loss"].mean("query"))
-
-
 # ---------------------------------------------------------------- lists
 
 
@@ -267,44 +230,3 @@ def retraining_runs(
     table = np.array(drawn, dtype=np.int64)  # (run, 2)
     design = Design(torch.stack(rows), tuple(labels))
     return Runs(design, table[None, :, 0], table[None, :, 1])
-
-
-def retraining_bank(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    lists: Mapping[str, np.ndarray],
-    seeds: Sequence[SeedPair],
-    **settings: object,
-) -> RunBank:
-    """The runs that judge: loss and correctness of all queries after each removal."""
-    runs = retraining_runs(lists, seeds, task.n_train)
-    return RunBank(task, model, recipe, runs, ["query_loss", query_correct], **settings)
-
-
-def outcomes(bank: RunBank, lists: Mapping[str, np.ndarray], steers: np.ndarray) -> xr.DataArray:
-    """`(metric, part, strategy, seed)`: accuracy and loss (nats), means over a part's queries.
-
-    `part` is "validation" or "test". Random draws of one seed are averaged into "random". Trains
-    what is missing.
-    """
-    data = bank.dataset().isel(seed=0, checkpoint=-1, drop=True)
-    names = list(lists)
-    found = []
-    for variable in ("query_correct", "query_loss"):
-        values = data[variable].transpose("removal", "query").values.astype(np.float64)
-        parts = [values[:, mask].mean(axis=1) for mask in (steers, ~steers)]
-        # (part, run) -> (part, seed, strategy) -> (part, strategy, seed)
-        found.append(np.stack(parts).reshape(2, -1, len(names)).transpose(0, 2, 1))
-    coords = {
-        "metric": ["accuracy", "loss"],
-        "part": ["validation", "test"],
-        "strategy": names,
-    }
-    whole = xr.DataArray(np.stack(found), coords, ("metric", "part", "strategy", "seed"))
-    drawn = [name for name in names if name.startswith(f"{RANDOM}_")]
-    mean = whole.sel(strategy=drawn).mean("strategy").expand_dims(strategy=[RANDOM], axis=2)
-    kept = [name for name in names if name not in drawn]
-    merged = xr.concat([whole.sel(strategy=kept), mean], "strategy")
-    order = [NONE, RANDOM, *(name for name in kept if name != NONE)]
-    return merged.sel(strategy=order)

@@ -12,8 +12,9 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.statistics.over_seeds import jackknife_over_seeds, wilson_interval
+from dtda_lib.statistics.over_seeds import mean_interval, mean_over_seeds, wilson_interval
 from dtda_lib.statistics.significance import sign_flip
+from dtda_lib.study.tables import numbers
 
 from .strategies import BY_LOSS, ESTIMATOR, NONE, OTHER, RANDOM, RANKINGS, REST, SAME, Scores, worst
 
@@ -45,16 +46,13 @@ def by_labels(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def level_table(found: xr.DataArray) -> pd.DataFrame:
     """Test accuracy and loss of each strategy: mean, sd over seeds, and interval of the mean."""
     test = found.sel(part="test")
-    mean = jackknife_over_seeds(test, lambda part: part.mean("seed"))
-    spread = test.std("seed", ddof=1)
+    mean, spread = mean_over_seeds(test), test.std("seed", ddof=1)
     rows = []
     for strategy in test["strategy"].values:
         row = {"strategy": strategy}
         for metric in test["metric"].values:
             here = {"metric": metric, "strategy": strategy}
-            row[metric] = float(mean["estimate"].sel(here))
-            row[f"{metric}_low"] = float(mean["low"].sel(here))
-            row[f"{metric}_high"] = float(mean["high"].sel(here))
+            row |= numbers(mean, metric, **here)
             row[f"{metric}_sd"] = float(spread.sel(here))
         rows.append(row)
     return pd.DataFrame(rows)
@@ -71,11 +69,9 @@ def paired_difference(
     test = found.sel(part="test")
     gap = test.sel(strategy=better, drop=True) - test.sel(strategy=other, drop=True)
     accuracy = gap.sel(metric="accuracy", drop=True)
-    mean = jackknife_over_seeds(gap, lambda part: part.mean("seed"))
-    row = {"n_seeds": gap.sizes["seed"]}
-    for metric, prefix in (("accuracy", ""), ("loss", "loss_")):
-        for name in ("estimate", "low", "high"):
-            row[prefix + name] = float(mean[name].sel(metric=metric))
+    mean = mean_over_seeds(gap)
+    loss = {f"loss_{name}": number for name, number in numbers(mean, metric="loss").items()}
+    row = {"n_seeds": gap.sizes["seed"]} | numbers(mean, metric="accuracy") | loss
     row["p"] = float(sign_flip(accuracy, generator=generator))
     row["wins"] = float(((accuracy > 0) + 0.5 * (accuracy == 0)).mean())
     return row
@@ -129,9 +125,7 @@ def precision_curves(scores: Scores, wrong: np.ndarray, sizes: Sequence[int]) ->
             for k in sizes:
                 hits = is_wrong[order[..., :k]]
                 if ranking == "own":
-                    each = xr.DataArray(hits.mean(axis=1), dims="seed")
-                    found = jackknife_over_seeds(each, lambda part: part.mean("seed"))
-                    share, low, high = (float(found[n]) for n in ("estimate", "low", "high"))
+                    share, low, high = mean_interval(hits.mean(axis=1)).values()
                 else:
                     share = float(hits.mean())
                     low, high = wilson_interval(int(hits.sum()), int(k))
@@ -193,8 +187,6 @@ def prediction_table(
             parts[part] = (here.sel(strategy=name) - here.sel(strategy=NONE)).values
         for label, values in parts.items():
             each = xr.DataArray(values, dims="seed")
-            mean = jackknife_over_seeds(each, lambda part: part.mean("seed"))
-            row |= {label: float(mean["estimate"]), f"{label}_low": float(mean["low"])}
-            row[f"{label}_high"] = float(mean["high"])
+            row |= numbers(mean_over_seeds(each), label)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -10,13 +10,22 @@ import pandas as pd
 from IPython.display import Markdown
 
 from dtda_lib.study.evidence import Evidence
-from dtda_lib.study.markdown import folded
-from dtda_lib.study.wording import bullets, joined, measured, percent, side
+from dtda_lib.study.tables import ends
+from dtda_lib.study.wording import bullets, joined, measured, percent, side, told
 
-from .methods import method_of
+from .methods import ESTIMATORS, method_of
 from .plots import QUESTIONS, STRATEGIES
 from .strategies import ESTIMATOR, NONE, OTHER, SAME, TRUTH
 
+NAMES = {
+    **STRATEGIES,
+    NONE: "all points",
+    **{name: method_of(name).label for name in ESTIMATORS},
+    **{"own": "a single model", "mean": "average", "risk": "average + spread"},
+}
+"""Strategy, estimator or ranking in tables -> its display name."""
+FIGURE = "gains"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "09_data_pruning"
 _WHOSE = {SAME: "scores of the same seeds", OTHER: "scores of other seeds"}
 _ALPHA = 0.05
@@ -38,16 +47,18 @@ def answer(evidence: Evidence) -> list[str]:
     lists = evidence.table(_NOTEBOOK, "precision", profile)
     lists = lists[(lists["estimator"] == ESTIMATOR) & (lists["k"] == planted.n)]
     own, mean = (lists[lists["ranking"] == name].iloc[0] for name in ("own", "mean"))
+    helped = {"above": "pruning helps, too", "below": "pruning harms"}
+    helps = side(right.loc["same_mean"], 0, **helped, unclear="no gain is shown")
     ahead = {case: _points(claim.estimate, claim.ci) for case, claim in order.items()}
     return [
         "With a tenth of the labels wrong, pruning by scores averaged over seeds changes test "
         f"accuracy by {_of(wrong.loc['same_mean'])}; a single model's scores, by "
         f"{_of(wrong.loc['same_own'])} (difference: {ahead['noise']}).",
-        f"With all labels right, {_right(right)}: {_of(right.loc['same_mean'])} by averaged "
+        f"With all labels right, {helps}: {_of(right.loc['same_mean'])} by averaged "
         f"scores, {_of(right.loc['random'])} by as many points at random.",
         f"Of the first {planted.n} points, a single model's list holds "
-        f"{measured(own['precision'], (own['low'], own['high']), '%')} wrong labels, the averaged "
-        f"list {measured(mean['precision'], (mean['low'], mean['high']), '%')}, a random one "
+        f"{told(own, 'precision', '%')} wrong labels, the averaged list "
+        f"{told(mean, 'precision', '%')}, a random one "
         f"{percent(mean['chance'])}.",
         "Yardsticks: removing the wrong labels themselves brings "
         f"{_of(wrong.loc[TRUTH])}; removing the points of highest average training loss, "
@@ -62,40 +73,7 @@ def _points(estimate: float, ci: tuple[float, float]) -> str:
 
 
 def _of(row: Mapping[str, Any]) -> str:
-    return _points(row["estimate"], (row["low"], row["high"]))
-
-
-def _right(gains: pd.DataFrame) -> str:
-    return side(
-        gains.loc["same_mean"],
-        0,
-        above="pruning helps, too",
-        below="pruning harms",
-        unclear="no gain is shown",
-    )
-
-
-def found_words(at_k: pd.DataFrame) -> Markdown:
-    """Which methods find more wrong labels by averaging, and which averaged lists differ.
-
-    `at_k`: `precision_curves` at k = number of wrong labels.
-    """
-    at = at_k.set_index(["estimator", "ranking"])
-    mean, own = at.xs("mean", level="ranking"), at.xs("own", level="ranking")
-    helped = [n for n in mean.index if own.loc[n, "high"] < mean.loc[n, "precision"]]
-    apart = [
-        f"{method_of(a).words} above {method_of(b).words}"
-        for a in mean.index
-        for b in mean.index
-        if mean.loc[a, "low"] > mean.loc[b, "high"]
-    ]
-    return bullets(
-        [
-            "**Averaging finds more wrong labels** than a single model does, beyond the error of "
-            f"the single models' mean: {joined(method_of(n).words for n in helped)}.",
-            f"**Between averaged lists**, beyond their wide intervals: {joined(apart)}.",
-        ]
-    )
+    return _points(row["estimate"], ends(row))
 
 
 def share_of_truth_words(gains: pd.DataFrame) -> Markdown:
@@ -124,16 +102,6 @@ def corrected_words(differences: Mapping[str, pd.DataFrame]) -> Markdown:
     return Markdown(f"{head}\n\n{bullets(kept).data}")
 
 
-def overlap_words(overlaps: pd.DataFrame) -> Markdown:
-    """How far lists of single models and of averages agree."""
-    two, averages, chance = (overlaps[c] for c in ("two_models", "two_averages", "chance"))
-    return Markdown(
-        f"Two single models agree on {percent(two.min())} to {percent(two.max())} of their lists, "
-        f"averages of two disjoint groups on {percent(averages.min())} to "
-        f"{percent(averages.max())}, random lists on {percent(chance.mean())}."
-    )
-
-
 def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
     """What selection promises too much, how sums compare with what is observed, and test loss.
 
@@ -144,24 +112,13 @@ def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
         rows = table.set_index("strategy")
         own, mean = rows.loc[f"{OTHER}_own"], rows.loc[f"{OTHER}_mean"]
         kept = [percent(row["predicted"] / row["selected"]) for row in (own, mean)]
-        ends = {"low": mean["test_low"], "high": mean["test_high"]}
-        shown = side(ends, 0, above="a rise", below="a fall", unclear="no change shown")
-        test = measured(mean["test"], (mean["test_low"], mean["test_high"]), "nats")
+        low, high = ends(mean, "test")
+        words = {"above": "a rise", "below": "a fall", "unclear": "no change shown"}
+        shown = side({"low": low, "high": high}, 0, **words)
         sentences.append(
             f"**{labels.capitalize()}.** Of a single model's promise {kept[0]} is left, of an "
             f"average's {kept[1]}. For the averaged list of other seeds the validation loss moves "
             f"{mean['validation'] / mean['predicted']:.1f} times the predicted sum, the test loss "
-            f"by {test}: {shown}."
+            f"by {told(mean, 'test', 'nats')}: {shown}."
         )
     return bullets(sentences)
-
-
-def folded_table(frame: pd.DataFrame, summary: str, digits: int = 4) -> Markdown:
-    """A long table that a reader unfolds, methods and strategies by their display names."""
-    strategies, shown = STRATEGIES | {NONE: "all points"}, frame.copy()
-    for column in shown.columns.intersection(["strategy", "better", "other"]):
-        shown[column] = shown[column].map(strategies)
-    if "estimator" in shown:
-        shown["estimator"] = shown["estimator"].map(lambda key: method_of(key).label)
-    text = shown.round(digits).to_html(index=False, border=0)
-    return Markdown(folded(summary, text))

@@ -8,15 +8,9 @@ known to us.
 
 import pandas as pd
 
-from dtda_lib.study.claims import (
-    Claim,
-    Interval,
-    Region,
-    above,
-    between,
-    decide,
-)
+from dtda_lib.study.claims import Claim, Interval, Region, above, between, decide
 from dtda_lib.study.methods import DELTAS
+from dtda_lib.study.tables import ends
 
 from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, RANDOM
 from .retrained import DIGIT
@@ -30,15 +24,6 @@ _NAMES = {
     "own": "fixed seed",
     "helps": "signed mean shift",
 }
-_ESTIMAND = (
-    "mean over generated samples of the overlap of top lists, each by the predicted law over a "
-    "half of the scoring seeds"
-)
-_RULE = (
-    f"confirmed if the whole 95 % interval of the strict gap lies above {MARGIN:g}, refuted if "
-    f"that of the plain gap lies below {MARGIN:g}, partly if that of the plain gap lies above it, "
-    "else inconclusive"
-)
 
 
 def list_status(plain: Interval, strict: Interval) -> str:
@@ -63,75 +48,49 @@ def list_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         setting: What was trained, in words.
     """
     claims = []
-    for row in table.itertuples():
-        plain, strict = (row.plain_low, row.plain_high), (row.strict_low, row.strict_high)
-        names = f"{_NAMES[row.first_list]} and {_NAMES[row.second_list]}"
-        claims.append(
-            Claim(
-                id=f"C11-{row.first_list}-{row.second_list}",
-                claim=f"lists by {names} differ more than lists by two halves of the seeds",
-                source=_PAPER if row.first_list != "helps" else "this study",
-                status=list_status(plain, strict),
-                statistic=f"plain gap: overlap of lists of {row.k} between halves of the seeds "
-                f"({row.first:.2f} and {row.second:.2f}) - overlap between Δ's "
-                f"({row.between:.2f}); strict gap {row.strict:.3f} "
-                f"[{strict[0]:.3f}, {strict[1]:.3f}]; chance {row.chance:.2f}",
-                estimate=float(row.plain),
-                ci=tuple(map(float, plain)),
-                n=int(row.n_samples),
-                setting=f"{setting}, {row.n_seeds} scoring seeds",
-                estimand=_ESTIMAND,
-                rule=_RULE,
-            )
+    for row in table.to_dict("records"):
+        plain, strict = ends(row, "plain"), ends(row, "strict")
+        names = f"{_NAMES[row['first_list']]} and {_NAMES[row['second_list']]}"
+        claim = Claim.from_row(
+            row,
+            value="plain",
+            count="n_samples",
+            status=list_status(plain, strict),
+            id=f"C11-{row['first_list']}-{row['second_list']}",
+            claim=f"lists by {names} differ more than lists by two halves of the seeds",
+            source=_PAPER if row["first_list"] != "helps" else "this study",
+            statistic=f"plain gap: overlap of lists of {row['k']} between halves of the seeds "
+            f"({row['first']:.2f} and {row['second']:.2f}) - overlap between Δ's "
+            f"({row['between']:.2f}); strict gap {row['strict']:.3f} "
+            f"[{strict[0]:.3f}, {strict[1]:.3f}]; chance {row['chance']:.2f}",
+            setting=f"{setting}, {row['n_seeds']} scoring seeds",
+            estimand="mean over generated samples of the overlap of top lists, each by the "
+            "predicted law over a half of the scoring seeds",
+            rule=f"confirmed if the whole 95 % interval of the strict gap lies above {MARGIN:g}, "
+            f"refuted if that of the plain gap lies below {MARGIN:g}, partly if that of the plain "
+            "gap lies above it, else inconclusive",
         )
+        claims.append(claim)
     return claims
 
 
-_VALIDATIONS = (
-    # id, claim, measured, first, second
-    (
-        "V-mean",
-        "removing the list by mean raises a sample's loss more than random images do",
-        "rise",
-        BY_MEAN,
-        RANDOM,
-    ),
-    (
-        "V-digit",
-        "it raises it more than random images of the sample's own digit do",
-        "rise",
-        BY_MEAN,
-        DIGIT,
-    ),
-    (
-        "V-nearest",
-        "removing the images nearest in pixels raises it more than random ones do",
-        "rise",
-        BY_PIXELS,
-        RANDOM,
-    ),
-    (
-        "V-rival",
-        "the list by mean raises it more than the nearest images do",
-        "rise",
-        BY_MEAN,
-        BY_PIXELS,
-    ),
-    (
-        "V-variance",
-        "removing the list by variance widens the law more than random images do",
-        "widening",
-        BY_VARIANCE,
-        RANDOM,
-    ),
-    (
-        "V-variance-rival",
-        "the list by variance widens the law more than that by mean does",
-        "widening",
-        BY_VARIANCE,
-        BY_MEAN,
-    ),
-)
+_VALIDATIONS = {
+    "V-mean": ("rise", BY_MEAN, RANDOM),
+    "V-digit": ("rise", BY_MEAN, DIGIT),
+    "V-nearest": ("rise", BY_PIXELS, RANDOM),
+    "V-rival": ("rise", BY_MEAN, BY_PIXELS),
+    "V-variance": ("widening", BY_VARIANCE, RANDOM),
+    "V-variance-rival": ("widening", BY_VARIANCE, BY_MEAN),
+}
+"""Claim -> what is measured, and after which of two removals there is more of it."""
+_WORDS = {
+    "V-mean": "removing the list by mean raises a sample's loss more than random images do",
+    "V-digit": "it raises it more than random images of the sample's own digit do",
+    "V-nearest": "removing the images nearest in pixels raises it more than random ones do",
+    "V-rival": "the list by mean raises it more than the nearest images do",
+    "V-variance": "removing the list by variance widens the law more than random images do",
+    "V-variance-rival": "the list by variance widens the law more than that by mean does",
+}
 
 
 def validation_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
@@ -146,24 +105,23 @@ def validation_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         "rise": "difference of mean losses after the two removals, % of the loss without removal",
         "widening": "log ratio of the variances over seeds after the two removals",
     }
-    claims, sizes = [], table.iloc[0]
-    for name, words, measured, first, second in _VALIDATIONS:
-        claims.append(
-            Claim.from_row(
-                rows.loc[(measured, first, second)],
-                confirmed_if=above(0),
-                count="n_samples",
-                interval=_interval({first, second}),
-                id=name,
-                claim=words,
-                source="this study",
-                statistic=f"{units[measured]}: {first} - {second}",
-                setting=f"{setting}, {sizes['n_seeds']} judging seeds, {sizes['n_groups']} random "
-                "groups of each kind",
-                estimand="mean over generated samples, of the law over training seeds",
-            )
+    sizes = table.iloc[0]
+    return [
+        Claim.from_row(
+            rows.loc[(measured, first, second)],
+            confirmed_if=above(0),
+            count="n_samples",
+            interval=_interval({first, second}),
+            id=name,
+            claim=_WORDS[name],
+            source="this study",
+            statistic=f"{units[measured]}: {first} - {second}",
+            setting=f"{setting}, {sizes['n_seeds']} judging seeds, {sizes['n_groups']} random "
+            "groups of each kind",
+            estimand="mean over generated samples, of the law over training seeds",
         )
-    return claims
+        for name, (measured, first, second) in _VALIDATIONS.items()
+    ]
 
 
 def _interval(lists: set[str]) -> str:

@@ -22,6 +22,7 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, nothing
+from dtda_lib.study.banks import Trained
 
 from . import denoising
 from .grouped_ekfac import grouped_shifts
@@ -119,12 +120,6 @@ class Ensemble:
             f"{self.recipe.batch_size} rows, {self.n_draws} rows for each of {self.n_images} images"
         )
 
-    def later_cost(self, n_seeds: int, n_judged: int, n_random: int, n_judging: int) -> str:
-        """One line: trainings that follow the generating ones, whose samples they need."""
-        pools = 1 + len(self.digits.train_y.unique())
-        judging = n_judging * (1 + len(LISTS) * n_judged + pools * n_random)
-        return f"then {n_seeds} of the same size that are scored, too, and {judging} that judge"
-
     def _bank(
         self,
         title: str,
@@ -135,17 +130,9 @@ class Ensemble:
         chunk: int,
     ) -> RunBank:
         task = denoising.denoising_task(f"diffusion-{title}", self.rows, queries)
+        trained = Trained(task=task, model=self._model, recipe=self.recipe, machine=self.machine)
         runs = paired(denoising.design_of_rows(design, self.n_draws), seeds)
-        return RunBank(
-            task,
-            self._model,
-            self.recipe,
-            runs,
-            measures,
-            title=title,
-            chunk=chunk,
-            **self.machine,
-        )
+        return trained.bank(runs, measures, title, chunk=chunk)
 
     def generating(self, n_runs: int) -> RunBank:
         """Models that will generate: their parameters."""

@@ -14,7 +14,7 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import print_costs
 from dtda_lib.study.settings import Config, StudyError
 
-from .ensemble import Ensemble, Samples, Scored, losses_of, scores_of
+from .ensemble import LISTS, Ensemble, Samples, Scored, losses_of, scores_of
 from .retrained import removal_groups, spread_out
 
 SIZES = (
@@ -82,8 +82,13 @@ class Experiment:
     def print_cost(self) -> None:
         """Print what the generating models will take on this machine, and what follows them."""
         print_costs([self.generating], total_of="of the models that generate, the least part")
-        names = ("n_seeds", "n_judged", "n_random", "n_judging_seeds")
-        print(self.ensemble.later_cost(*(self.sizes[name] for name in names)))
+        sizes = self.sizes
+        pools = 1 + len(self.ensemble.digits.train_y.unique())
+        removals = len(LISTS) * sizes["n_judged"] + pools * sizes["n_random"]
+        print(
+            f"then {sizes['n_seeds']} of the same size that are scored, too, and "
+            f"{sizes['n_judging_seeds'] * (1 + removals)} that judge"
+        )
 
     @cached_property
     def samples(self) -> Samples:

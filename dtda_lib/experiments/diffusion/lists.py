@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from dtda_lib.statistics.distances import get_distance
+from dtda_lib.statistics.over_seeds import jackknife
 
 from .ensemble import Scored
 
@@ -129,20 +130,16 @@ def comparison_table(
     pairs, chance = np.arange(n_seeds // 2), k / n_images
     shared = overlaps(scored, k, halves, pairs)
     estimate = compared(shared, chance)
-    without_sample = [compared(np.delete(shared, s, axis=2), chance) for s in range(n_samples)]
-    without_pair = [
-        compared(overlaps(scored, k, halves, np.delete(pairs, p)), chance) for p in pairs
-    ]
-    left_out = (without_sample, without_pair)
-    parts = [(len(values) - 1) * np.var(np.stack(values), axis=0) for values in left_out]
+    errors = (
+        jackknife(lambda kept: compared(shared[..., kept], chance), n_samples),
+        jackknife(lambda kept: compared(overlaps(scored, k, halves, kept), chance), len(pairs)),
+    )
+    parts = [error["standard_error"].values ** 2 for error in errors]
     low, high = satterthwaite(estimate, parts, (n_samples - 1, len(pairs) - 1), level)
     table = pd.DataFrame(PAIRS, columns=["first_list", "second_list"])
     for row, name in enumerate(STATISTICS):
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = (
-            estimate[row],
-            low[row],
-            high[row],
-        )
+        for end, values in (("", estimate), ("_low", low), ("_high", high)):
+            table[name + end] = values[row]
     return table.assign(k=k, chance=chance, n_samples=n_samples, n_seeds=n_seeds)
 
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
-from dtda_lib.study.methods import ACCENT, DELTAS, Style, palette
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, named_rows, text_beside
+from dtda_lib.study.methods import ACCENT, DELTAS, palette
 from dtda_lib.study.previews import show_image
 
 from .claims import MARGIN
@@ -72,9 +72,7 @@ def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int =
         axes[line, column].set_title(str(sample + 1), fontsize=6, pad=1, **look)
         _shown(axes[line + 1, column], ensemble.images[int(away[:, sample].argmin())])
     for line in range(2 * lines):
-        title = "training" if line % 2 else "generated"
-        place = {"transform": axes[line, 0].transAxes, "rotation": 90, "fontsize": 7}
-        axes[line, 0].text(-0.15, 0.5, title, ha="right", va="center", **place)
+        text_beside(axes[line, 0], "training" if line % 2 else "generated", rotation=90)
     labels = ensemble.digits.train_y.numpy()
     rows = {"sample": np.arange(n), "run": found.run}
     rows |= {f"distance_{digit}": away[labels == digit].min(axis=0) for digit in np.unique(labels)}
@@ -116,8 +114,7 @@ def lists(
         rows.append(part)
     names = [*LISTS.values(), _LOOKS[BY_PIXELS].label]
     for line, name in enumerate(names):
-        place = {"transform": axes[line, -1].transAxes, "fontsize": 6.5}
-        axes[line, -1].text(1.25, 0.5, name, ha="left", va="center", **place)
+        text_beside(axes[line, -1], name, 1.25, fontsize=6.5)
     return fig, pd.concat(rows, ignore_index=True)
 
 
@@ -130,15 +127,12 @@ def overlaps(table: pd.DataFrame) -> Drawn:
     left.axvline(table["chance"].iloc[0], color="0.6", lw=0.8, ls=":", label="at random")
     left.set(xlabel="overlap of top lists", xlim=(0, 1.03))
     for shift, (name, look) in zip((-0.13, 0.13), _GAPS.items()):
-        middle = table[name]
-        reach = [middle - table[f"{name}_low"], table[f"{name}_high"] - middle]
-        right.errorbar(middle, at + shift, xerr=reach, **look.points, ls="", lw=1)
+        intervals(right, table, at + shift, look, value=name, across=True, label=look.label)
     right.axvspan(-MARGIN, MARGIN, color="0.92", zorder=0, label="within the margin")
     right.set(xlabel="overlap of halves − of questions")
     names = {kind: text.replace(", size", "") for kind, text in LISTS.items()}
     pairs = zip(table["first_list"], table["second_list"])
-    left.set_yticks(at, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
-    left.invert_yaxis()
+    named_rows(left, [f"{names[a]}\nand {names[b]}" for a, b in pairs])
     for axis, anchor in ((left, "upper left"), (right, "upper right")):
         handles = axis.get_legend_handles_labels()
         fig.legend(*handles, loc=f"outside {anchor}", ncols=2 if axis is left else 1)
@@ -153,34 +147,30 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
         1, 2, figsize=(TEXT_WIDTH, 2.7), gridspec_kw={"width_ratios": [1.5, 1]}
     )
     rises = table[(table["measured"] == "rise") & (table["second"] != NONE)]
-    order = {name: place for place, name in enumerate([RANDOM, DIGIT, BY_PIXELS])}
-    lines = sorted(
-        ((row["first"], row["second"]) for _, row in rises.iterrows()),
-        key=lambda pair: (order[pair[1]], list(_LOOKS).index(pair[0])),
-    )
+    seconds = [RANDOM, DIGIT, BY_PIXELS]
+    rows = rises.set_index(["first", "second"], drop=False)
+    lines = [(a, b) for b in seconds for a in _LOOKS if (a, b) in rows.index]
     for at, (first, second) in enumerate(lines):
-        look = _LOOKS[first]
-        row = rises[(rises["first"] == first) & (rises["second"] == second)].iloc[0]
+        look, row = _LOOKS[first], rows.loc[(first, second)]
         if second == RANDOM:
             part = each[each["list"] == first]["rise"]
             left.plot(part, np.full(len(part), at + 0.22), "|", color=look.colour, ms=5, alpha=0.7)
-        _interval(left, row, at - 0.1, look)
+        intervals(left, row, at - 0.1, look, across=True, lw=1.2)
     names = [
         _LOOKS[first].label + ("" if second == RANDOM else f"\n− {_LOOKS[second].label}")
         for first, second in lines
     ]
-    left.set_yticks(range(len(lines)), names)
+    named_rows(left, names)
     left.set(xlabel="rise of the loss over random\nremoval, or as named (%)")
     widenings = table[table["measured"] == "widening"]
     for at, (_, row) in enumerate(widenings.iterrows()):
-        _interval(right, row, at, _LOOKS[row["first"]])
+        intervals(right, row, at, _LOOKS[row["first"]], across=True, lw=1.2)
     short = {BY_MEAN: "mean", BY_VARIANCE: "variance", RANDOM: "random"}
     names = [f"{short[a]} to\n{short[b]}" for a, b in zip(widenings["first"], widenings["second"])]
-    right.set_yticks(range(len(widenings)), names)
+    named_rows(right, names)
     right.set(xlabel="log ratio of variances")
     for axis in (left, right):
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-        axis.invert_yaxis()
         axis.margins(y=0.15)
     shown = pd.concat([rises, widenings])[
         ["measured", "first", "second", "estimate", "low", "high"]
@@ -188,12 +178,6 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
     dots = each.rename(columns={"list": "first", "rise": "estimate"})
     dots = dots.assign(measured="rise of one sample", second=RANDOM)
     return fig, pd.concat([shown, dots], ignore_index=True)
-
-
-def _interval(axis: Axes, row: pd.Series, at: float, look: Style) -> None:
-    middle = row["estimate"]
-    reach = [[middle - row["low"]], [row["high"] - middle]]
-    axis.errorbar(middle, at, xerr=reach, color=look.colour, marker=look.marker, ls="", lw=1.2)
 
 
 def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Drawn:

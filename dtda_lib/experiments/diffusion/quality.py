@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from dtda_lib.statistics.over_seeds import wilson_interval
@@ -58,24 +58,11 @@ def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
         penalty: Above 0, so that there is one minimum also where a line separates all.
     """
     ones = torch.ones(len(x), 1, dtype=torch.float64)
-    x, sign = torch.cat([x.double(), ones], dim=1), y.double() * 2 - 1
-
-    def objective(w: Tensor) -> Tensor:
-        return F.softplus(-sign * (x @ w)).mean() + penalty / 2 * w.square().sum()
-
-    w = torch.zeros(x.shape[1], dtype=torch.float64)
-    ridge = penalty * torch.eye(len(w), dtype=torch.float64)
-    for _ in range(100):
-        wrong = torch.sigmoid(-sign * (x @ w))  # probability of the other side
-        slope = penalty * w - x.T @ (sign * wrong) / len(x)
-        curvature = (x * (wrong * (1 - wrong))[:, None]).T @ x / len(x) + ridge
-        step, size = torch.linalg.solve(curvature, slope), 1.0
-        while objective(w - size * step) > objective(w) and size > 1e-6:
-            size /= 2
-        w = w - size * step
-        if slope.norm() < 1e-12:
-            break
-    return w
+    inputs = torch.cat([x.double(), ones], dim=1).numpy()
+    model = LogisticRegression(
+        C=1 / (penalty * len(x)), fit_intercept=False, solver="newton-cholesky", tol=1e-10
+    )
+    return torch.from_numpy(model.fit(inputs, y.numpy()).coef_[0])
 
 
 def every_other(y: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
+from dtda_lib.statistics.agreement import correlation
 from dtda_lib.statistics.over_seeds import Statistic, jackknife_over_seeds
 
 from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, LISTS, NONE, RANDOM, Samples, Scored
@@ -228,12 +228,9 @@ def predicted_and_observed(
 
 def prediction_correlation(shifts: xr.Dataset) -> xr.DataArray:
     """Mean over samples of the Spearman correlation over groups of predicted and mean shift."""
-    predicted = shifts["predicted"].transpose("group", "sample").values
-    observed = shifts["observed"].mean("seed").transpose("group", "sample").values
-    ranks = [stats.rankdata(values, axis=0) for values in (predicted, observed)]
-    first, second = (r - r.mean(axis=0) for r in ranks)
-    norms = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    return xr.DataArray(((first * second).sum(axis=0) / norms).mean())
+    observed = shifts["observed"].mean("seed")
+    each = correlation(shifts["predicted"], observed, ["group"], "spearman")  # (sample,)
+    return each.mean(skipna=False)
 
 
 def prediction_slope(shifts: xr.Dataset) -> xr.DataArray:

@@ -38,11 +38,15 @@ def disagreement_claims(table: pd.DataFrame, setting: str, kind: str = "pearson"
         verdicts = [_reaches_ceiling(row) for row in part.itertuples()]
         shown = part[part["statistic"] == "mean"].iloc[-1]
         words = "; ".join(
-            f"{row.size_} per class {row.statistic} {row.r_across:.2f} of {row.ceiling_across:.2f}"
-            for row in part.rename(columns={"size": "size_"}).itertuples()
+            f"{row['size']} per class {row['statistic']} {row['r_across']:.2f} of "
+            f"{row['ceiling_across']:.2f}"
+            for row in part.to_dict("records")
         )
         claims.append(
-            Claim(
+            Claim.from_row(
+                shown,
+                value="gap",
+                count="n_pairs",
                 id=f"B3-spearman-{method}" if ranks else f"B3-{method}",
                 claim=f"the laws of leave-one-out and of {METHODS[method].label} disagree"
                 + (", by ranks" if ranks else ""),
@@ -50,9 +54,6 @@ def disagreement_claims(table: pd.DataFrame, setting: str, kind: str = "pearson"
                 status=combine(verdicts),
                 statistic=f"{'rank ' if ranks else ''}correlation over pairs of the means over "
                 f"seeds - its ceiling, on halves of the seeds ({words})",
-                estimate=float(shown["gap"]),
-                ci=(float(shown["gap_low"]), float(shown["gap_high"])),
-                n=int(shown["n_pairs"]),
                 setting=f"{setting}, {int(shown['size'])} per class",
                 estimand=f"{_LAW}: its mean; sd and SNR count for the status too",
                 rule="for mean, sd and SNR at every size, jackknife interval of (correlation - "
@@ -79,12 +80,13 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
         setting: What was trained, in words.
         n: Number of pairs.
     """
-    outside = blocks.iloc[0]
     beyond, under = blocks["low"] > 0, blocks["high"] < 0
     smallest = local["fraction"].min()
     part = local[(local["fraction"] == smallest) & (local["method"] == "if_ggn")].iloc[0]
     return [
-        Claim(
+        Claim.from_row(
+            blocks.iloc[0],
+            count=n,
             id="B7",
             claim="IF, grad-dot and grad-cos measure a local change, leave-one-out a global one, "
             "an additional step lies between",
@@ -96,16 +98,14 @@ def locality_claims(blocks: pd.DataFrame, local: pd.DataFrame, setting: str, n: 
             ),
             statistic="mean correlation within the local block - that with leave-one-out; "
             + "; ".join(f"{r.comparison} {r.estimate:.2f}" for r in blocks.itertuples()),
-            estimate=float(outside["estimate"]),
-            ci=(float(outside["low"]), float(outside["high"])),
-            n=n,
             setting=setting,
             estimand=f"{_LAW}: correlation of means over pairs",
             rule="three differences with jackknife intervals over seeds: confirmed if all lie "
             "above 0, partly if the first does and none lies below 0, refuted if any lies below 0",
         ),
         Claim.from_row(
-            {**part.rename({"change_low": "low", "change_high": "high"}), "n": n},
+            part,
+            count=n,
             confirmed_if=above(0),
             value="change",
             interval="jackknife interval over seeds",
@@ -128,7 +128,10 @@ def low_noise_agreement_claim(table: pd.DataFrame, method: str, setting: str) ->
     chosen = table[(table["method"] == method) & (table["selection"] == "top_snr")].iloc[0]
     rises, falls = chosen["above_all_low"] > 0, chosen["above_all_high"] < 0
     beyond = chosen["above_mu_low"] > 0
-    return Claim(
+    return Claim.from_row(
+        chosen,
+        value="above_all",
+        count=round(float(chosen["n_selected"])),
         id=f"B8-{method}",
         claim=f"{METHODS[method].label} agrees with leave-one-out better on pairs of low noise",
         source=_PAPER,
@@ -136,9 +139,6 @@ def low_noise_agreement_claim(table: pd.DataFrame, method: str, setting: str) ->
         statistic=f"correlation on the tenth of pairs with the largest |μ|/σ ({chosen['r']:.2f}) "
         f"- that over all pairs; - that on the tenth with the largest |μ|: "
         f"{chosen['above_mu']:.2f}",
-        estimate=float(chosen["above_all"]),
-        ci=(float(chosen["above_all_low"]), float(chosen["above_all_high"])),
-        n=round(float(chosen["n_selected"])),
         setting=setting,
         estimand=f"{_LAW}: pairs chosen on one half of the seeds, judged on the other",
         rule="jackknife intervals over seeds: confirmed if agreement rises against all pairs and "
@@ -174,13 +174,13 @@ def lissa_claim(table: pd.DataFrame, setting: str) -> Claim:
 
 def protocol_noise_claims(table: pd.DataFrame, setting: str, n: int) -> list[Claim]:
     """B1 under the other leave-one-out protocols. `table`: `estimated.protocol_table`."""
-    ends = {"value_low": "low", "value_high": "high"}
-    rows = table.rename(columns=ends).assign(n=n).set_index(["protocol", "quantity"])
+    rows = table.set_index(["protocol", "quantity"])
     return [
         Claim.from_row(
             rows.loc[(protocol, f"share {statistic}")],
             confirmed_if=below(MOST),
             value="value",
+            count=n,
             interval="jackknife interval over seeds",
             id=f"B1-{word}-{short}",
             claim="leave-one-out influence of a single point is usually drowned by training noise "
@@ -202,7 +202,10 @@ def protocol_claim(table: pd.DataFrame, setting: str, n: int) -> Claim:
     same = (others["change_low"] > -_NEAR / 2) & (others["change_high"] < _NEAR / 2)
     share = others["quantity"].str.startswith("share")
     strongest = others.loc[others["change"].abs().idxmax()]
-    return Claim(
+    return Claim.from_row(
+        strongest,
+        value="change",
+        count=n,
         id="R3",
         claim="what leave-one-out shows (B1) and how it agrees with estimators (B3) depend on its "
         "protocol",
@@ -214,9 +217,6 @@ def protocol_claim(table: pd.DataFrame, setting: str, n: int) -> Claim:
         ),
         statistic=f"largest change from paired_scratch: {strongest['quantity']} under "
         f"{strongest['protocol']}; {int(differs.sum())} of {len(others)} changes exclude 0",
-        estimate=float(strongest["change"]),
-        ci=(float(strongest["change_low"]), float(strongest["change_high"])),
-        n=n,
         setting=setting,
         estimand="law over the same seeds under each protocol",
         rule="jackknife intervals over seeds of the change from paired_scratch: confirmed if "

@@ -9,10 +9,9 @@ Training points and queries are those given, only the seeds are random. Bad inpu
 Source: the orthogonal decomposition of a two-way layout, seeds by training points, for each query.
 """
 
-import numpy as np
 import xarray as xr
 
-from dtda_lib.statistics.over_seeds import jackknife_over_seeds, require_seeds
+from dtda_lib.statistics.over_seeds import require_seeds
 
 PARTS = ("constant", "common, by query", "common, by seed", "point", "noise")
 _DIMS = ("seed", "train", "query")
@@ -85,36 +84,3 @@ def _variance_of_mean(shift: xr.DataArray) -> xr.DataArray:
     """Variance of the mean over seeds of the shift's mean over points and queries."""
     each = shift.mean(("train", "query"), skipna=False)
     return each.var("seed", ddof=1, skipna=False) / shift.sizes["seed"]
-
-
-def common_share(shift: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
-    """Share of the shift that is common to all training points, with jackknife intervals.
-
-    `estimate`, `low`, `high` `(of, ...)` over seeds, from shifts `(seed, train, query, ...)`: of
-    "squares" the parts "constant" and both "common" ones, of "variance" the "common" ones alone, as
-    in `common_shift`. The t interval is made on the logit of the share (on the share itself where
-    leaving a seed out takes it out of 0..1); nominal 95 % covered 91 to 94 % with 5, 10 and 20
-    seeds with two directions of common noise (88 to 92 % on the share itself). At least three
-    seeds.
-    """
-    require_seeds(shift, at_least=3)
-
-    def shares(part: xr.DataArray) -> xr.DataArray:
-        found = common_shift(part)
-        of = [found[f"share_of_{name}"].sel(part=list(PARTS[:3])).sum("part") for name in _OF]
-        return xr.concat(of, xr.DataArray(list(_OF), dims="of", name="of"))
-
-    def logits(part: xr.DataArray) -> xr.DataArray:
-        share = shares(part)
-        inside = share.where((share > 0) & (share < 1))
-        return np.log(inside / (1 - inside))
-
-    found = jackknife_over_seeds(shift, shares, level=level)
-    ends = 1 / (1 + np.exp(-jackknife_over_seeds(shift, logits, level=level)))
-    known = ends["low"].notnull() & ends["high"].notnull()
-    return found[["estimate", "low", "high"]].assign(
-        {name: xr.where(known, ends[name], found[name]) for name in ("low", "high")}
-    )
-
-
-_OF = ("squares", "variance")

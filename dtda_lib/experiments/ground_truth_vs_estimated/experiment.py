@@ -20,10 +20,11 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import down_weighted, leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs, shift_per_fraction, shift_upon_removal
-from dtda_lib.statistics.agreement_intervals import pairwise_agreement, pairwise_table
+from dtda_lib.statistics.agreement_intervals import pairwise_table
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
-from .tables import Scores, agreement_table, aligned, by_fraction, estimator_scores, locality_table
+from .tables import Scores, aligned, by_fraction, estimator_scores, locality_table
 
 ESTIMATORS = ("gradient_similarity", "additional_step", "influence_lissa", "influence_ggn")
 TAKEN_BY_01 = ("grad_dot", "grad_cos")
@@ -67,24 +68,23 @@ class Experiment:
         recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
         seeds = seed_pairs(cfg.n_seeds)
         machine = {"device": cfg.device, "workers": cfg.workers}
-        kinds = {
-            "leave-one-out": (leave_one_out, ["query_loss"]),
-            "estimators": (nothing, [get_estimator(name, recipe) for name in ESTIMATORS]),
+
+        trained = {
+            size: Trained(task=task, model=model, recipe=recipe, machine=machine)
+            for size, task in tasks.items()
         }
+        estimated = [get_estimator(name, recipe) for name in ESTIMATORS]
         removals, estimators = (
             {
-                size: RunBank(
-                    task,
-                    model,
-                    recipe,
-                    paired(design(task.n_train), seeds),
-                    measures,
-                    title=f"{kind}, {size} per class",
-                    **machine,
+                size: one.bank(
+                    paired(design(one.task.n_train), seeds), measures, f"{kind}, {size} per class"
                 )
-                for size, task in tasks.items()
+                for size, one in trained.items()
             }
-            for kind, (design, measures) in kinds.items()
+            for kind, design, measures in (
+                ("leave-one-out", leave_one_out, ["query_loss"]),
+                ("estimators", nothing, estimated),
+            )
         )
         small = tasks[min(tasks)]
         points = small.first_of_each_class(cfg.protocol_points)
@@ -97,14 +97,10 @@ class Experiment:
         }
         weighed = small.first_of_each_class(cfg.locality_points)
         fractions = [percent / 100 for percent in sorted(cfg.percents)]
-        weights = RunBank(
-            small,
-            model,
-            recipe,
+        weights = trained[min(tasks)].bank(
             paired(down_weighted(small.n_train, weighed, fractions), seeds),
             ["query_loss"],
-            title=f"down-weighting, {min(tasks)} per class",
-            **machine,
+            f"down-weighting, {min(tasks)} per class",
         )
         analysis = {"n_boot": cfg.n_boot, "protocol_checkpoints": cfg.protocol_checkpoints}
         return cls(
@@ -153,22 +149,6 @@ class Experiment:
             for size, task in self.tasks.items()
         }
 
-    def agreement(
-        self,
-        scores: Mapping[int, Scores],
-        generator: np.random.Generator,
-    ) -> pd.DataFrame:
-        """`tables.agreement_table` of `scores`."""
-        return agreement_table(scores, n_boot=self.analysis["n_boot"], generator=generator)
-
-    def between_methods(
-        self,
-        scores: Mapping[int, Scores],
-        generator: np.random.Generator,
-    ) -> xr.Dataset:
-        """`pairwise_agreement` of all methods at the largest size."""
-        return pairwise_agreement(scores[self.largest], n_splits=12, generator=generator)
-
     def every_pair(self, scores: Mapping[int, Scores]) -> pd.DataFrame:
         """`pairwise_table` of all methods at the largest size, by values and by ranks."""
         return pairwise_table(
@@ -180,9 +160,7 @@ class Experiment:
         )
 
     def drowned(
-        self,
-        estimates: Mapping[int, Scores],
-        generator: np.random.Generator,
+        self, estimates: Mapping[int, Scores], generator: np.random.Generator
     ) -> pd.DataFrame:
         """`share_table` of notebook 01 for the estimators that it leaves to this one."""
         scores = {

@@ -9,7 +9,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import (
+    TEXT_WIDTH,
+    Drawn,
+    intervals,
+    legend_above,
+    named_rows,
+    side_by_side,
+)
 from dtda_lib.study.methods import DELTAS, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
@@ -68,25 +75,20 @@ def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn
         for at, method in enumerate(methods):
             row = part[(part["method"] == method) & (part["statistic"] == name)].iloc[0]
             style = METHODS[method]
-            error = [[max(row["r"] - row["r_low"], 0)], [max(row["r_high"] - row["r"], 0)]]
-            options = {"fmt": style.marker, "color": style.colour, "ms": 4, "lw": 1.2}
-            axis.errorbar(row["r"], at - 0.14, xerr=error, **options)
+            intervals(axis, row, at - 0.14, style, value="r", across=True, lw=1.2)
             axis.plot(row["r_across"], at + 0.18, style.marker, mfc="none", mec=style.colour, ms=4)
             axis.plot(row["ceiling_across"], at + 0.18, "|", color="k", ms=9, mew=1.6)
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set_title(title)
         axis.set_xlim(_lowest(part["r_low"]), 1.05)
         axis.set_xlabel("correlation with LOO" if kind == "pearson" else "rank corr. with LOO")
-    labels = [METHODS[m].label for m in methods]
-    axes[0].set_yticks(range(len(methods)), labels)
-    axes[0].invert_yaxis()
-    handles = [
-        plt.Line2D([], [], marker="o", ls="-", color="0.3", ms=4),
-        plt.Line2D([], [], marker="o", ls="", mfc="none", mec="0.3", ms=4),
-        plt.Line2D([], [], marker="|", ls="", color="k", ms=9, mew=1.6),
-    ]
-    names = ["all seeds, 95 %", "between halves", "ceiling of halves"]
-    fig.legend(handles, names, loc="outside upper center", ncols=3)
+    named_rows(axes[0], [METHODS[m].label for m in methods])
+    marks = {
+        "all seeds, 95 %": {"marker": "o", "ls": "-", "color": "0.3"},
+        "between halves": {"marker": "o", "mfc": "none", "mec": "0.3"},
+        "ceiling of halves": {"marker": "|", "color": "k", "ms": 9, "mew": 1.6},
+    }
+    legend_above(fig, marks=marks, ncols=3)
     return fig, part.reset_index(drop=True)
 
 
@@ -111,8 +113,7 @@ def per_query(table: pd.DataFrame, each: Mapping[str, np.ndarray], size: int) ->
         axis.plot(row.ceiling, at, "|", color="k", ms=11, mew=1.6)
         quantiles = dict(zip(("q05", "q25", "q50", "q75", "q95"), _quantiles(values), strict=True))
         rows.append({"size": size, **row._asdict(), **quantiles})
-    axis.set_yticks(range(len(table)), [METHODS[m].label for m in table["method"]])
-    axis.invert_yaxis()
+    named_rows(axis, [METHODS[m].label for m in table["method"]])
     axis.axvline(0, color="0.6", lw=0.8, zorder=0)
     lowest = min([row["q05"] for row in rows])
     axis.set_xlim(min(-0.05, lowest - 0.05), 1.02)
@@ -129,14 +130,10 @@ def low_noise(table: pd.DataFrame) -> Drawn:
     fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.5))
     methods = list(dict.fromkeys(table["method"]))
     shown = table[table["selection"].isin(SELECTIONS)]
-    for index, method in enumerate(methods):
+    for method, shift in zip(methods, side_by_side(len(methods), 0.11)):
         part = shown[shown["method"] == method].set_index("selection").loc[list(SELECTIONS)]
-        at = np.arange(len(SELECTIONS)) + (index - (len(methods) - 1) / 2) * 0.11
-        error = [(part["r"] - part["low"]).clip(lower=0), (part["high"] - part["r"]).clip(lower=0)]
-        style = METHODS[method]
-        axis.errorbar(
-            at, part["r"], yerr=error, fmt=style.marker, color=style.colour, label=style.label, lw=1
-        )
+        at, style = np.arange(len(SELECTIONS)) + shift, METHODS[method]
+        intervals(axis, part, at, style, value="r", label=style.label)
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axis.set_xticks(range(len(SELECTIONS)), list(SELECTIONS.values()))
     axis.set_ylim(-0.3, 1.05)
@@ -158,16 +155,10 @@ def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
     )
     names = [p for p in _PROTOCOLS if p in set(table["protocol"])]
     for axis, group in zip(axes, groups, strict=False):
-        for index, protocol in enumerate(names):
-            style = _PROTOCOLS[protocol]
+        for protocol, shift in zip(names, side_by_side(len(names), 0.18)):
             part = table[table["protocol"] == protocol].set_index("quantity").loc[group]
-            at = np.arange(len(group)) + (index - (len(names) - 1) / 2) * 0.18
-            error = [
-                (part["value"] - part["value_low"]).clip(lower=0),
-                (part["value_high"] - part["value"]).clip(lower=0),
-            ]
-            options = {"fmt": style.marker, "color": style.colour, "ms": 3.5, "lw": 1}
-            axis.errorbar(at, part["value"], yerr=error, label=style.label, **options)
+            at, style = np.arange(len(group)) + shift, _PROTOCOLS[protocol]
+            intervals(axis, part, at, style, value="value", label=style.label, ms=3.5)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axes[0].set_xticks(range(2), [TESTS[t].tick for t in ("code", "t_fdr")])
     axes[0].set_ylim(-0.02, 1.02)
@@ -177,8 +168,7 @@ def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
     axes[1].set_ylim(_lowest(correlations["value_low"]), 1.05)
     axes[1].set_title("correlation of means")
     _stacked_parts(axes[2], parts, names)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4)
+    legend_above(fig, axes[0], ncols=4)
     shared = parts.rename(columns={"part": "quantity", "share_of_squares": "value"})
     shared["quantity"] = "square: " + shared["quantity"]
     return fig, pd.concat([table, shared], ignore_index=True)
@@ -223,11 +213,8 @@ def locality(table: pd.DataFrame) -> Drawn:
     for index, (method, part) in enumerate(table.groupby("method", sort=False)):
         part = part.sort_values("fraction")
         at = part["fraction"] * 1.03 ** (index - 2.5)  # side by side, so that all are seen
-        error = [
-            (part["r"] - part["r_low"]).clip(lower=0),
-            (part["r_high"] - part["r"]).clip(lower=0),
-        ]
-        axis.errorbar(at, part["r"], yerr=error, **METHODS[method].line)
+        look = METHODS[method]
+        intervals(axis, part, at, look, value="r", ls=look.linestyle, lw=1.2, label=look.label)
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axis.set(xscale="log", ylim=(_lowest(table["r_low"]), 1.05), ylabel="correlation of means")
     axis.set_xlabel("fraction of the point's weight that is taken away (1 = removal)")
@@ -267,8 +254,7 @@ def laws_side_by_side(task: Task, scores: Scores, pairs: Mapping[str, tuple[int,
             key = {"pair": name, "train_id": task.train_id[k], "query_id": task.query_id[q]}
             rows += [key | {"method": method, "seed": s, "scaled": v} for s, v in enumerate(values)]
         row[2].axvline(0, color="0.6", lw=0.8, zorder=0)
-        row[2].set_yticks(range(len(methods)), [METHODS[m].label for m in methods], fontsize=6)
-        row[2].invert_yaxis()
+        named_rows(row[2], [METHODS[m].label for m in methods], fontsize=6)
         row[2].set_title(name)
     axes[-1][2].set_xlabel("score / spread of the method's means")
     return fig, pd.DataFrame(rows)

@@ -6,6 +6,7 @@ methods come from the same seeds. Everything here only arranges what `agreement_
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from dtda_lib.statistics.agreement_where import low_noise_agreement, per_query_c
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg, snr_tail, t_test
 from dtda_lib.study.methods import DELTAS, METHODS, TESTS
-from dtda_lib.study.tables import readable
+from dtda_lib.study.tables import numbers, readable
 
 from .common_shift import PARTS, common_shift
 
@@ -188,9 +189,8 @@ def low_noise_table(
             row |= {name: float(at[name]) for name in ("r", "low", "high", "n_selected")}
             for name, other in (("above_all", "all"), ("above_mu", "top_mu")):
                 beside = at.sel(other=other)
-                row[name] = float(beside["difference"])
-                row[f"{name}_low"] = float(beside["difference_low"])
-                row[f"{name}_high"] = float(beside["difference_high"])
+                for end in ("", "_low", "_high"):
+                    row[f"{name}{end}"] = float(beside[f"difference{end}"])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -255,9 +255,7 @@ def protocol_table(
         for quantity in value["quantity"].values:
             row = {"protocol": protocol, "quantity": str(quantity)}
             for name, found in (("value", value), ("change", change)):
-                at = found.sel(protocol=protocol, quantity=quantity)
-                row |= {name: float(at["estimate"])}
-                row |= {f"{name}_{end}": float(at[end]) for end in ("low", "high")}
+                row |= numbers(found, name, protocol=protocol, quantity=quantity)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -305,17 +303,12 @@ def lissa_table(estimates: Mapping[int, Scores]) -> pd.DataFrame:
             slope = (published * dot).sum(PAIR) / (dot**2).sum(PAIR)
             pearson = correlation(published, dot)
             gain = lissa_gain(lissa_steps(n_train)) if name == "if_lissa" else np.nan
-            for seed in range(dot.sizes["seed"]):
-                for epoch in dot["checkpoint"].values:
-                    at = {"checkpoint": epoch}
-                    rows.append(
-                        {
-                            **{"size": size, "estimator": name, "seed": seed},
-                            **{"checkpoint": int(epoch), "predicted": -gain},
-                            "pearson": float(pearson.isel(seed=seed).sel(at)),
-                            "slope": float(slope.isel(seed=seed).sel(at)),
-                        }
-                    )
+            for seed, epoch in product(range(dot.sizes["seed"]), dot["checkpoint"].values):
+                row = {"size": size, "estimator": name, "seed": seed, "checkpoint": int(epoch)}
+                row["predicted"] = -gain
+                for column, values in (("pearson", pearson), ("slope", slope)):
+                    row[column] = float(values.isel(seed=seed).sel(checkpoint=epoch))
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -372,9 +365,7 @@ def locality_table(
             row |= dict.fromkeys(("change", "change_low", "change_high"), 0.0)
             if fraction != f"{fractions[-1]:g}" and found.attrs["n_seeds"] > 2:
                 pairs = [(name, fraction)], [(name, f"{fractions[-1]:g}")]
-                change = paired_difference(arrays, *pairs)
-                row["change"] = float(change["estimate"])
-                row["change_low"], row["change_high"] = float(change["low"]), float(change["high"])
+                row |= numbers(paired_difference(arrays, *pairs), "change")
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -389,7 +380,7 @@ def block_table(scores: Scores, reference: str, **options: object) -> pd.DataFra
     over seeds: within LOCAL - LOCAL-to-reference; STEP-to-LOCAL - LOCAL-to-reference;
     STEP-to-reference - LOCAL-to-reference. All above 0 is what claim B7 says.
     """
-    within = [(a, b) for i, a in enumerate(LOCAL) for b in LOCAL[i + 1 :]]
+    within = list(combinations(LOCAL, 2))
     outside = [(name, reference) for name in LOCAL]
     comparisons = {
         "within local - local to reference": (within, outside),

@@ -7,8 +7,10 @@ import pandas as pd
 
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import METHODS
-from dtda_lib.study.wording import measured, upper
+from dtda_lib.study.wording import measured, told, upper
 
+FIGURE = "agreement"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "02_ground_truth_vs_estimated"
 _LISSA = "if_lissa"
 
@@ -52,10 +54,8 @@ def _reached(means: pd.DataFrame) -> str:
 
 
 def _of_ceiling(row: Mapping[str, Any]) -> str:
-    gap = measured(row["gap"], (row["gap_low"], row["gap_high"]))
-    return (
-        f"{row['r_across']:.2f}, with a ceiling of {row['ceiling_across']:.2f} (difference {gap})"
-    )
+    level = f"{row['r_across']:.2f}, with a ceiling of {row['ceiling_across']:.2f}"
+    return f"{level} (difference {told(row, 'gap')})"
 
 
 def _ranks(evidence: Evidence, method: str) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.figure import Figure
 
 from dtda_lib.study.artefacts import study_root
-from dtda_lib.study.figures import METHODS, TEXT_WIDTH
-from dtda_lib.study.wording import bullets, measured
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals
+from dtda_lib.study.methods import METHODS
+from dtda_lib.study.tables import readable
+from dtda_lib.study.wording import bullets
 
 FORMAT = 1
 RESULT = Path("tests", "benchmarks", "anchors.json")  # seen from the study's root
@@ -71,8 +71,8 @@ def frame(found: dict[str, Any]) -> pd.DataFrame:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     own = row["library"] is None
     by = "this study" if own else f"{_NAMES.get(row['library'], row['library'])} {row['version']}"
-    flat = {"method": row["method"], "what": row["what"], "by": by, "kind": row["ours"]}
-    flat["ours"] = own
+    flat = {"method": row["method"], "what": row["what"], "by": by}
+    flat |= {"kind": row["ours"], "ours": own}
     for kind in ("ggn", "hessian"):
         r = row["oracle"][kind]["pearson"]
         flat |= {kind: r["estimate"], f"{kind}_low": r["low"], f"{kind}_high": r["high"]}
@@ -87,29 +87,18 @@ def library_table(found: dict[str, Any]) -> pd.DataFrame:
     """The numbers of `frame`, ready to be read."""
     rows = frame(found)
 
-    def interval(name: str) -> list[str]:
-        return [
-            f"{value:.2f} [{low:.2f}, {high:.2f}]"
-            for value, low, high in zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"])
-        ]
-
-    shown = {
-        "what": rows["what"],
-        "by": rows["by"],
-        "r with the exact GGN": interval("ggn"),
-        "r with the Hessian": interval("hessian"),
+    scores = {f"LDS, {metric}": f"lds_{metric.lower()}" for metric in METRICS}
+    correlations = {"r with the exact GGN": "ggn", "r with the Hessian": "hessian"}
+    columns = {
+        head: (name, f"{name}_low", f"{name}_high")
+        for head, name in (correlations | scores).items()
     }
-    for metric in METRICS:
-        name = f"lds_{metric.lower()}"
-        shown[f"LDS, {metric}"] = [
-            f"{text} of {ceiling:.2f}"
-            for text, ceiling in zip(interval(name), rows[f"{name}_ceiling"])
-        ]
+    shown = readable(rows, {"what": "what", "by": "by", **columns}, digits=2)
+    for head, name in scores.items():
+        shown[head] += [f" of {ceiling:.2f}" for ceiling in rows[f"{name}_ceiling"]]
     shown["milliseconds"] = [_digits(1e3 * value) for value in rows["seconds"]]
-    shown["time over ours"] = [
-        "1" if own else _digits(value) for own, value in zip(rows["ours"], rows["ratio"])
-    ]
-    return pd.DataFrame(shown)
+    times = zip(rows["ours"], rows["ratio"])
+    return shown.assign(**{"time over ours": ["1" if own else _digits(x) for own, x in times]})
 
 
 def _digits(value: float) -> str:
@@ -117,7 +106,7 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
+def library_dots(found: dict[str, Any]) -> Drawn:
     """LDS of mean and W2, agreement with the exact GGN, and time; filled marks are ours."""
     rows = frame(found)
     panels = {
@@ -130,13 +119,13 @@ def library_dots(found: dict[str, Any]) -> tuple[Figure, pd.DataFrame]:
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         for level, row in enumerate(rows.to_dict("records")):
             style = METHODS[row["kind"]]
-            colour, face = style.colour, style.colour if row["ours"] else "white"
-            looks = {"color": colour, "marker": style.marker, "mfc": face, "ls": "", "ms": 4.5}
+            looks = {"mfc": style.colour if row["ours"] else "white", "ms": 4.5}
             if name == "seconds":
+                looks |= {"color": style.colour, "marker": style.marker, "ls": ""}
                 axis.plot(1e3 * row[name], level, **looks)
                 continue
-            ends = [[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]]
-            axis.errorbar(row[name], level, xerr=np.abs(ends), lw=0.8, capsize=0, **looks)
+            looks |= {"lw": 0.8, "capsize": 0}
+            intervals(axis, row, level, style, value=name, across=True, **looks)
             if ceiling := row.get(f"{name}_ceiling"):
                 axis.plot(ceiling, level, marker="|", color="0.4", ms=7, ls="")
         axis.set_xlabel(title)
@@ -173,32 +162,18 @@ def setting_words(found: dict[str, Any]) -> Markdown:
 
 
 def lead_words(found: dict[str, Any]) -> Markdown:
-    """Whose EK-FAC is nearest to the exact matrix, who has the highest LDS, and what time costs."""
-    rows, lead = frame(found), found["lead"]["EK-FAC"]
-    sentences = [_lead(lead, rows)]
-    for metric in METRICS:
-        name = f"lds_{metric.lower()}"
-        best = rows.loc[rows[name].idxmax()]
-        alike = rows[rows[name].round(2) == round(best[name], 2)]
-        by = " and ".join(f"{row['what']} ({row['by']})" for _, row in alike.iterrows())
-        near = rows[(rows[f"{name}_high"] > best[f"{name}_low"]) & ~rows.index.isin(alike.index)]
-        others = ", ".join(f"{row['what']} ({row['by']})" for _, row in near.iterrows())
-        sentences.append(
-            f"The highest LDS of {'the law (W2)' if metric == 'W2' else f'the {metric}'} is "
-            f"{measured(best[name], (best[f'{name}_low'], best[f'{name}_high']))} of "
-            f"{best[f'{name}_ceiling']:.2f}, by {by}; intervals that overlap with its own: "
-            f"{others or 'none'}."
-        )
+    """Whose EK-FAC is nearest to the exact matrix, and what time costs."""
+    rows = frame(found)
     theirs = rows[~rows["ours"]]
     fastest, slowest = (theirs.loc[theirs["ratio"].agg(f)] for f in ("idxmin", "idxmax"))
     faster = int((theirs["ratio"] > 1).sum())
-    sentences.append(
+    time = (
         f"Of {len(theirs)} methods of libraries {faster} take longer than ours of the same kind, "
         f"from {fastest['ratio']:.2g} ({fastest['by']}) to {slowest['ratio']:.3g} times as long "
         f"({slowest['by']}, {slowest['what']}). On a network this small fixed costs weigh "
         "most, which would not grow with it."
     )
-    return bullets(sentences)
+    return bullets([_lead(found["lead"]["EK-FAC"], rows), time])
 
 
 def _lead(lead: dict[str, Any], rows: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,8 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
 
 def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, size and method: `score [interval] of ceiling`, a column a metric."""
-    rows = scores[scores["metric"].isin(TOLD)]
-    text = [_score(row) for row in rows.to_dict("records")]
-    names = [METHODS[name].label for name in rows["method"]]
-    rows = rows.assign(text=text, metric=rows["metric"].map(TOLD), method=names)
-    wide = rows.pivot(index=["setting", "size", "method"], columns="metric", values="text")
-    order = rows[["setting", "size", "method"]].drop_duplicates()
-    wide = wide.loc[pd.MultiIndex.from_frame(order), list(TOLD.values())]
-    return wide.reset_index().rename_axis(columns=None)
+    wide = _wide(scores, ["setting", "size", "method"], _score)
+    return wide.assign(method=[METHODS[name].label for name in wide["method"]])
 
 
 def best_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -105,13 +99,23 @@ def best_table(scores: pd.DataFrame) -> pd.DataFrame:
 
     A row a setting and size, a column a metric; see `lds_table` for all estimators.
     """
+    groups = scores.groupby(["setting", "size", "metric"], sort=False)
+    best = scores.loc[groups["lds"].idxmax()].sort_values(["setting", "size"], kind="stable")
+    return _wide(
+        best, ["setting", "size"], lambda row: f"{METHODS[row['method']].label}, {_score(row)}"
+    )
+
+
+def _wide(
+    scores: pd.DataFrame, index: list[str], told: Callable[[Mapping[str, Any]], str]
+) -> pd.DataFrame:
+    """What is told of each score, a row for each of `index` in their order, a column a metric."""
     rows = scores[scores["metric"].isin(TOLD)]
-    rows = rows.loc[rows.groupby(["setting", "size", "metric"], sort=False)["lds"].idxmax()]
-    names = [METHODS[name].label for name in rows["method"]]
-    text = [f"{name}, {_score(row)}" for name, row in zip(names, rows.to_dict("records"))]
+    text = [told(row) for row in rows.to_dict("records")]
     rows = rows.assign(text=text, metric=rows["metric"].map(TOLD))
-    wide = rows.pivot(index=["setting", "size"], columns="metric", values="text")
-    return wide.loc[:, list(TOLD.values())].reset_index().rename_axis(columns=None)
+    wide = rows.pivot(index=index, columns="metric", values="text")
+    order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
+    return wide.loc[order, list(TOLD.values())].reset_index().rename_axis(columns=None)
 
 
 def lds_claims(evidence: Evidence) -> list[str]:
@@ -146,9 +150,7 @@ def lds_against_lds(scores: pd.DataFrame) -> Drawn:
                 for side, metric in (("xerr", "mean"), ("yerr", "log_variance_ratio"))
             }
             point = row["lds", "mean"], row["lds", "log_variance_ratio"]
-            axis.errorbar(
-                *point, **ends, **(style.line | {"linestyle": ""}), ms=4, lw=0.8, capsize=0
-            )
+            axis.errorbar(*point, **ends, **(style.line | {"linestyle": ""}), lw=0.8, capsize=0)
         axis.plot([-0.2, 1], [-0.2, 1], color="0.7", lw=0.6, zorder=0)
         axis.set_title(f"{panel[0]}, {panel[1]} left out")
     for axis in axes[-1]:

@@ -5,6 +5,9 @@ from dtda_lib.study.evidence import UNTESTED, Evidence
 from dtda_lib.study.pages.results import summary
 from dtda_lib.study.wording import joined
 
+FIGURE = "variants"
+"""The figure that shows the answer at a glance."""
+
 
 def answer(evidence: Evidence) -> list[str]:
     """How many claims hold, which are open, and which a run at the published sizes would decide."""

@@ -10,13 +10,7 @@ import pandas as pd
 
 from dtda_lib.data.published_lists import TEST, UNDECIDED, VERDICT_RULE
 from dtda_lib.data.sources import QUERIES
-from dtda_lib.study.claims import (
-    Claim,
-    Interval,
-    above,
-    below,
-    decide,
-)
+from dtda_lib.study.claims import Claim, Interval, above, below, decide
 from dtda_lib.study.methods import METHODS
 
 from .tables import COMPONENT_WORDS, WEIGHTINGS
@@ -25,10 +19,6 @@ _PAPER = "2305.19765, section on sources of noise, as summarised by others"
 _CODE = "published code of 2305.19765"
 _LAW = "law over seeds of the mean of the late checkpoints, fixed pairs"
 _HARDLY_ANY, _NEGLIGIBLE = 0.1, 0.1
-
-
-def _ci(row: pd.Series) -> Interval:
-    return float(row["low"]), float(row["high"])
 
 
 # ---------------------------------------------------------------- B4
@@ -43,7 +33,7 @@ def component_claims(table: pd.DataFrame, size: int, n: int, setting: str) -> li
         n: Runs of the crossed design.
         setting: What was trained, in words.
     """
-    chosen = table[table["size"] == size].assign(n=n)
+    chosen = table[table["size"] == size]
     rows = chosen.set_index(["method", "weighting", "quantity"]).sort_index()
     claims = []
     for method in dict.fromkeys(chosen["method"]):
@@ -54,6 +44,7 @@ def component_claims(table: pd.DataFrame, size: int, n: int, setting: str) -> li
             Claim.from_rows(
                 [equal, pooled],
                 confirmed_if=above(0),
+                count=n,
                 interval="jackknife interval",
                 rule="pooled and with all pairs weighted alike: both, else partly or inconclusive",
                 id=f"B4-{method}",
@@ -99,23 +90,22 @@ def size_claims(steps: pd.DataFrame, n_pairs: int, setting: str) -> list[Claim]:
             inverse = {"estimate": 1 / rows["estimate"], "low": 1 / rows["high"]}
             rows = rows.assign(**inverse, high=1 / rows["low"])
         adjacent = rows[rows["adjacent"]]
-        whole = rows.iloc[rows.index.get_indexer([_end_to_end(rows)])[0]]
+        smallest, largest = rows["first"].iloc[0], rows["second"].iloc[-1]
         told = "; ".join(
             f"{row['first']} to {row['second']} ×{row['estimate']:.2g} "
             f"[{row['low']:.2g}, {row['high']:.2g}]"
             for _, row in adjacent.iterrows()
         )
         claims.append(
-            Claim(
+            Claim.from_row(
+                rows.set_index(["first", "second"]).loc[(smallest, largest)],
+                count=n_pairs,
                 id=f"B5{tail}",
                 claim=f"with more data, noise ({noise}) first rises, then falls",
                 source=_PAPER,
-                status=turn_status([_ci(row) for _, row in adjacent.iterrows()]),
+                status=turn_status(list(zip(adjacent["low"], adjacent["high"]))),
                 statistic=f"ratio of the geometric mean of {noise}, largest to smallest set "
                 f"(steps: {told})",
-                estimate=float(whole["estimate"]),
-                ci=_ci(whole),
-                n=n_pairs,
                 setting=setting,
                 estimand=_LAW,
                 rule=(
@@ -128,11 +118,6 @@ def size_claims(steps: pd.DataFrame, n_pairs: int, setting: str) -> list[Claim]:
     return claims
 
 
-def _end_to_end(rows: pd.DataFrame) -> object:
-    first, last = rows["first"].iloc[0], rows["second"].iloc[-1]
-    return rows[(rows["first"] == first) & (rows["second"] == last)].index[0]
-
-
 # ---------------------------------------------------------------- B6
 
 
@@ -143,7 +128,9 @@ def model_claim(steps: pd.DataFrame, order: Sequence[str], n_pairs: int, setting
     sigma = steps.loc[("sigma", order[0], order[-1])]
     between = [steps.loc[("snr", first, second)] for first, second in pairwise(order)]
     falls, rises = whole["high"] < 1, any(row["low"] > 1 for row in between)
-    return Claim(
+    return Claim.from_row(
+        whole,
+        count=n_pairs,
         id="B6",
         claim="larger models are noisier",
         source=_PAPER,
@@ -154,9 +141,6 @@ def model_claim(steps: pd.DataFrame, order: Sequence[str], n_pairs: int, setting
             f"ratio of the geometric mean of |μ|/σ, {order[-1]} to {order[0]}; of σ "
             f"{sigma['estimate']:.2g} [{sigma['low']:.2g}, {sigma['high']:.2g}]"
         ),
-        estimate=float(whole["estimate"]),
-        ci=_ci(whole),
-        n=n_pairs,
         setting=setting,
         estimand=_LAW,
         rule=(
@@ -202,9 +186,10 @@ def crop_claim(table: pd.DataFrame, n: int, setting: str) -> Claim:
     row, loss, same = (
         rows.loc[key] for key in (("shift", "other"), ("query loss", "same"), ("shift", "same"))
     )
-    share = {"estimate": row["share"], "low": row["share_low"], "high": row["share_high"], "n": n}
     return Claim.from_row(
-        share,
+        row,
+        value="share",
+        count=n,
         confirmed_if=above(_NEGLIGIBLE),
         interval="jackknife interval over seeds",
         rule=f"below {_NEGLIGIBLE:g} is called negligible",

@@ -15,6 +15,7 @@ import xarray as xr
 from dtda_lib.experiments.noise_vs_influence.tables import jackknife, late_mean
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.variance import variance_components
+from dtda_lib.study.tables import numbers
 
 WAYS = {
     "fixed": "whole image",
@@ -97,8 +98,7 @@ def crop_table(
             found = jackknife(both, _crop_quantities)
             ratio = np.exp(found.sel(quantity="log_ratio"))
             for name, part in (("share", found.sel(quantity="share")), ("ratio", ratio)):
-                row |= {name: float(part["estimate"])}
-                row |= {f"{name}_{end}": float(part[end]) for end in ("low", "high")}
+                row |= numbers(part, name)
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -14,8 +14,8 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.crop_loss import crop_loss
-from dtda_lib.runs.protocols import seed_pairs
-from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.protocols import SeedPair, seed_pairs
+from dtda_lib.runs.recipes import Recipe, get_recipe
 from dtda_lib.runs.shifts import print_costs
 from dtda_lib.study.settings import Config
 
@@ -28,7 +28,7 @@ from .banks import (
     removal_scores,
 )
 from .cifar10 import cifar10_here, pair_scores, removal_and_gradients
-from .pretraining import DIGITS_VIT, digits_base, digits_vit_lora
+from .pretraining import DIGITS_VIT, digits_vit_lora
 
 FITTED_VIT = "ViT+LoRA, rate ×10"
 CIFAR10_PER_CLASS = 10
@@ -73,87 +73,49 @@ class Experiment:
         }
         points = common_points(tasks, cfg.points_per_class)
         recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
-        cnn, base = get_model("cnn2l"), digits_base()
+        cnn = get_model("cnn2l")
         seeds = seed_pairs(cfg.n_seeds)
         grids = {main: (cfg.n_init, cfg.n_order), control: (3, 3)}
-        machine = {"device": cfg.device, "workers": cfg.workers}
+        shared = {"device": cfg.device, "workers": cfg.workers}
+
+        def leave_one_out(size: int, seeds: list[SeedPair], what: str, **other: Any) -> RunBank:
+            own = {"model": cnn, "recipe": recipe, "title": f"leave-one-out, {what}"} | other
+            return removal_bank(tasks[size], ids=points, seeds=seeds, **own, **shared)
+
         crossed = {
-            size: removal_bank(
-                tasks[size],
-                cnn,
-                recipe,
-                points,
-                crossed_seeds(*grid),
-                title=f"leave-one-out, {size} per class, {grid[0]} x {grid[1]} seeds",
-                **machine,
+            size: leave_one_out(
+                size, crossed_seeds(*grid), f"{size} per class, {grid[0]} x {grid[1]} seeds"
             )
             for size, grid in grids.items()
         }
         estimators = estimator_bank(
-            tasks[main],
-            cnn,
-            recipe,
-            crossed_seeds(*grids[main]),
+            *(tasks[main], cnn, recipe, crossed_seeds(*grids[main])),
             title=f"estimators, {main} per class",
-            **machine,
+            **shared,
         )
         sizes = {
-            f"{size} per class": removal_bank(
-                tasks[size],
-                cnn,
-                recipe,
-                points,
-                seeds,
-                title=f"leave-one-out, {size} per class",
-                **machine,
-            )
+            f"{size} per class": leave_one_out(size, seeds, f"{size} per class")
             for size in sorted(cfg.nested_sizes)
         }
-        looks = ["query_loss", crop_loss(tasks[main], cfg.n_crops, base.config.image_size)]
-        transformer = digits_vit_lora(base=base)
-        trained = {
-            "MLP": (get_model("mlp", widths=(784, 64, 10), activation="gelu"), recipe),
-            "CNN2-L": (cnn, recipe),
-            "CNN3-L": (get_model("cnn3l"), recipe),
-            "ViT+LoRA": (transformer, recipe),
-            FITTED_VIT: (transformer, replace(recipe, lr=0.01)),
-        }
         models = {
-            name: removal_bank(
-                tasks[main],
-                model,
-                own_recipe,
-                points,
-                seeds,
-                measures=looks if model is transformer else ["query_loss"],
-                title=f"leave-one-out, {name}, {main} per class",
-                **machine,
-            )
-            for name, (model, own_recipe) in trained.items()
+            name: leave_one_out(main, seeds, f"{name}, {main} per class", **own)
+            for name, own in compared_models(tasks[main], recipe, cfg.n_crops).items()
         }
         if main in cfg.nested_sizes:  # the same runs
             models["CNN2-L"] = sizes[f"{main} per class"]
-        images = (
-            cifar10_here(CIFAR10_PER_CLASS, cfg.queries_per_class) if cfg.cifar_points else None
-        )
+        images = None
+        if cfg.cifar_points:
+            images = cifar10_here(CIFAR10_PER_CLASS, cfg.queries_per_class)
         cifar10, cifar10_points = {}, ()
         if images is not None:
             cifar10_points = common_points({CIFAR10_PER_CLASS: images}, cfg.cifar_points)
             longer = replace(get_recipe("published_adam"), epochs=30)
             cifar10 = removal_and_gradients(
-                images, get_model("cnn2l_rgb"), longer, cifar10_points, seeds, **machine
+                images, get_model("cnn2l_rgb"), longer, cifar10_points, seeds, **shared
             )
         return cls(
-            tasks,
-            points,
-            grids,
-            crossed,
-            estimators,
-            sizes,
-            models,
-            cfg.n_crops,
-            cifar10,
-            cifar10_points,
+            *(tasks, points, grids, crossed, estimators, sizes, models),
+            *(cfg.n_crops, cifar10, cifar10_points),
         )
 
     @property
@@ -208,6 +170,24 @@ class Experiment:
         generator = torch.Generator().manual_seed(0)  # as `crop_loss` draws its crops
         crops = random_crops(task.query_x, self.n_crops, DIGITS_VIT.image_size, generator=generator)
         return first, crops[:, first]
+
+
+def compared_models(task: Task, recipe: Recipe, n_crops: int) -> dict[str, dict[str, Any]]:
+    """Model -> `model`, and `recipe` and `measures` where they are not the common ones.
+
+    Transformers are measured on `n_crops` random crops of each query of the task, too.
+    """
+    transformer = {
+        "model": digits_vit_lora(),
+        "measures": ["query_loss", crop_loss(task, n_crops, DIGITS_VIT.image_size)],
+    }
+    return {
+        "MLP": {"model": get_model("mlp", widths=(784, 64, 10), activation="gelu")},
+        "CNN2-L": {},
+        "CNN3-L": {"model": get_model("cnn3l")},
+        "ViT+LoRA": transformer,
+        FITTED_VIT: transformer | {"recipe": replace(recipe, lr=0.01)},
+    }
 
 
 def specification(cfg: Config) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from dtda_lib.data.published_lists import N_TEST, N_TRAIN, TEST
 from dtda_lib.data.sources import QUERIES
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.variance import COMPONENTS
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import (
+    TEXT_WIDTH,
+    Drawn,
+    intervals,
+    legend_above,
+    side_by_side,
+    text_beside,
+)
 from dtda_lib.study.methods import CONTROL, METHODS, PALETTE, TESTS, palette
 from dtda_lib.study.previews import show_image
 
@@ -29,12 +36,6 @@ from .tables import COMPONENT_WORDS, noise_floor
 MODELS = palette(["MLP", "CNN2-L", "CNN3-L", "ViT+LoRA", FITTED_VIT])
 _GREY = METHODS["null"].colour
 _LEVEL_LABELS = {"sigma": "σ (nats)", "abs_mu": "|μ| (nats)", "snr": "|μ| / σ"}
-
-
-def _bars(rows: pd.DataFrame) -> list[np.ndarray]:
-    """Lengths of error bars to both sides, `(2, row)`."""
-    low = (rows["estimate"] - rows["low"]).clip(lower=0)
-    return [low.to_numpy(), (rows["high"] - rows["estimate"]).clip(lower=0).to_numpy()]
 
 
 def component_points(table: pd.DataFrame, size: int, control: int) -> Drawn:
@@ -52,25 +53,15 @@ def component_points(table: pd.DataFrame, size: int, control: int) -> Drawn:
             for number, (at, filled) in enumerate(((size, True), (control, False))):
                 chosen = (rows["size"] == at) & (rows["method"] == method)
                 part = rows[chosen & (rows["quantity"] == component)]
-                axis.errorbar(
-                    part["estimate"],
-                    [level + 0.3 * number - 0.12] * len(part),
-                    xerr=_bars(part),
-                    fmt=style.marker,
-                    color=style.colour,
-                    mfc=style.colour if filled else "white",
-                    lw=1,
-                )
+                face = style.colour if filled else "white"
+                intervals(axis, part, level + 0.3 * number - 0.12, style, across=True, mfc=face)
         axis.set_title(COMPONENT_WORDS[component])
     axes[0].set_yticks(range(len(methods)), [METHODS[m].label for m in methods])
     axes[0].set_ylim(len(methods) - 0.4, -0.5)
     axes[1].set_xlabel("share of the variance over training runs")
-    shape = {"marker": "o", "ls": "", "color": "0.3"}
-    handles = [
-        plt.Line2D([], [], label=f"{size} per class", **shape),
-        plt.Line2D([], [], mfc="white", label=f"{control} per class (one batch)", **shape),
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=2)
+    mark = {"marker": "o", "color": "0.3"}
+    hollow = f"{control} per class (one batch)"
+    legend_above(fig, marks={f"{size} per class": mark, hollow: mark | {"mfc": "white"}}, ncols=2)
     return fig, rows
 
 
@@ -78,14 +69,11 @@ def size_curves(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
     """Noise, influence and their ratio against the number of training points (both axes log)."""
     fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.3))
     about = trained.set_index("setting")
-    style = METHODS["loo"]
     for axis, (quantity, label) in zip(axes, _LEVEL_LABELS.items(), strict=True):
         rows = levels[levels["quantity"] == quantity]
         points = about.loc[rows["setting"], "points"].to_numpy()
         steps = about.loc[rows["setting"], "steps"].to_numpy()
-        axis.errorbar(
-            points, rows["estimate"], yerr=_bars(rows), color=style.colour, marker=style.marker
-        )
+        intervals(axis, rows, points, METHODS["loo"], ls="-", lw=1.2)
         if quantity == "snr":
             floor = noise_floor(int(rows["n_seeds"].iloc[0]))
             axis.axhline(floor, color=_GREY, ls=":", label="no influence")
@@ -119,17 +107,10 @@ def model_points(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
     for axis, (quantity, title) in zip(axes, panels.items(), strict=True):
         rows = levels[levels["quantity"] == quantity].set_index("setting")
         for name in rows.index:
-            part, style = rows.loc[[name]], MODELS[name]
+            style = MODELS[name]
             apart = 1.25 if name == FITTED_VIT else 0.8 if "ViT" in name else 1  # equal numbers
-            axis.errorbar(
-                about.loc[[name], "parameters"] * apart,
-                part["estimate"],
-                yerr=_bars(part),
-                fmt=style.marker,
-                color=style.colour,
-                label=style.label,
-                lw=1,
-            )
+            at = about.loc[name, "parameters"] * apart
+            intervals(axis, rows.loc[name], at, style, label=style.label)
         axis.set(xscale="log", title=title)
         axis.minorticks_off()
         if quantity == "t_fdr":
@@ -142,9 +123,7 @@ def model_points(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
             axis.axhline(noise_floor(int(rows["n_seeds"].iloc[0])), color=_GREY, ls=":")
         axis.margins(x=0.15)
     axes[1].set_xlabel("trained parameters")
-    handles, labels = axes[0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], color=_GREY, ls=":"))
-    fig.legend(handles, [*labels, "no influence"], loc="outside upper center", ncols=3)
+    legend_above(fig, axes[0], {"no influence": {"color": _GREY, "ls": ":"}}, ncols=3)
     shown = levels[levels["quantity"].isin(panels)].merge(trained, on="setting")
     return fig, shown
 
@@ -188,6 +167,8 @@ def crop_noise_panels(
             drawn.append({"what": f"query {ids[q]}", "way": name, "loss": seen[c, q]})
     left.suptitle("whole image, then crops: loss", fontsize=8)
     axis = right.subplots()
+    of_shift = MODELS["ViT+LoRA"]
+    colours = {"query loss": "0.35", "shift": of_shift.colour}
     rows = table.set_index(["what", "way"])
     for level, way in enumerate(WAYS):
         for offset, what in ((-0.17, "query loss"), (0.17, "shift")):
@@ -195,29 +176,23 @@ def crop_noise_panels(
                 continue
             row, scale = rows.loc[(what, way)], rows.loc[(what, "fixed")]["seed_variance"]
             seed, crop = row["seed_variance"] / scale, row["crop_variance"] / scale
-            colour = "0.35" if what == "query loss" else MODELS["ViT+LoRA"].colour
-            at = level + offset
+            colour, at = colours[what], level + offset
             axis.plot(max(seed, 1e-3), at, "|", color=colour, ms=9, mew=2)
             if crop > 0:
                 axis.plot(crop, at, "x", color=colour, ms=6, mew=1.2)
-            low, high = (row["ratio"] - row["ratio_low"]), (row["ratio_high"] - row["ratio"])
-            axis.errorbar(
-                row["ratio"], at, xerr=np.nan_to_num([[low], [high]]), fmt="o", color=colour, lw=1
-            )
-    labels = ("whole\nimage", "one\ncrop", "another\ncrop each")
-    axis.set_yticks(range(len(WAYS)), labels)
+            look = {"color": colour, "marker": "o"}
+            intervals(axis, row, at, of_shift, value="ratio", across=True, **look)
+    axis.set_yticks(range(len(WAYS)), ("whole\nimage", "one\ncrop", "another\ncrop each"))
     axis.set(xscale="log")
     axis.minorticks_off()
     axis.set_xlabel("variance relative to whole image", fontsize=7.5)
     axis.set_ylim(len(WAYS) - 0.5, -0.5)
-    handles = [
-        plt.Line2D([], [], marker="s", ls="", color="0.35", label="query loss"),
-        plt.Line2D([], [], marker="s", ls="", color=MODELS["ViT+LoRA"].colour, label="shift"),
-        plt.Line2D([], [], marker="o", ls="", color="k", label="all"),
-        plt.Line2D([], [], marker="x", ms=6, ls="", color="k", label="crops"),
-        plt.Line2D([], [], marker="|", mew=2, ms=8, ls="", color="k", label="seeds"),
-    ]
-    right.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=6.5)
+    marks = {name: {"marker": "s", "color": colour} for name, colour in colours.items()} | {
+        "all": {"marker": "o", "color": "k"},
+        "crops": {"marker": "x", "ms": 6, "color": "k"},
+        "seeds": {"marker": "|", "mew": 2, "ms": 8, "color": "k"},
+    }
+    legend_above(right, marks=marks, ncols=3, fontsize=6.5)
     return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
 
 
@@ -248,31 +223,19 @@ def images_and_shares(
         for axis, position in zip(row, own, strict=False):
             show_image(axis, task.train_x[position])
             drawn.append({"shown": task.classes[label], "id": str(task.train_id[position])})
-        row[0].text(
-            -0.15, 0.5, task.classes[label], transform=row[0].transAxes, ha="right", va="center"
-        ).set_fontsize(7)
+        text_beside(row[0], task.classes[label])
     left.suptitle("left out, one at a time", fontsize=8)
     axis, tests = right.subplots(), [t for t in TESTS if t in set(table["statistic"])]
     methods = list(dict.fromkeys(table["method"]))
-    for index, method in enumerate(methods):
+    for method, shift in zip(methods, side_by_side(len(methods), 0.22)):
         part = table[table["method"] == method].set_index("statistic").loc[tests]
-        at = np.arange(len(tests)) + (index - (len(methods) - 1) / 2) * 0.22
+        at, style = np.arange(len(tests)) + shift, METHODS[method]
         axis.plot(at, part["noise_high"], "_", color=_GREY, ms=7, mew=1.5)
-        style, bars = METHODS[method], _bars(part.rename(columns={"share": "estimate"}))
-        axis.errorbar(
-            at,
-            part["share"],
-            bars,
-            fmt=style.marker,
-            color=style.colour,
-            label=style.label,
-            lw=1,
-        )
+        intervals(axis, part, at, style, value="share", label=style.label)
     axis.set_xticks(range(len(tests)), [TESTS[t].tick for t in tests])
     axis.set(ylim=(-0.02, 1.02), ylabel="share of pairs, p < .05")
-    handles, labels = axis.get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], marker="_", ls="", color=_GREY, ms=7))
-    right.legend(handles, [*labels, "noise only, 97.5 %"], loc="outside upper center", ncols=2)
+    noise = {"noise only, 97.5 %": {"marker": "_", "color": _GREY, "ms": 7}}
+    legend_above(right, axis, noise, ncols=2)
     return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
 
 

@@ -21,6 +21,7 @@ from dtda_lib.statistics.variance import (
     variance_shares,
 )
 from dtda_lib.study.methods import METHODS
+from dtda_lib.study.tables import numbers
 
 COMPONENT_WORDS = {
     "init": "initialisation",
@@ -90,7 +91,7 @@ def _component_rows(runs: xr.DataArray) -> list[dict[str, object]]:
 
 
 def _row(quantity: str, found: xr.Dataset) -> dict[str, object]:
-    return {"quantity": quantity} | {n: float(found[n]) for n in ("estimate", "low", "high")}
+    return {"quantity": quantity} | numbers(found)
 
 
 def _equal(scores: xr.DataArray) -> xr.DataArray:

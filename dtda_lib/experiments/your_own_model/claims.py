@@ -22,7 +22,8 @@ def power_claim(beyond: Mapping[str, float], plan: Plan, n_sets: int, setting: s
     `beyond`: `judged.found_beyond`.
     """
     return Claim.from_row(
-        {**beyond, "n": n_sets},
+        beyond,
+        count=n_sets,
         confirmed_if=above(plan.target),
         interval=_OVER_SETS,
         id="own-power",
@@ -43,7 +44,8 @@ def sign_claim(holding: pd.DataFrame, q: float, n_sets: int, setting: str) -> Cl
     rows = holding.set_index(["set", "what"])
     kept = rows.loc[("reliable", "kept")]
     return Claim.from_row(
-        {**rows.loc[("reliable", "wrong sign")], "n": n_sets},
+        rows.loc[("reliable", "wrong sign")],
+        count=n_sets,
         confirmed_if=below(q),
         interval=_OVER_SETS,
         id="own-signs",
@@ -64,7 +66,8 @@ def screening_claims(curves: pd.DataFrame, k: int, n_sets: int, setting: str) ->
     """
     return [
         Claim.from_row(
-            {**row, "n": n_sets},
+            row,
+            count=n_sets,
             confirmed_if=above(float(row["points"])),
             value="share",
             interval=_OVER_SETS,
@@ -86,7 +89,8 @@ def images_claim(gap: Mapping[str, float], n_points: int, setting: str) -> Claim
     `gap`: `judged.top_against_random`.
     """
     return Claim.from_row(
-        {**gap, "n": n_points},
+        gap,
+        count=n_points,
         confirmed_if=above(0),
         interval="95 % Welch interval over points",
         id="own-images",

@@ -4,6 +4,7 @@ A law of many seeds is cut into disjoint *sets*, each as large as a user's study
 is compared with all the *other* seeds; intervals are Student's t over sets.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from scipy import stats
 from dtda_lib.ask.answer import Candidates, reliable, screen
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement_where import per_query_correlations
-from dtda_lib.statistics.over_seeds import jackknife_over_seeds, require_seeds, signal_to_noise
+from dtda_lib.statistics.over_seeds import mean_interval, require_seeds, signal_to_noise
 from dtda_lib.statistics.power import power
 from dtda_lib.statistics.significance import t_test
 
@@ -42,11 +43,10 @@ def sets_and_others(shift: xr.DataArray, n_seeds: int) -> Iterator[tuple[xr.Data
 
 def over_sets(values: Sequence[float]) -> dict[str, float]:
     """Mean of the values of sets, with its 95 % t interval; NaN where a value is missing."""
-    array = xr.DataArray(np.asarray(values, dtype=float), dims="set")
+    array = np.asarray(values, dtype=float)
     if len(array) < 2 or not np.isfinite(array).all():
         return dict.fromkeys(("estimate", "low", "high"), float("nan"))
-    found = jackknife_over_seeds(array, lambda part: part.mean("set"), dim="set")
-    return {name: float(found[name]) for name in ("estimate", "low", "high")}
+    return mean_interval(array)
 
 
 def base_losses(bank: RunBank) -> xr.DataArray:
@@ -103,8 +103,7 @@ def holding_table(shift: xr.DataArray, n_seeds: int, q: float) -> pd.DataFrame:
     share whose mean has the other sign there; `kept`, the sum of means there, each times its sign
     in the set, over the sum of |means| in the set: 1 without selection, less with.
     """
-    rows: dict[tuple[str, str], list[float]] = {}
-    sizes: dict[str, list[int]] = {}
+    rows, sizes = defaultdict(list), defaultdict(list)
     for one, others in sets_and_others(shift, n_seeds):
         found, later = reliable(one, q=q), others.mean("seed").values
         size = np.abs(found["mean"].values)
@@ -114,9 +113,9 @@ def holding_table(shift: xr.DataArray, n_seeds: int, q: float) -> pd.DataFrame:
             some = len(turned) > 0
             wrong = float((turned < 0).mean()) if some else np.nan
             kept = float(turned.sum() / size[chosen].sum()) if some else np.nan
-            rows.setdefault((name, "wrong sign"), []).append(wrong)
-            rows.setdefault((name, "kept"), []).append(kept)
-            sizes.setdefault(name, []).append(int(chosen.sum()))
+            rows[name, "wrong sign"].append(wrong)
+            rows[name, "kept"].append(kept)
+            sizes[name].append(int(chosen.sum()))
     table = [
         {"set": name, "pairs": float(np.mean(sizes[name])), "what": what} | over_sets(values)
         for (name, what), values in rows.items()

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dtda_lib.ask.answer import points_of
 from dtda_lib.ask.plan import Plan
 from dtda_lib.data.task import Task
 from dtda_lib.statistics.power import power
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn, literal
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, literal
 from dtda_lib.study.methods import HELPS, HURTS, METHODS
 
 from .methods import screening
@@ -27,9 +26,7 @@ def power_curve(table: pd.DataFrame, plan: Plan) -> Drawn:
     axis.plot(snr, planned, color="0.5", lw=1, label="planned power")
     axis.axvline(plan.snr_many, color="0.5", lw=0.8, ls=":", label="smallest shift of the plan")
     axis.axhline(plan.target, color="0.5", lw=0.8, ls=":")
-    reach = [table["estimate"] - table["low"], table["high"] - table["estimate"]]
-    colour = METHODS["loo"].colour
-    axis.errorbar(table["snr"], table["estimate"], yerr=reach, fmt="o", color=colour, label="found")
+    intervals(axis, table, table["snr"], METHODS["loo"], lw=1.2, label="found")
     axis.set(xlabel="|mean shift| / σ, on other seeds", ylabel="share of pairs found")
     axis.set(ylim=(-0.03, 1.05), xlim=(0, snr[-1]))
     fig.legend(loc="outside upper center", ncols=3)
@@ -42,8 +39,8 @@ def screening_lines(curves: pd.DataFrame, k: int) -> Drawn:
     axis.plot([0, 1], [0, 1], color="0.5", lw=0.8, label="at random")
     for method, part in curves.groupby("method", sort=False):
         style = screening(str(method))
-        look = {"color": style.colour, "ls": style.linestyle, "label": style.label}
-        axis.plot([0, *part["points"]], [0, *part["share"]], lw=1.2, **look)
+        look = style.line | {"marker": ""}
+        axis.plot([0, *part["points"]], [0, *part["share"]], **look)
         axis.fill_between(part["points"], part["low"], part["high"], color=style.colour, alpha=0.15)
     axis.axvline(k / curves["k"].max(), color="0.5", lw=0.8, ls=":")
     axis.set(xlabel="share of the training points retrained without", xlim=(0, 1), ylim=(0, 1.02))
@@ -108,7 +105,13 @@ def answer(
     right.tick_params(axis="y", left=False, labelleft=False)
     right.spines["left"].set_visible(False)
     right.set_xlabel("mean shift of the query's loss\nwhen the point is left out")
-    _legend(fig)
+    marks = {
+        "helps": {"color": HELPS},
+        "hurts": {"color": HURTS},
+        "not told from noise": {"color": "0.3", "mfc": "w"},
+    }
+    marks = {label: {"marker": "o", **look} for label, look in marks.items()}
+    legend_above(fig, marks=marks, ncols=3, handletextpad=0.1)
     return fig, table.assign(query=query)
 
 
@@ -119,12 +122,3 @@ def _picture(axis: Axes, image: np.ndarray, row: int) -> None:
         axis.imshow(image[0], cmap="gray_r", vmin=0, vmax=1, **box)
     else:
         axis.imshow(image.transpose(1, 2, 0).clip(0, 1), **box)
-
-
-def _legend(fig: Figure) -> None:
-    marks = [("helps", HELPS, HELPS), ("hurts", HURTS, HURTS), ("not told from noise", "0.3", "w")]
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", color=colour, mfc=face, label=label)
-        for label, colour, face in marks
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=3, handletextpad=0.1)

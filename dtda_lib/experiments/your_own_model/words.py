@@ -1,16 +1,15 @@
-"""The answer of notebook 11, made out of the evidence, and the verdicts below its tables."""
-
-from collections.abc import Mapping
+"""The answer of notebook 11, made out of the evidence."""
 
 import pandas as pd
-from IPython.display import Markdown
 
 from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import EVIDENCE, Evidence
-from dtda_lib.study.wording import bullets, joined, measured
+from dtda_lib.study.wording import joined, measured, told
 
 from .methods import FALSE_DISCOVERIES, screening
 
+FIGURE = "table_answer"
+"""The figure that shows the answer at a glance."""
 _NOTEBOOK = "11_your_own_model"
 
 
@@ -44,8 +43,8 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def _kept(status: str) -> str:
-    told = {CONFIRMED: "keeps its promise", REFUTED: "promises too much"}
-    return told.get(status, "is not shown to keep its promise")
+    verdicts = {CONFIRMED: "keeps its promise", REFUTED: "promises too much"}
+    return verdicts.get(status, "is not shown to keep its promise")
 
 
 def _screened(curves: pd.DataFrame, k: int) -> str:
@@ -53,73 +52,10 @@ def _screened(curves: pd.DataFrame, k: int) -> str:
     at = curves[(curves["k"] == k) & curves["method"].isin(["if_ggn", "grad_dot"])]
     better = bool((at["low"] > k / n).all())
     shares = joined(
-        f"{measured(row['share'], (row['low'], row['high']), '%')} by "
-        f"{screening(row['method']).words}"
-        for _, row in at.iterrows()
+        f"{told(row, 'share', '%')} by {screening(row['method']).words}" for _, row in at.iterrows()
     )
     return (
         f"Screening {'spares much of the retraining' if better else 'is not shown to help'}: the "
         f"first {k} of {n} points hold {shares} of each query's most influential points, and "
         f"{measured(k / n, unit='%')} at random."
-    )
-
-
-def power_words(
-    powers: pd.DataFrame, beyond: Mapping[str, float], target: float, limit: float
-) -> Markdown:
-    """Whether the plan holds beyond its limit, and where fewer pairs are found than planned.
-
-    Args:
-        powers: `judged.power_table`.
-        beyond: `judged.found_beyond`.
-        target: Power that the plan promises at its limit.
-        limit: |μ|/σ from which on it promises that.
-    """
-    found = measured(beyond["estimate"], (beyond["low"], beyond["high"]), "%")
-    below = powers[powers["high"] < powers["planned"]]
-    places = joined(f"{row['from']:g} to {row['to']:g} σ" for _, row in below.iterrows())
-    fewer = f"Fewer are found than planned at {places}: noise lifts small pairs into a larger bin."
-    return Markdown(
-        f"Of the pairs beyond the limit of the plan ({limit:.2f} σ) {found} are found; "
-        f"{measured(target, unit='%')} are promised at the limit. {fewer if len(below) else ''}"
-    )
-
-
-def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
-    """What becomes of picked pairs on fresh seeds. `holding`: `judged.holding_table`."""
-    rows = holding.set_index(["set", "what"])
-
-    def told(which: str) -> str:
-        wrong, kept = (
-            measured(row["estimate"], (max(row["low"], 0), row["high"]), "%")  # t: may be below 0
-            for row in (rows.loc[(which, what)] for what in ("wrong sign", "kept"))
-        )
-        return f"{wrong} have the other sign and {kept} of their size is kept"
-
-    wrong = rows.loc[("reliable", "wrong sign")]
-    verdict = "fewer than" if wrong["high"] < q else "not shown to be fewer than"
-    return bullets(
-        [
-            f"**Reliable pairs**: {told('reliable')}; {verdict} the "
-            f"{measured(q, unit='%')} that were allowed.",
-            f"**The largest shift of each query**, without any test: {told('largest')}. Where "
-            "noise dominates (notebook 01) that choice is not safe.",
-        ]
-    )
-
-
-def control_words(hits: pd.DataFrame, n_rest: int, n_seeds: int) -> Markdown:
-    """What random controls say about the points that were not picked.
-
-    Args:
-        hits: `ask.answer.hits`.
-        n_rest: Points that the screening did not pick.
-        n_seeds: Seeds of the confirmation.
-    """
-    random = hits.set_index("set").loc["random"]
-    return Markdown(
-        f"The controls speak for all {n_rest} images that were not picked: between "
-        f"{measured(random['low'], unit='%')} and {measured(random['high'], unit='%')} of them "
-        f"would pass the same test. More controls would narrow that. A hollow mark may be a real "
-        f"shift that {n_seeds} seeds cannot show."
     )

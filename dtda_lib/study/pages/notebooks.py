@@ -24,18 +24,11 @@ from .gallery import alt
 from .results import index_table, results_table, summary
 
 FIGURES: dict[str, str] = {
-    "00_conventions": "deltas",
-    "02_ground_truth_vs_estimated": "agreement",
-    "03_sources_of_noise": "components",
     "04_variance_changing_examples": "lone_bands",
     "05_predicting_retrained_laws": "group_size",
     "06_unrolling_becomes_influence": "network",
     "07_cold_posterior_transport": "sampled",
     "08_evaluating_under_noise": "correlation_curves",
-    "09_data_pruning": "gains",
-    "10_diffusion": "retrained",
-    "11_your_own_model": "table_answer",
-    "12_scoreboard": "variants",
 }
 """Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
 
