@@ -138,17 +138,41 @@ def jackknife_over_seeds(
     n = require_seeds(scores, dim).sizes[dim]
     kept = [np.delete(np.arange(n), i) for i in range(n)]
     values = _stack([statistic(scores.isel({dim: seeds})) for seeds in kept])
-    error = np.sqrt((n - 1) * values.var("resample"))
-    estimate = xr.DataArray(statistic(scores))
+    return _around(statistic(scores), values.var("resample"), n, level)
+
+
+def jackknife(
+    statistic: Callable[[np.ndarray], xr.DataArray | float], n: int, *, level: float = 0.95
+) -> xr.Dataset:
+    """As `jackknife_over_seeds`, for a statistic of *positions* of units: seeds, blocks, points.
+
+    `statistic` takes the positions that count, of 0 to n - 1. NaN without any unit gives NaN.
+    """
+    every = np.arange(n)
+    values = _stack([statistic(np.delete(every, unit)) for unit in every])
+    return _around(statistic(every), values.var("resample", skipna=False), n, level)
+
+
+def _around(
+    estimate: xr.DataArray | float, variance_left_out: xr.DataArray, n: int, level: float
+) -> xr.Dataset:
+    error = np.sqrt((n - 1) * variance_left_out)
     half = error * stats.t.ppf((1 + level) / 2, n - 1)
-    return xr.Dataset(
-        {
-            "estimate": estimate,
-            "standard_error": error,
-            "low": estimate - half,
-            "high": estimate + half,
-        }
-    )
+    estimate = xr.DataArray(estimate)
+    ends = {"low": estimate - half, "high": estimate + half}
+    return xr.Dataset({"estimate": estimate, "standard_error": error} | ends)
+
+
+def mean_interval(values: np.ndarray, level: float = 0.95) -> dict[str, float]:
+    """Mean of `values (seed,)` and its t interval: `estimate`, `low`, `high`."""
+    middle, n = float(np.mean(values)), len(values)
+    half = stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
+    return {"estimate": middle, "low": float(middle - half), "high": float(middle + half)}
+
+
+def as_row(found: xr.Dataset) -> dict[str, float]:
+    """`estimate`, `low` and `high` of one number, as a row of a table holds them."""
+    return {name: float(found[name]) for name in ("estimate", "low", "high")}
 
 
 def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:

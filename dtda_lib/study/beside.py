@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 
+from IPython.display import Markdown
+
 from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
 from .evidence import EVIDENCE, UNTESTED, Evidence, Finding
 from .headlines import headline
 from .markdown import folded, table
-from .wording import measured
+from .tables import displayed
+from .wording import bullets, measured, upper
 
 AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to tell"
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
@@ -41,6 +44,15 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
     )
     every = folded(f"All {len(claims)} claims of this run, with their rules", claims_table(claims))
     return "\n\n".join([*parts, every])
+
+
+def verdicts(claims: Iterable[Claim]) -> Markdown:
+    """What this run says of some claims, a bullet each: verdict, claim, number and what it is."""
+    return bullets(
+        f"**{claim.status.capitalize()}** ({claim.id}): {claim.claim}. "
+        f"{upper(displayed(claim.statistic))}: {measured(claim.estimate, claim.ci)}."
+        for claim in claims
+    )
 
 
 def compared(claim: Claim, finding: Finding | None) -> str:

@@ -45,50 +45,22 @@ class Claim:
     needs: str | None = None
 
     @classmethod
-    def from_row(
-        cls,
-        row: Mapping[str, Any],
-        *,
-        confirmed_if: "Region",
-        refuted_if: "Region | None" = None,
-        margin: "Region | None" = None,
-        value: str = "estimate",
-        count: str = "n",
-        interval: str = "95 % interval",
-        **text: Any,
-    ) -> Self:
-        """The claim that one row of a table decides: its status, numbers and rule.
-
-        Args:
-            row: Holds the estimate, the ends of its interval as `low` and `high`, and a count.
-            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it.
-            value: Name of the estimate in the row.
-            count: Name of what `n` counts.
-            interval: What the interval is, for the text of the rule.
-            **text: The other fields of the claim. A `rule` given here is added to the applied one.
+    def from_row(cls, row: Mapping[str, Any], **rule_and_text: Any) -> Self:
+        """The claim that one row of a table decides; as `from_rows`.
 
         >>> row = {"estimate": 0.3, "low": 0.2, "high": 0.4, "n": 8}
         >>> words = {"claim": "it helps", "source": "x", "statistic": "gain", "setting": "toy"}
         >>> Claim.from_row(row, confirmed_if=above(0), id="X", estimand="law", **words).status
         'confirmed'
         """
-        return cls.from_rows(
-            [row],
-            confirmed_if=confirmed_if,
-            refuted_if=refuted_if,
-            margin=margin,
-            value=value,
-            count=count,
-            interval=interval,
-            **text,
-        )
+        return cls.from_rows([row], **rule_and_text)
 
     @classmethod
     def from_rows(
         cls,
         rows: "Iterable[Mapping[str, Any]] | pd.DataFrame",
         *,
-        confirmed_if: "Region",
+        confirmed_if: "Region | None" = None,
         refuted_if: "Region | None" = None,
         margin: "Region | None" = None,
         value: str = "estimate",
@@ -96,25 +68,41 @@ class Claim:
         interval: str = "95 % interval",
         **text: Any,
     ) -> Self:
-        """As `from_row`, for a claim of several parts: `combine` of all rows; the last is shown.
+        """The claim that rows of a table decide: its status, numbers and rule.
+
+        Of several rows, the parts of one claim, the status is that of `combine`, and the numbers
+        are those of the last.
+
+        Args:
+            rows: Hold the estimate, the ends of its interval as `low` and `high`, and a count.
+            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it.
+            value: Name of the estimate in the rows.
+            count: Name of what `n` counts.
+            interval: What the interval is, for the text of the rule.
+            **text: The other fields of the claim. A `rule` given here is added to the applied one.
+                A `status`, decided by a rule of one's own, takes the place of `confirmed_if` and
+                the like; such rows need no interval. An `n` takes the place of the count.
 
         Raises:
-            ValueError: there is no row.
+            ValueError: there is no row, or neither or both of `confirmed_if` and `status`.
         """
         parts = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
         if not parts:
             raise ValueError(f"claim {text.get('id')}: its table has no row.")
-        intervals = [(float(part["low"]), float(part["high"])) for part in parts]
-        regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
-        more = text.pop("rule", "")
-        return cls(
-            status=combine(decide_interval(ci, **regions) for ci in intervals),
-            estimate=float(parts[-1][value]),
-            ci=intervals[-1],
-            n=int(parts[-1][count]),
-            rule="; ".join(filter(None, [interval_rule(**regions, interval=interval), more])),
-            **text,
-        )
+        if ("status" in text) is (confirmed_if is not None):
+            raise ValueError(f"claim {text.get('id')}: give either confirmed_if or a status.")
+        intervals = [
+            (float(part["low"]), float(part["high"])) if "low" in part else None for part in parts
+        ]
+        found = {"estimate": float(parts[-1][value]), "ci": intervals[-1]}
+        if "n" not in text:
+            found["n"] = int(parts[-1][count])
+        if confirmed_if is not None:
+            regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
+            applied, more = interval_rule(**regions, interval=interval), text.pop("rule", "")
+            found["rule"] = "; ".join(filter(None, [applied, more]))
+            found["status"] = combine(decide_interval(ci, **regions) for ci in intervals)
+        return cls(**found, **text)
 
     def __post_init__(self) -> None:
         """Refuse an unknown status, an empty rule and a reversed interval."""

@@ -1,5 +1,6 @@
 """Tables as readers see them: display names in place of keys, an interval beside its number."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,6 +9,15 @@ from .methods import DELTAS, METHODS, TESTS
 
 NAMES = {key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()}
 """Key of a method, test or Δ -> its display name."""
+
+
+def displayed(text: str) -> str:
+    """A text with display names in place of the keys of methods that have an underscore.
+
+    >>> displayed("late correlation of unrolling, if_ggn")
+    'late correlation of unrolling, Gauss-Newton IF'
+    """
+    return re.sub(r"\b[a-z]+_[a-z_0-9]*[a-z]\b", lambda key: NAMES.get(key[0], key[0]), text)
 
 
 def readable(

@@ -26,6 +26,12 @@ def with_interval(row: Mapping[str, Any], value: str = "estimate", digits: int =
     return f"{middle} ({low} to {high})"
 
 
+def bracketed(row: Mapping[str, Any], value: str = "estimate", digits: int = 2) -> str:
+    """The same with its interval in brackets: "0.90 [0.87, 0.94]"."""
+    middle, low, high = (f"{row[name]:.{digits}f}" for name in (value, "low", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
 def measured(value: float | None, ci: Sequence[float | None] | None = None, unit: str = "") -> str:
     """A number to two significant digits with its interval; more digits where that is narrow.
 

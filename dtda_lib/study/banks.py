@@ -1,0 +1,42 @@
+"""Banks of runs of one task, model and recipe, declared alike in all topics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model
+from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import Runs, SeedPair
+from dtda_lib.runs.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What trains: data, model and recipe. Its methods declare banks; nothing trains.
+
+    Args:
+        task, model, recipe: As of `RunBank`.
+        machine: Settings of all banks that decide no number: `device` and `workers`.
+    """
+
+    task: Task
+    model: Model
+    recipe: Recipe
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def bank(
+        self, runs: Runs, measures: Sequence[str | Measure], title: str, **settings: Any
+    ) -> RunBank:
+        """These runs with these measures; `settings`: further ones of `RunBank`."""
+        settings = {"title": title, **self.machine, **settings}
+        return RunBank(self.task, self.model, self.recipe, runs, measures, **settings)
+
+    def unrolled(
+        self, seeds: Sequence[SeedPair], of: str | Measure, title: str, **settings: Any
+    ) -> UnrolledBank:
+        """Unrolled shifts of the measurement `of`; `settings`: further ones of `UnrolledBank`."""
+        settings = {"title": title, **self.machine, **settings}
+        return UnrolledBank(self.task, self.model, self.recipe, seeds, of, **settings)
