@@ -170,11 +170,6 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> dict[str, float]:
     return {"estimate": middle, "low": float(middle - half), "high": float(middle + half)}
 
 
-def as_row(found: xr.Dataset) -> dict[str, float]:
-    """`estimate`, `low` and `high` of one number, as a row of a table holds them."""
-    return {name: float(found[name]) for name in ("estimate", "low", "high")}
-
-
 def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:
     return xr.concat([xr.DataArray(value) for value in values], "resample")
 

@@ -19,24 +19,31 @@ class Trained:
 
     Args:
         task, model, recipe: As of `RunBank`.
+        name: What the titles of its banks begin with.
         machine: Settings of all banks that decide no number: `device` and `workers`.
     """
 
     task: Task
     model: Model
     recipe: Recipe
+    name: str = ""
     machine: Mapping[str, Any] = field(default_factory=dict)
 
     def bank(
         self, runs: Runs, measures: Sequence[str | Measure], title: str, **settings: Any
     ) -> RunBank:
         """These runs with these measures; `settings`: further ones of `RunBank`."""
-        settings = {"title": title, **self.machine, **settings}
-        return RunBank(self.task, self.model, self.recipe, runs, measures, **settings)
+        return RunBank(*self._trained, runs, measures, **self._settings(title) | settings)
 
     def unrolled(
         self, seeds: Sequence[SeedPair], of: str | Measure, title: str, **settings: Any
     ) -> UnrolledBank:
         """Unrolled shifts of the measurement `of`; `settings`: further ones of `UnrolledBank`."""
-        settings = {"title": title, **self.machine, **settings}
-        return UnrolledBank(self.task, self.model, self.recipe, seeds, of, **settings)
+        return UnrolledBank(*self._trained, seeds, of, **self._settings(title) | settings)
+
+    @property
+    def _trained(self) -> tuple[Task, Model, Recipe]:
+        return self.task, self.model, self.recipe
+
+    def _settings(self, title: str) -> dict[str, Any]:
+        return {"title": ", ".join(filter(None, [self.name, title])), **self.machine}

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 
 from .markdown import numbered, table
+from .tables import ends
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -46,7 +47,7 @@ class Claim:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], **rule_and_text: Any) -> Self:
-        """The claim that one row of a table decides; as `from_rows`.
+        """The claim that one row of a table decides: its status, numbers and rule; `from_rows`.
 
         >>> row = {"estimate": 0.3, "low": 0.2, "high": 0.4, "n": 8}
         >>> words = {"claim": "it helps", "source": "x", "statistic": "gain", "setting": "toy"}
@@ -64,45 +65,36 @@ class Claim:
         refuted_if: "Region | None" = None,
         margin: "Region | None" = None,
         value: str = "estimate",
-        count: str = "n",
+        count: str | int = "n",
         interval: str = "95 % interval",
         **text: Any,
     ) -> Self:
-        """The claim that rows of a table decide: its status, numbers and rule.
-
-        Of several rows, the parts of one claim, the status is that of `combine`, and the numbers
-        are those of the last.
+        """The claim of several parts: `combine` of all rows; the numbers are those of the last.
 
         Args:
-            rows: Hold the estimate, the ends of its interval as `low` and `high`, and a count.
-            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it.
-            value: Name of the estimate in the rows.
-            count: Name of what `n` counts.
+            rows: Each holds the estimate, the ends of its interval (`tables.ends`), and a count.
+            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it. None of
+                them: `text` gives the `status` that another `rule` came to.
+            value: Name of the estimate in the row.
+            count: Name of what `n` counts, or `n` itself.
             interval: What the interval is, for the text of the rule.
             **text: The other fields of the claim. A `rule` given here is added to the applied one.
-                A `status`, decided by a rule of one's own, takes the place of `confirmed_if` and
-                the like; such rows need no interval. An `n` takes the place of the count.
 
         Raises:
-            ValueError: there is no row, or neither or both of `confirmed_if` and `status`.
+            ValueError: there is no row.
         """
         parts = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
         if not parts:
             raise ValueError(f"claim {text.get('id')}: its table has no row.")
-        if ("status" in text) is (confirmed_if is not None):
-            raise ValueError(f"claim {text.get('id')}: give either confirmed_if or a status.")
-        intervals = [
-            (float(part["low"]), float(part["high"])) if "low" in part else None for part in parts
-        ]
-        found = {"estimate": float(parts[-1][value]), "ci": intervals[-1]}
-        if "n" not in text:
-            found["n"] = int(parts[-1][count])
+        shown = parts[-1]
+        intervals = [_interval(part, value) for part in parts]
         if confirmed_if is not None:
             regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
-            applied, more = interval_rule(**regions, interval=interval), text.pop("rule", "")
-            found["rule"] = "; ".join(filter(None, [applied, more]))
-            found["status"] = combine(decide_interval(ci, **regions) for ci in intervals)
-        return cls(**found, **text)
+            rules = [interval_rule(**regions, interval=interval), text.get("rule")]
+            text["status"] = combine(decide_interval(ci, **regions) for ci in intervals)
+            text["rule"] = "; ".join(filter(None, rules))
+        numbers = {"estimate": float(shown[value]), "ci": intervals[-1]}
+        return cls(**numbers, n=int(shown[count] if isinstance(count, str) else count), **text)
 
     def __post_init__(self) -> None:
         """Refuse an unknown status, an empty rule and a reversed interval."""
@@ -308,3 +300,11 @@ def shown_interval(ci: Sequence[float | None] | None) -> str:
 def _rounded(value: Any) -> float | None:
     """Six significant digits: enough to quote, few enough that jitter seldom shows in a diff."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def _interval(row: Mapping[str, Any], value: str) -> Interval | None:
+    """None for a number without one, such as an exact one."""
+    if not {"low", f"{value}_low"} & {*row.keys()}:
+        return None
+    low, high = ends(row, value)
+    return float(low), float(high)

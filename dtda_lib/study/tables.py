@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
+import xarray as xr
 
 from .methods import DELTAS, METHODS, TESTS
 
@@ -60,3 +62,31 @@ def readable(
     return pd.DataFrame(
         {head: [cell(row, source) for row in rows] for head, source in columns.items()}
     )
+
+
+def ends(row: Mapping[str, Any] | pd.DataFrame, value: str = "estimate") -> tuple[Any, Any]:
+    """Ends of a number's interval: `<value>_low` and `<value>_high`, else `low` and `high`.
+
+    Args:
+        row: One row, or a table, which gives columns.
+        value: Name of the number.
+
+    >>> ends({"r": 0.5, "r_low": 0.4, "r_high": 0.6}, "r")
+    (0.4, 0.6)
+    """
+    name = f"{value}_" if f"{value}_low" in row else ""
+    return row[f"{name}low"], row[f"{name}high"]
+
+
+def numbers(found: xr.Dataset, value: str = "", **at: object) -> dict[str, float]:
+    """`estimate`, `low` and `high` of a dataset, for a row of a table.
+
+    Args:
+        found: With these three variables.
+        value: Name of the number in the row, `<value>`, `<value>_low`, `<value>_high`.
+        **at: Where, by labels; what is left must be one number each.
+    """
+    head = f"{value}_" if value else ""
+    names = {"estimate": value or "estimate", "low": f"{head}low", "high": f"{head}high"}
+    here = found.sel(at)
+    return {name: float(here[variable]) for variable, name in names.items()}

@@ -316,7 +316,8 @@ def tiny():
         train_id=setting.task.train_id[:10],
     )
     recipe = replace(setting.recipe, epochs=3, batch_size=5)
-    return replace(setting, task=task, recipe=recipe, points=(0, 4, 9))
+    small = {"task": task, "recipe": recipe, "points": (0, 4, 9)}
+    return replace(setting, **small, machine={"workers": 1})
 
 
 @pytest.mark.slow
@@ -354,20 +355,20 @@ def test_group_designs_leave_out_what_they_say():
 
 @pytest.mark.slow
 def test_scores_of_banks(tiny):
-    bank = evaluation.removal_bank(tiny, 3, workers=1)
+    bank = evaluation.removal_bank(tiny, 3)
     found = evaluation.retrained_shifts(bank)
     assert found.dims == ("seed", "train", "query")
     assert found["train"].values.tolist() == [0, 4, 9]
     loss = bank.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(found[1, 2], loss[1, 3] - loss[1, 0])
-    alone = evaluation.unpaired_bank(tiny, 3, workers=1)
+    alone = evaluation.unpaired_bank(tiny, 3)
     shift = evaluation.unpaired_shifts(alone)
     loss = alone.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(shift[1, 2], loss[1, 3] - loss[:, 0].mean("seed"))
     assert len(np.unique(alone.runs.init_seeds)) == alone.runs.init_seeds.size
-    models = evaluation.estimator_bank(tiny, 3, workers=1)
-    unrolled = evaluation.unrolled_bank(tiny, 3, workers=1)
-    segments = evaluation.source_bank(tiny, 3, workers=1)
+    models = evaluation.estimator_bank(tiny, 3)
+    unrolled = evaluation.unrolled_bank(tiny, 3)
+    segments = evaluation.source_bank(tiny, 3)
     scores = evaluation.predicted_shifts(models, {"source": segments, "unrolling": unrolled})
     assert list(scores) == [*evaluation.methods_of(tiny.task), "source", "unrolling"]
     assert set(evaluation_lds.WITH_UNIT) - {"trak"} <= set(scores)
@@ -386,13 +387,13 @@ def test_scores_of_banks(tiny):
 
 @pytest.mark.slow
 def test_fragility_banks_change_batches_and_nothing_else(tiny):
-    bank = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 4, workers=1)[0.05]
+    bank = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 4)[0.05]
     init, order = bank.runs.init_seeds, bank.runs.order_seeds
     assert (init == init[:, :1]).all()
     assert (order[:, :4] == order[:, :1]).all()
     assert len(np.unique(order[:, 4:])) == 16
     assert (bank.runs.design.weights[:4] == bank.runs.design.weights[4:]).all()
-    deleted = evaluation_fragility.smaller_banks(tiny, [4], 4, workers=1)
+    deleted = evaluation_fragility.smaller_banks(tiny, [4], 4)
     table = evaluation_fragility.fragility_table({0.05: bank}, deleted, 0.05)
     rows = table.set_index(["space", "intervention"])["estimate"]
     assert len(rows) == 2 * len(evaluation_fragility.INTERVENTIONS)
@@ -403,8 +404,8 @@ def test_fragility_banks_change_batches_and_nothing_else(tiny):
     shift = evaluation_fragility.masked_shifts(bank)
     loss = bank.dataset()["query_loss"].isel(removal=slice(0, 4), checkpoint=-1)
     np.testing.assert_allclose(shift, shift_upon_removal(loss.astype(float)))
-    models = evaluation_fragility.rate_predictions(tiny, [0.05], 6, workers=1)
-    moved = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 6, workers=1)
+    models = evaluation_fragility.rate_predictions(tiny, [0.05], 6)
+    moved = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 6)
     targets = evaluation_fragility.rate_targets(moved, models, tiny.points)
     assert set(targets["method"]) == {"if_damped", "retrained"}
 
@@ -472,7 +473,7 @@ def test_lds_table_has_every_cell():
 @pytest.mark.slow
 def test_group_scores_of_a_bank(tiny):
     design, groups = evaluation.group_designs(10, 4, np.random.default_rng(0))
-    bank = evaluation.group_bank(tiny, design, 6, workers=1)
+    bank = evaluation.group_bank(tiny, design, 6)
     assert isinstance(bank, RunBank)
     base = xr.DataArray(np.random.default_rng(0).standard_normal((6, 3)), dims=("seed", "query"))
     each = np.random.default_rng(1).standard_normal((6, 10, 3))

@@ -1,7 +1,7 @@
 """What notebook 08 trains, declared from its parameters, and what all of it says together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,31 +65,30 @@ class Experiment:
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
         """Concrete and digits, points and seeds as `cfg` says; nothing trains."""
+        machine = {"device": cfg.device, "workers": cfg.workers}
         concrete = setting.concrete_setting(cfg.n_left_out, n_query=30)
         digits = setting.digits_setting(cfg.n_left_out // 2, queries_per_class=10)
-        both = {one.name: one for one in (concrete, digits)}
+        both = {one.name: replace(one, machine=machine) for one in (concrete, digits)}
         n_unpaired = {concrete.name: cfg.n_unpaired, digits.name: max(8, cfg.n_unpaired // 2)}
-        machine = {"device": cfg.device, "workers": cfg.workers}
         designs = {
             name: setting.group_designs(one.task.n_train, cfg.n_subsets, np.random.default_rng(8))
             for name, one in both.items()
         }
 
         def of_each(bank: Callable[..., Any], n_seeds: int) -> dict[str, Any]:
-            return {name: bank(one, n_seeds, **machine) for name, one in both.items()}
+            return {name: bank(one, n_seeds) for name, one in both.items()}
 
-        small = {"device": cfg.device, "workers": 1}  # small banks, so one process does
+        small = replace(concrete, machine=machine | {"workers": 1})  # one process does
         points, n = concrete.points[::3], cfg.n_rate_seeds
         return cls(
             settings=both,
             groups={name: groups for name, (_, groups) in designs.items()},
             paired=of_each(setting.removal_bank, cfg.n_seeds),
             unpaired={
-                name: setting.unpaired_bank(one, n_unpaired[name], **machine)
-                for name, one in both.items()
+                name: setting.unpaired_bank(one, n_unpaired[name]) for name, one in both.items()
             },
             subsets={
-                name: setting.group_bank(one, designs[name][0], cfg.n_subset_seeds, **machine)
+                name: setting.group_bank(one, designs[name][0], cfg.n_subset_seeds)
                 for name, one in both.items()
             },
             models=of_each(setting.estimator_bank, cfg.n_seeds),
@@ -98,9 +97,9 @@ class Experiment:
             fragile=Fragility(
                 rate=concrete.recipe.lr,
                 points=points,
-                moved=fragility.fragility_banks(concrete, RATES, points, n, **small),
-                deleted=fragility.smaller_banks(concrete, points[:4], n, **small),
-                models=fragility.rate_predictions(concrete, RATES, n, **small),
+                moved=fragility.fragility_banks(small, RATES, points, n),
+                deleted=fragility.smaller_banks(small, points[:4], n),
+                models=fragility.rate_predictions(small, RATES, n),
             ),
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 import xarray as xr
 
@@ -16,13 +17,14 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, get_model
+from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import Runs, SeedPair, paired, seed_pairs, unpaired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, leave_k_out, leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.methods import METHODS, NO_UNIT
 
 DAMPING = 0.01  # beside l2 = 0.001; our choice, not tuned on any retraining
@@ -42,14 +44,10 @@ UNROLLING, SOURCE = "unrolling", "source"  # from banks of their own, both with 
 SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is trained: a task, a model, a recipe, and the points left out one at a time."""
+@dataclass(frozen=True, kw_only=True)
+class Setting(Trained):
+    """What is trained, and the points left out one at a time."""
 
-    name: str
-    task: Task
-    model: Model
-    recipe: Recipe
     points: tuple[int, ...]
 
 
@@ -77,7 +75,8 @@ def concrete_setting(n_points: int, n_query: int) -> Setting:
     task = get_task("concrete", n_train=80, n_query=n_query)
     model = get_model("mlp", widths=(8, 16, 16, 1), activation="tanh")
     recipe = Recipe("sgd", lr=0.05, weight_decay=1e-3, batch_size=20, epochs=75)
-    return Setting("Concrete", task, model, recipe, _spread(task, n_points))
+    points = _spread(task, n_points)
+    return Setting(name="Concrete", task=task, model=model, recipe=recipe, points=points)
 
 
 def digits_setting(n_points: int, queries_per_class: int) -> Setting:
@@ -89,7 +88,8 @@ def digits_setting(n_points: int, queries_per_class: int) -> Setting:
     task = pooled(get_task("mnist3", per_class=10, queries_per_class=queries_per_class), 4)
     model = get_model("mlp", widths=(49, 16, 10), activation="tanh")
     recipe = Recipe("sgd", lr=0.2, weight_decay=1e-3, batch_size=10, epochs=60)
-    return Setting("digits", task, model, recipe, _spread(task, n_points))
+    points = _spread(task, n_points)
+    return Setting(name="digits", task=task, model=model, recipe=recipe, points=points)
 
 
 def _spread(task: Task, n: int) -> tuple[int, ...]:
@@ -120,18 +120,16 @@ def seeds(n: int, what: str) -> list[SeedPair]:
     return seed_pairs(n, streams[what])
 
 
-def removal_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+def removal_bank(setting: Setting, n_seeds: int) -> RunBank:
     """Runs on all points and without each, same seeds."""
     design = leave_one_out(setting.task.n_train, setting.points)
-    title = f"{setting.name}, leave-one-out, paired"
-    return _bank(setting, paired(design, seeds(n_seeds, "models")), title, machine)
+    return _losses(setting, paired(design, seeds(n_seeds, "models")), "leave-one-out, paired")
 
 
-def unpaired_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+def unpaired_bank(setting: Setting, n_seeds: int) -> RunBank:
     """Runs without each point, every run with seeds of its own."""
     design = leave_one_out(setting.task.n_train, setting.points)
-    title = f"{setting.name}, leave-one-out, unpaired"
-    return _bank(setting, unpaired(design, seeds(n_seeds, "unpaired")), title, machine)
+    return _losses(setting, unpaired(design, seeds(n_seeds, "unpaired")), "leave-one-out, unpaired")
 
 
 def group_designs(
@@ -149,25 +147,19 @@ def group_designs(
         for name, part in parts.items()
     }
     first, second = parts.values()
-    rows = xr.concat(
-        [xr.DataArray(first.weights), xr.DataArray(second.weights[1:])], "dim_0"
-    ).values
     labels = (*first.labels, *second.labels[1:])
-    design = Design(first.weights.new_tensor(rows), labels, (-1,) * len(labels))
-    return design, groups
+    weights = torch.cat([first.weights, second.weights[1:]])
+    return Design(weights, labels, (-1,) * len(labels)), groups
 
 
-def group_bank(setting: Setting, design: Design, n_seeds: int, **machine: object) -> RunBank:
+def group_bank(setting: Setting, design: Design, n_seeds: int) -> RunBank:
     """Runs on all points and without each group, same seeds, other than the models'."""
-    title = f"{setting.name}, subsets"
-    return _bank(setting, paired(design, seeds(n_seeds, "truth")), title, machine)
+    return _losses(setting, paired(design, seeds(n_seeds, "truth")), "subsets")
 
 
-def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object]) -> RunBank:
-    task, model, recipe = setting.task, setting.model, setting.recipe
+def _losses(setting: Setting, runs: Runs, title: str) -> RunBank:
     # Shards of 512 runs, so that two workers share the smaller banks.
-    settings = {"title": title, "chunk": 512, **machine}
-    return RunBank(task, model, recipe, runs, ["query_loss"], **settings)
+    return setting.bank(runs, ["query_loss"], title, chunk=512)
 
 
 def methods_of(task: Task) -> list[str]:
@@ -193,44 +185,34 @@ def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
     return list(found.values())
 
 
-def estimator_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
+def estimator_bank(setting: Setting, n_seeds: int) -> RunBank:
     """The attributed models: their query losses and what each estimator says of every point."""
     runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
     measures = ["query_loss", *estimator_measures(setting.task, setting.recipe)]
-    return RunBank(
-        setting.task, setting.model, setting.recipe, runs, measures,
-        title=f"{setting.name}, estimators", **machine,
-    )  # fmt: skip
+    return setting.bank(runs, measures, "estimators")
 
 
-def unrolled_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
+def unrolled_bank(setting: Setting, n_seeds: int) -> UnrolledBank:
     """The exact metagradient of the same models, in forward mode, for every point."""
-    return UnrolledBank(
-        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
-        title=f"{setting.name}, unrolled", chunk=16, **machine,
-    )  # fmt: skip
+    return setting.unrolled(seeds(n_seeds, "models"), "query_loss", "unrolled", chunk=16)
 
 
-def source_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
+def source_bank(setting: Setting, n_seeds: int) -> UnrolledBank:
     """The same in three segments with EK-FAC curvature: SOURCE as published."""
-    return UnrolledBank(
-        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
-        mode="source", title=f"{setting.name}, SOURCE", **machine,
-    )  # fmt: skip
+    return setting.unrolled(seeds(n_seeds, "models"), "query_loss", "SOURCE", mode="source")
 
 
 # ---------------------------------------------------------------- scores
 
 
+def last_losses(bank: RunBank) -> xr.DataArray:
+    """Losses after the last epoch, `(seed, removal, query)`, float64."""
+    return bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
+
+
 def retrained_shifts(bank: RunBank) -> xr.DataArray:
     """Shift of each query's loss upon removal of each point, `(seed, train, query)`, float64."""
-    return shifts_of(bank.dataset()["query_loss"])
-
-
-def shifts_of(loss: xr.DataArray) -> xr.DataArray:
-    """The same from losses `(seed, removal, checkpoint, query)`, after the last epoch."""
-    loss = loss.isel(checkpoint=-1, drop=True).astype(np.float64)
-    return axes(shift_upon_removal(loss))
+    return axes(shift_upon_removal(last_losses(bank)))
 
 
 def unpaired_shifts(bank: RunBank) -> xr.DataArray:
@@ -238,9 +220,8 @@ def unpaired_shifts(bank: RunBank) -> xr.DataArray:
 
     What is common to all points cancels in a correlation over points.
     """
-    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
-    base = loss.isel(removal=0, drop=True).mean("seed")
-    return axes(shift_upon_removal(loss, base))
+    loss = last_losses(bank)
+    return axes(shift_upon_removal(loss, loss.isel(removal=0, drop=True).mean("seed")))
 
 
 def predicted_shifts(
@@ -274,8 +255,7 @@ def _root_mean_square(scores: xr.DataArray) -> float:
 
 def axes(scores: xr.DataArray) -> xr.DataArray:
     """Only `(seed, train, query)`, in this order, seeds numbered."""
-    scores = scores.transpose("seed", "train", "query").reset_coords(drop=True)
-    return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))
+    return _plain(scores.transpose("seed", "train", "query"))
 
 
 def at_points(scores: Mapping[str, xr.DataArray], points: Sequence[int]) -> dict[str, xr.DataArray]:
@@ -288,14 +268,15 @@ def at_points(scores: Mapping[str, xr.DataArray], points: Sequence[int]) -> dict
 
 def law_before(bank: RunBank) -> xr.DataArray:
     """Losses of the full-data runs of a bank, `(seed, query)`, float64."""
-    loss = bank.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
-    loss = loss.astype(np.float64).reset_coords(drop=True)
-    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))
+    return _plain(last_losses(bank).isel(removal=0, drop=True))
 
 
 def laws_after(bank: RunBank, groups: Sequence[Sequence[int]]) -> xr.DataArray:
     """Losses of the runs without each group, `(seed, removal, query)`, float64."""
-    labels = ["+".join(map(str, group)) for group in groups]
-    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).sel(removal=labels)
-    loss = loss.astype(np.float64).reset_coords(drop=True)
-    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))
+    return _plain(last_losses(bank).sel(removal=["+".join(map(str, group)) for group in groups]))
+
+
+def _plain(scores: xr.DataArray) -> xr.DataArray:
+    """Seeds numbered, and no coordinates beside those of axes."""
+    scores = scores.reset_coords(drop=True)
+    return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))

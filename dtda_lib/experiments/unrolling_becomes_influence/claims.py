@@ -97,7 +97,7 @@ def convergence_claims(curves: pd.DataFrame, rates: pd.DataFrame, runs: int) -> 
                 f"{bracketed(last, 'error', 3)} of |r_IF|, {told} steps, paired by run; "
                 f"largest null part at any time {'below' if null < ROUND_OFF else 'above'} "
                 f"{ROUND_OFF:g}",
-                n=runs,
+                count=runs,
                 setting=f"{link} link, 24 points, 6 features of rank 4",
                 rule=f"confirmed if the whole interval of the late slope lies {FALLING} (half of "
                 "the -1/2 of theory; 0 is levelled off), the end lies below that of each constant "
@@ -115,7 +115,7 @@ def spread_claim(spread: pd.DataFrame, runs: int) -> Claim:
     return _of_row(
         spread[spread["quantity"] == "exponent"].iloc[0],
         confirmed_if=ROOT,
-        n=runs,
+        count=runs,
         id="T3",
         claim="at constant steps the response stays noisy: spread like the root of the step",
         source=f"{PAPER}, A2 {OUR_CHECK}",
@@ -145,7 +145,7 @@ def manifold_claim(curve: pd.DataFrame, runs: int) -> Claim:
         statistic="relative spread over runs of grad(m) . r "
         f"(in weights {bracketed(weights)}); the mean over runs is off the closed form by "
         f"{bracketed(error, digits=3)} of it",
-        n=runs,
+        count=runs,
         setting="mean 1/2 (a b x - y)^2, 12 points",
         rule="confirmed if the upper end of the interval lies below a fifth of the lower end "
         "in weights, and the whole interval of the distance from the closed form (c x_k - y_k) "
@@ -169,7 +169,7 @@ def broken_claims(flat: pd.DataFrame, saddle: pd.DataFrame, runs: int) -> list[C
             ratios,
             confirmed_if=AS_PREDICTED,
             value="response",
-            n=runs,
+            count=runs,
             rule="both schedules alike, else partly or inconclusive",
             estimand=RUN,
             id="T8",
@@ -186,7 +186,7 @@ def broken_claims(flat: pd.DataFrame, saddle: pd.DataFrame, runs: int) -> list[C
             source=f"{PAPER}, Theorem 1 {OUR_CHECK}",
             status=decide(confirmed=abs(slope + 1) < NEAR and error < 1e-6, refuted=slope > -0.5),
             statistic="slope of log largest response against log distance of the start",
-            n=len(peaks),
+            count=len(peaks),
             setting="double well, full batches",
             estimand="deterministic training",
             rule=f"confirmed if within {NEAR:g} of -1 and growth at the saddle is (1 + step)^t to "
@@ -209,7 +209,7 @@ def retraining_claim(table: pd.DataFrame) -> Claim:
         ),
         statistic="largest relative error of r against central differences; lengths of removals "
         f"off 1 / (1 - leverage) by {off:.2g} at most",
-        n=len(table),
+        count=len(table),
         setting="linear regression, rank 4 of 6, one far point",
         estimand="one run",
         rule=f"confirmed if below 1e-6 and lengths within {NEAR:g}, partly if only the former",
@@ -233,7 +233,7 @@ def agreement_claims(table: pd.DataFrame, found: Found, setting: str) -> list[Cl
         _of_row(
             late_rows(table, QUANTITY)["decaying, strong decay"],
             confirmed_if=above(PAPER_CORRELATION),
-            n=_runs(found),
+            count=_runs(found),
             id="C2-strong",
             claim="late in training unrolling and influence functions correlate at 0.9 or more, "
             "with tenfold weight decay",
@@ -288,7 +288,7 @@ def null_claims(table: pd.DataFrame, found: Found, setting: str) -> list[Claim]:
             Claim.from_rows(
                 [rows[recipe] for recipe in OVER_TIME],  # "decaying" is the last
                 confirmed_if=region,
-                n=_runs(found),
+                count=_runs(found),
                 id=f"C3-{quantity.split()[0]}",
                 claim=claim,
                 source=f"{PAPER}, Fig. 3",
@@ -341,16 +341,24 @@ def step_claims(found: Found, setting: str) -> list[Claim]:
         "id": "C2-step-equal-time",
         "claim": "the correlation is higher for smaller steps, after equal training time",
     }
-    about = {"source": PAPER, "setting": setting, "estimand": RUN, "n": _runs(found)}
+    about = {"source": PAPER, "setting": setting, "estimand": RUN}
     if not len(rows):
-        untested = f"{QUANTITY}, {small} - {large}: no two lengths have the same sum of steps"
-        rule = interval_rule(above(0), interval=_PAIRED_INTERVAL)
-        known = {"status": NOT_TESTED, "estimate": None, "ci": None, "rule": rule}
-        return [equally_many, Claim(statistic=untested, **known, **text, **about)]
+        untested = Claim(
+            status=NOT_TESTED,
+            statistic=f"{QUANTITY}, {small} - {large}: no two lengths have the same sum of steps",
+            estimate=None,
+            ci=None,
+            n=_runs(found),
+            rule=interval_rule(above(0), interval=_PAIRED_INTERVAL),
+            **text,
+            **about,
+        )
+        return [equally_many, untested]
     row = rows.iloc[-1]
     equal_time = Claim.from_row(
         row,
         confirmed_if=above(0),
+        count=_runs(found),
         interval=_PAIRED_INTERVAL,
         statistic=f"{QUANTITY}, {small} after {row['epochs_small']} epochs - {large} after "
         f"{row['epochs']}, the longest two of the same sum of steps",
@@ -396,7 +404,7 @@ def _paired(
     **text: Any,
 ) -> Claim:
     """A claim about `network.difference` of two quantities; by default, that it is positive."""
-    text = {"source": PAPER, "interval": _PAIRED_INTERVAL, "n": _runs(found)} | text
+    text = {"source": PAPER, "interval": _PAIRED_INTERVAL, "count": _runs(found)} | text
     return _of_row(difference(found, one, two), confirmed_if=confirmed_if, **text)
 
 
@@ -431,6 +439,6 @@ def _curvature_claim(table: pd.DataFrame, name: str, n: int, setting: str) -> Cl
         rule="confirmed if the 95 % interval of some SGD schedule lies above 0.9, refuted "
         "if all lie below, else inconclusive",
         paper_value="about 0.9",
-        n=n,
+        count=n,
         setting=setting,
     )

@@ -6,8 +6,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from dtda_lib.study.drawing import intervals, legend_above, panels, ticks
-from dtda_lib.study.figures import Drawn
+from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
 from dtda_lib.study.methods import METHODS, palette
 
 from .network import OVER_TIME
@@ -52,7 +51,7 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     )
     for side in (axes[-1].xaxis, axes[-1].yaxis):
         ticks(side, [1, 2, 5])
-    legend_above(fig, axes[0], 3)
+    legend_above(fig, axes[0], ncols=3)
     return fig, pd.concat([table, retrained], ignore_index=True)
 
 
@@ -115,8 +114,8 @@ def over_time(table: pd.DataFrame) -> Drawn:
             # Recipes that share a length are set apart a little.
             apart = {"decaying, strong decay": 1.15, "momentum": 1.3, "Adam": 1.45}.get(name, 1)
             line = "none" if name in _ONE_LENGTH else SCHEDULES[name].linestyle
-            look = {"ls": line, "label": name, "lw": 1}
-            intervals(axis, part["steps"] * apart, part, SCHEDULES[name], **look)
+            look = {"ls": line, "label": name}
+            intervals(axis, part, part["steps"] * apart, SCHEDULES[name], **look)
         _steps_axis(axis, table)
         if table["steps"].nunique() > 3:  # no room side by side
             axis.tick_params(axis="x", labelrotation=45)
@@ -152,14 +151,14 @@ def against_retraining(table: pd.DataFrame) -> Drawn:
                 part = table[chosen & (table["recipe"] == recipe)]
                 style, at = METHODS[method], part["steps"] * (1 if same else 1.12)
                 label = f"{style.label}, {'same run' if same else 'mean of others'}"
-                look = {"ls": "-" if same else ":", "label": label, "lw": 1}
-                intervals(axis, at, part, style, hollow=not same, **look)
+                look = {"ls": "-", "mfc": style.colour} if same else {"ls": ":", "mfc": "white"}
+                intervals(axis, part, at, style, label=label, **look)
                 shown.append(part)
         _steps_axis(axis, table)
         axis.set_title(recipe if recipe == "decaying" else recipe.replace("t 0", "t step 0"))
     axes[0, 0].set_ylabel("correlation with retraining")
     fig.supxlabel("steps", fontsize=9)
-    legend_above(fig, axes[0, 0], 2)
+    legend_above(fig, axes[0, 0], ncols=2)
     return fig, pd.concat(shown, ignore_index=True)
 
 
@@ -169,7 +168,7 @@ def broken(flat: pd.DataFrame, saddle: pd.DataFrame) -> Drawn:
     for name, part in flat.groupby("schedule", sort=False):
         style = SCHEDULES[name]
         look = {"label": f"{name} steps", "ms": 3, "lw": 0.8}
-        intervals(axes[0], part["step"], part, style, of="response", **look)
+        intervals(axes[0], part, part["step"], style, value="response", **look)
         axes[0].plot(part["step"], part["predicted"], color=_GREY, lw=1, zorder=0)
     axes[0].set(xscale="log", yscale="log", xlabel="steps", ylabel="N r along the flat direction")
     axes[0].set_title("gradient along a flat direction")

@@ -14,10 +14,10 @@ from scipy import special
 from dtda_lib.statistics.over_seeds import (
     Scores,
     Statistic,
-    as_row,
     jackknife_over_seeds,
     mean_interval,
 )
+from dtda_lib.study.tables import numbers
 
 from .chains import (
     Problem,
@@ -194,7 +194,7 @@ def spread_table(off: xr.DataArray) -> pd.DataFrame:
 
 
 def _interval(scores: Scores, statistic: Statistic) -> dict[str, float]:
-    return as_row(jackknife_over_seeds(scores, statistic))
+    return numbers(jackknife_over_seeds(scores, statistic))
 
 
 # ---------------------------------------------------------------- a hyperbola of minima
