@@ -1,5 +1,6 @@
 """A run beside the evidence: what it says of each claim, and whether the two agree."""
 
+import re
 from collections.abc import Iterable
 
 from IPython.display import Markdown
@@ -47,12 +48,20 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
 
 
 def verdicts(claims: Iterable[Claim]) -> Markdown:
-    """What this run says of some claims, a bullet each: verdict, claim, number and what it is."""
+    """What this run says of some claims, a bullet each: verdict, claim, number and what it is.
+
+    Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
+    """
     return bullets(
-        f"**{claim.status.capitalize()}** ({claim.id}): {claim.claim}. "
-        f"{upper(displayed(claim.statistic))}: {measured(claim.estimate, claim.ci)}."
+        f"**{upper(claim.status)}** ({claim.id}): {claim.claim}. {upper(_brief(claim.statistic))}: "
+        f"{measured(claim.estimate, claim.ci)}."
         for claim in claims
     )
+
+
+def _brief(statistic: str) -> str:
+    outside = re.sub(r" \([^()]*\d[^()]*\)", "", displayed(statistic))
+    return outside.split("; ")[0]
 
 
 def compared(claim: Claim, finding: Finding | None) -> str:

@@ -21,7 +21,6 @@ from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import NullLocator
 
 from .artefacts import checking, study_root, to_json, write_atomic
 from .methods import METHODS, Style
@@ -323,6 +322,6 @@ def panels(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figur
 
 
 def ticks(side: Axis, values: Sequence[float], labels: Sequence[str] | None = None) -> None:
-    """Ticks of an x or y axis at these values and no others, as plain numbers unless labelled."""
+    """Ticks of an x or y axis at these values alone, as plain numbers unless labelled."""
     side.set_ticks(list(values), labels or [f"{value:g}" for value in values])
-    side.set_minor_locator(NullLocator())
+    side.axes.minorticks_off()

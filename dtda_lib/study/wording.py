@@ -30,7 +30,7 @@ def with_interval(row: Mapping[str, Any], value: str = "estimate", digits: int =
 
 def bracketed(row: Mapping[str, Any], value: str = "estimate", digits: int = 2) -> str:
     """The same with its interval in brackets: "0.90 [0.87, 0.94]"."""
-    middle, low, high = (f"{row[name]:.{digits}f}" for name in (value, "low", "high"))
+    middle, low, high = (f"{x:.{digits}f}" for x in (row[value], *ends(row, value)))
     return f"{middle} [{low}, {high}]"
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import xarray as xr
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
@@ -97,12 +97,6 @@ def _spread(task: Task, n: int) -> tuple[int, ...]:
     if not 2 <= n <= task.n_train:
         raise ValueError(f"{n} points left out one at a time: there are 2 to {task.n_train}.")
     return tuple(int(p) for p in np.linspace(0, task.n_train - 1, n).round())
-
-
-def pooled(task: Task, size: int) -> Task:
-    """The task with images averaged over blocks of `size` x `size` pixels."""
-    small = {name: F.avg_pool2d(getattr(task, name), size) for name in ("train_x", "query_x")}
-    return replace(task, name=f"{task.name}, pooled {size} x {size}", **small)
 
 
 # ---------------------------------------------------------------- what is trained

@@ -4,7 +4,7 @@ import pandas as pd
 
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.tables import displayed
-from dtda_lib.study.wording import measured
+from dtda_lib.study.wording import told
 
 from .claims import NULL, PAPER_CORRELATION
 from .network import PSEUDO, late_rows
@@ -52,12 +52,11 @@ def answer(evidence: Evidence) -> list[str]:
 def _late(table: pd.DataFrame) -> dict[str, "str | int | bool"]:
     """Means over runs with their intervals, of decaying steps at the longest training."""
     rows = {name: late_rows(table, name)["decaying"] for name in dict.fromkeys(table["quantity"])}
-    told: dict[str, str | int | bool] = {
-        name.removeprefix("unrolling, "): measured(row["estimate"], (row["low"], row["high"]))
-        for name, row in rows.items()
+    shown: dict[str, str | int | bool] = {
+        name.removeprefix("unrolling, "): told(row) for name, row in rows.items()
     }
     smallest = rows["smallest"]
-    return told | {"steps": smallest["steps"], "negative": smallest["high"] < 0}
+    return shown | {"steps": smallest["steps"], "negative": smallest["high"] < 0}
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,8 +74,7 @@ def late_table(table: pd.DataFrame) -> pd.DataFrame:
     quantities += ["unrolling, if_hessian", "smallest"]
     columns = {
         displayed(name).removeprefix("unrolling, "): {
-            SHOWN_AS[recipe]: measured(row["estimate"], (row["low"], row["high"]))
-            for recipe, row in late_rows(table, name).items()
+            SHOWN_AS[recipe]: told(row) for recipe, row in late_rows(table, name).items()
         }
         for name in quantities
     }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dtda_lib.study.claims import Claim, above, combine, decide
 from dtda_lib.study.methods import METHODS
+from dtda_lib.study.wording import bracketed
 
 from .digits import ALPHA, FDR, NEGLIGIBLE
 from .line import DELTAS, POOLINGS, delta_words
@@ -48,16 +49,15 @@ def rival_claims(
         rows = rivals[rivals["delta"] == delta].set_index("pooling").loc[list(POOLINGS)]
         told = "; ".join(_rival_told(pooling, delta, row) for pooling, row in rows.iterrows())
         claims.append(
-            Claim(
+            Claim.from_row(
+                {"estimate": rows["differ"].iloc[0]},
+                count=n_seeds,
                 id=f"C6-{delta}" + lone * "-lone",
                 claim="mean influence picks another point than other influences do"
                 f"{lone * ', where a lone point lies on the trend'} ({delta_words(delta)})",
                 source=f"{_PAPER}, Fig 5",
                 status=combine(rival_status(row) for _, row in rows.iterrows()),
                 statistic=f"share of resamples of fresh seeds in which the picks differ ({told})",
-                estimate=float(rows["differ"].iloc[0]),
-                ci=None,
-                n=n_seeds,
                 setting=setting,
                 estimand=_LAW,
                 rule="picks from the first seeds, judged on fresh ones: confirmed if they differ "
@@ -75,11 +75,8 @@ def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
     told = f"{pooling} over queries: {picks}"
     if row["by_mean"] == row["by_delta"]:
         return told
-    gaps = (
-        f"{row[gap]:.2f} [{row[gap + '_low']:.2f}, {row[gap + '_high']:.2f}]"
-        for gap in ("mean_gap", "delta_gap")
-    )
-    return f"{told}, log ratios of their influences {' and '.join(gaps)}"
+    gaps = " and ".join(bracketed(row, gap) for gap in ("mean_gap", "delta_gap"))
+    return f"{told}, log ratios of their influences {gaps}"
 
 
 def judged_rivals(rivals: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -117,7 +114,9 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
             for _, row in rows.iterrows()
         )
         claims.append(
-            Claim(
+            Claim.from_row(
+                {"estimate": rows["agree"].min()},
+                count=rows["n_seeds"].iloc[0],
                 id=f"C6-{method}-predicted",
                 claim="the picks predicted before retraining are the true ones "
                 f"({METHODS[method].label})",
@@ -127,9 +126,6 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
                     "least share over the four influences of resamples in which the predicted "
                     f"pick is the true one (predicted for true, share: {told})"
                 ),
-                estimate=float(rows["agree"].min()),
-                ci=None,
-                n=int(rows["n_seeds"].iloc[0]),
                 setting=setting,
                 estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
                 rule=f"for each influence confirmed if the share is above {SURE:g}, refuted below "
