@@ -28,6 +28,7 @@ from dtda_lib.statistics.lds import SOURCES, Scores
 from dtda_lib.study.evidence import load
 
 SEEDS, POINTS, QUERIES = 12, 7, 3
+SIZES = {"n_seeds": 3, "n_unpaired": 3, "n_subsets": 4, "n_subset_seeds": 6}
 
 
 def shifts(values):
@@ -308,7 +309,7 @@ def tiny():
     """Ten points for six steps: enough to see axes, seeds and signs."""
     from dataclasses import replace
 
-    setting = evaluation.concrete_setting(2, 3)
+    setting = evaluation.concrete_setting(2, 3, **SIZES)
     task = replace(
         setting.task,
         train_x=setting.task.train_x[:10],
@@ -322,7 +323,10 @@ def tiny():
 
 @pytest.mark.slow
 def test_settings_spread_the_points():
-    concrete, digits = evaluation.concrete_setting(4, 5), evaluation.digits_setting(3, 2)
+    concrete, digits = (
+        evaluation.concrete_setting(4, 5, **SIZES),
+        evaluation.digits_setting(3, 2, **SIZES),
+    )
     assert concrete.points == (0, 26, 53, 79)
     assert digits.task.train_x.shape == (30, 1, 7, 7)
     assert sorted(digits.task.train_y[list(digits.points)].tolist()) == [0, 1, 2]
@@ -330,7 +334,7 @@ def test_settings_spread_the_points():
     corner = full.query_x[1, 0, :4, 4:8].mean()
     assert float(digits.task.query_x[1, 0, 0, 1]) == pytest.approx(float(corner), rel=1e-5)
     with pytest.raises(ValueError, match="left out"):
-        evaluation.concrete_setting(81, 5)
+        evaluation.concrete_setting(81, 5, **SIZES)
 
 
 def test_seeds_of_parts_are_disjoint():
@@ -355,21 +359,18 @@ def test_group_designs_leave_out_what_they_say():
 
 @pytest.mark.slow
 def test_scores_of_banks(tiny):
-    bank = evaluation.removal_bank(tiny, 3)
+    bank = tiny.paired
     found = evaluation.retrained_shifts(bank)
     assert found.dims == ("seed", "train", "query")
     assert found["train"].values.tolist() == [0, 4, 9]
     loss = bank.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(found[1, 2], loss[1, 3] - loss[1, 0])
-    alone = evaluation.unpaired_bank(tiny, 3)
+    alone = tiny.unpaired
     shift = evaluation.unpaired_shifts(alone)
     loss = alone.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(shift[1, 2], loss[1, 3] - loss[:, 0].mean("seed"))
     assert len(np.unique(alone.runs.init_seeds)) == alone.runs.init_seeds.size
-    models = evaluation.estimator_bank(tiny, 3)
-    unrolled = evaluation.unrolled_bank(tiny, 3)
-    segments = evaluation.source_bank(tiny, 3)
-    scores = evaluation.predicted_shifts(models, {"source": segments, "unrolling": unrolled})
+    scores = tiny.shifts.everywhere
     assert list(scores) == [*evaluation.methods_of(tiny.task), "source", "unrolling"]
     assert set(evaluation_lds.WITH_UNIT) - {"trak"} <= set(scores)
     assert "trak" not in scores
@@ -377,7 +378,9 @@ def test_scores_of_banks(tiny):
     for name in ("grad_dot", "grad_cos", "ats_adam", "ats_sgd"):
         assert sizes[name] == pytest.approx(sizes["if_damped"])
     assert sizes["if_ggn"] > sizes["if_damped"]
-    at = evaluation.at_points(scores, tiny.points)["unrolling"]
+    assert found.identical(tiny.shifts.retrained)
+    assert shift.identical(tiny.shifts.unpaired)
+    at = tiny.shifts.predicted["unrolling"]
     # Same runs, first order: nearly the retrained shift after three epochs.
     agreement = evaluation_noise.correlation_over_points(at[0].values, found[0].values)
     assert agreement > 0.9
@@ -472,8 +475,7 @@ def test_lds_table_has_every_cell():
 
 @pytest.mark.slow
 def test_group_scores_of_a_bank(tiny):
-    design, groups = evaluation.group_designs(10, 4, np.random.default_rng(0))
-    bank = evaluation.group_bank(tiny, design, 6)
+    bank, groups = tiny.subsets, tiny.groups
     assert isinstance(bank, RunBank)
     base = xr.DataArray(np.random.default_rng(0).standard_normal((6, 3)), dims=("seed", "query"))
     each = np.random.default_rng(1).standard_normal((6, 10, 3))
@@ -489,7 +491,7 @@ def test_group_scores_of_a_bank(tiny):
         stats.spearmanr(truth.mean("seed")[:, q], members[:, q]).statistic for q in range(3)
     ]
     assert found.estimate[found.metrics.index("mean"), 0] == pytest.approx(np.mean(expected))
-    floors = evaluation_lds.floor_table({"toy": bank}, {"toy": groups})
+    floors = evaluation_lds.floor_table({"toy": tiny})
     assert (floors["sampling_share"] < 1).all()
     assert (floors["unpaired_share"] > 0).all()
 

@@ -7,6 +7,8 @@ pixels with another. Scores are predicted or retrained shifts of a query's loss 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,13 +46,6 @@ UNROLLING, SOURCE = "unrolling", "source"  # from banks of their own, both with 
 SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting(Trained):
-    """What is trained, and the points left out one at a time."""
-
-    points: tuple[int, ...]
-
-
 @dataclass(frozen=True)
 class Shifts:
     """Shifts of a query's loss in one setting, `(seed, train, query)` each.
@@ -66,8 +61,94 @@ class Shifts:
     predicted: Mapping[str, xr.DataArray]
 
 
-def concrete_setting(n_points: int, n_query: int) -> Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(Trained):
+    """What is trained, and all that trains on it; nothing trains before it is used.
+
+    Args:
+        points: Those left out one at a time.
+        n_seeds: Models that are attributed, each with its paired retrainings.
+        n_unpaired: Runs without each point, every one with seeds of its own.
+        n_subsets: Random subsets of each size.
+        n_subset_seeds: Runs without each subset.
+    """
+
+    points: tuple[int, ...]
+    n_seeds: int
+    n_unpaired: int
+    n_subsets: int
+    n_subset_seeds: int
+
+    @cached_property
+    def paired(self) -> RunBank:
+        """Runs on all points and without each, same seeds."""
+        runs = paired(self._one_left_out, seeds(self.n_seeds, "models"))
+        return self._losses(runs, "leave-one-out, paired")
+
+    @cached_property
+    def unpaired(self) -> RunBank:
+        """Runs without each point, every run with seeds of its own."""
+        runs = unpaired(self._one_left_out, seeds(self.n_unpaired, "unpaired"))
+        return self._losses(runs, "leave-one-out, unpaired")
+
+    @cached_property
+    def subsets(self) -> RunBank:
+        """Runs on all points and without each subset, same seeds, other than the models'."""
+        runs = paired(self._many_left_out[0], seeds(self.n_subset_seeds, "truth"))
+        return self._losses(runs, "subsets")
+
+    @cached_property
+    def models(self) -> RunBank:
+        """The attributed models: their query losses, what each estimator says of every point."""
+        runs = paired(nothing(self.task.n_train), seeds(self.n_seeds, "models"))
+        return self.bank(runs, ["query_loss", *estimator_measures(self)], "estimators")
+
+    @cached_property
+    def followed(self) -> UnrolledBank:
+        """The exact metagradient of the same models, in forward mode, for every point."""
+        of = "query_loss"
+        return self.unrolled(seeds(self.n_seeds, "models"), of, "unrolled", chunk=16)
+
+    @cached_property
+    def segments(self) -> UnrolledBank:
+        """The same in three segments with EK-FAC curvature: SOURCE as published."""
+        of = "query_loss"
+        return self.unrolled(seeds(self.n_seeds, "models"), of, "SOURCE", mode="source")
+
+    @property
+    def groups(self) -> dict[str, list[list[int]]]:
+        """Size of the subsets -> positions that each leaves out."""
+        return self._many_left_out[1]
+
+    @cached_property
+    def shifts(self) -> Shifts:
+        """Retrained and predicted shifts; trains what is missing."""
+        further = {SOURCE: self.segments, UNROLLING: self.followed}
+        everywhere = predicted_shifts(self.models, further)
+        return Shifts(
+            retrained=retrained_shifts(self.paired),
+            unpaired=unpaired_shifts(self.unpaired),
+            everywhere=everywhere,
+            predicted=at_points(everywhere, self.points),
+        )
+
+    @property
+    def _one_left_out(self) -> Design:
+        return leave_one_out(self.task.n_train, self.points)
+
+    @cached_property
+    def _many_left_out(self) -> tuple[Design, dict[str, list[list[int]]]]:
+        return group_designs(self.task.n_train, self.n_subsets, np.random.default_rng(8))
+
+    def _losses(self, runs: Runs, title: str) -> RunBank:
+        # Shards of 512 runs, so that two workers share the smaller banks.
+        return self.bank(runs, ["query_loss"], title, chunk=512)
+
+
+def concrete_setting(n_points: int, n_query: int, **sizes: Any) -> Setting:
     """80 mixes of UCI Concrete, MLP 8-16-16-1 (tanh), SGD for 300 steps; our choice.
+
+    `sizes`: other fields of `Setting`.
 
     Raises:
         ValueError: more points than there are.
@@ -75,12 +156,14 @@ def concrete_setting(n_points: int, n_query: int) -> Setting:
     task = get_task("concrete", n_train=80, n_query=n_query)
     model = get_model("mlp", widths=(8, 16, 16, 1), activation="tanh")
     recipe = Recipe("sgd", lr=0.05, weight_decay=1e-3, batch_size=20, epochs=75)
-    points = _spread(task, n_points)
-    return Setting(name="Concrete", task=task, model=model, recipe=recipe, points=points)
+    trained = {"name": "Concrete", "task": task, "model": model, "recipe": recipe}
+    return Setting(**trained, points=_spread(task, n_points), **sizes)
 
 
-def digits_setting(n_points: int, queries_per_class: int) -> Setting:
+def digits_setting(n_points: int, queries_per_class: int, **sizes: Any) -> Setting:
     """Ten images each of digits 0, 1, 2 at 7 x 7 pixels, MLP 49-16-10 (tanh), SGD for 180 steps.
+
+    `sizes`: other fields of `Setting`.
 
     Raises:
         ValueError: more points than there are.
@@ -88,8 +171,8 @@ def digits_setting(n_points: int, queries_per_class: int) -> Setting:
     task = pooled(get_task("mnist3", per_class=10, queries_per_class=queries_per_class), 4)
     model = get_model("mlp", widths=(49, 16, 10), activation="tanh")
     recipe = Recipe("sgd", lr=0.2, weight_decay=1e-3, batch_size=10, epochs=60)
-    points = _spread(task, n_points)
-    return Setting(name="digits", task=task, model=model, recipe=recipe, points=points)
+    trained = {"name": "digits", "task": task, "model": model, "recipe": recipe}
+    return Setting(**trained, points=_spread(task, n_points), **sizes)
 
 
 def _spread(task: Task, n: int) -> tuple[int, ...]:
@@ -114,18 +197,6 @@ def seeds(n: int, what: str) -> list[SeedPair]:
     return seed_pairs(n, streams[what])
 
 
-def removal_bank(setting: Setting, n_seeds: int) -> RunBank:
-    """Runs on all points and without each, same seeds."""
-    design = leave_one_out(setting.task.n_train, setting.points)
-    return _losses(setting, paired(design, seeds(n_seeds, "models")), "leave-one-out, paired")
-
-
-def unpaired_bank(setting: Setting, n_seeds: int) -> RunBank:
-    """Runs without each point, every run with seeds of its own."""
-    design = leave_one_out(setting.task.n_train, setting.points)
-    return _losses(setting, unpaired(design, seeds(n_seeds, "unpaired")), "leave-one-out, unpaired")
-
-
 def group_designs(
     n_train: int, n_subsets: int, generator: np.random.Generator
 ) -> tuple[Design, dict[str, list[list[int]]]]:
@@ -146,22 +217,12 @@ def group_designs(
     return Design(weights, labels, (-1,) * len(labels)), groups
 
 
-def group_bank(setting: Setting, design: Design, n_seeds: int) -> RunBank:
-    """Runs on all points and without each group, same seeds, other than the models'."""
-    return _losses(setting, paired(design, seeds(n_seeds, "truth")), "subsets")
-
-
-def _losses(setting: Setting, runs: Runs, title: str) -> RunBank:
-    # Shards of 512 runs, so that two workers share the smaller banks.
-    return setting.bank(runs, ["query_loss"], title, chunk=512)
-
-
 def methods_of(task: Task) -> list[str]:
     """The methods of `ESTIMATED` that are taken on a task, in order."""
     return [name for name in ESTIMATED if name != "trak" or task.loss == "cross_entropy"]
 
 
-def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
+def estimator_measures(trained: Trained) -> list[Measure]:
     """The measures behind `ESTIMATED`.
 
     All influence functions are damped alike but `if_ggn`, which is not, and `if_lissa`, which has
@@ -170,30 +231,13 @@ def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
     damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
     own = {name: {"damping": DAMPING} for name in damped_too} | {"posterior_covariance": POSTERIOR}
     found = {}
-    for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(task)):
+    for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(trained.task)):
         if variable == METHODS["if_damped"].variable:
-            damped = get_estimator("influence_ggn", recipe, damping=DAMPING)
+            damped = get_estimator("influence_ggn", trained.recipe, damping=DAMPING)
             found[variable] = replace(damped, name=variable)
         else:
-            found[variable] = get_estimator(variable, recipe, **own.get(variable, {}))
+            found[variable] = get_estimator(variable, trained.recipe, **own.get(variable, {}))
     return list(found.values())
-
-
-def estimator_bank(setting: Setting, n_seeds: int) -> RunBank:
-    """The attributed models: their query losses and what each estimator says of every point."""
-    runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
-    measures = ["query_loss", *estimator_measures(setting.task, setting.recipe)]
-    return setting.bank(runs, measures, "estimators")
-
-
-def unrolled_bank(setting: Setting, n_seeds: int) -> UnrolledBank:
-    """The exact metagradient of the same models, in forward mode, for every point."""
-    return setting.unrolled(seeds(n_seeds, "models"), "query_loss", "unrolled", chunk=16)
-
-
-def source_bank(setting: Setting, n_seeds: int) -> UnrolledBank:
-    """The same in three segments with EK-FAC curvature: SOURCE as published."""
-    return setting.unrolled(seeds(n_seeds, "models"), "query_loss", "SOURCE", mode="source")
 
 
 # ---------------------------------------------------------------- scores
