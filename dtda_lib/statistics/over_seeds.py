@@ -174,6 +174,11 @@ def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:
     return xr.concat([xr.DataArray(value) for value in values], "resample")
 
 
+def mean_over_seeds(scores: Scores, dim: str = "seed") -> xr.Dataset:
+    """`jackknife_over_seeds` of the mean: its 95 % Student's t interval."""
+    return jackknife_over_seeds(scores, lambda part: part.mean(dim), dim=dim)
+
+
 # ---------------------------------------------------------------- variance components
 
 

@@ -48,13 +48,13 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
 
 
 def verdicts(claims: Iterable[Claim]) -> Markdown:
-    """What this run says of some claims, a bullet each: verdict, claim, number and what it is.
+    """What this run finds of some claims, a bullet each: claim, status, number and what it is.
 
     Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
     """
     return bullets(
-        f"**{upper(claim.status)}** ({claim.id}): {claim.claim}. {upper(_brief(claim.statistic))}: "
-        f"{measured(claim.estimate, claim.ci)}."
+        f"{upper(claim.claim)}: **{claim.status}** in this run. {upper(_brief(claim.statistic))}: "
+        f"{measured(claim.estimate, claim.ci)} ({claim.id})."
         for claim in claims
     )
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
+from IPython.display import Markdown
 
+from .markdown import folded, table
 from .methods import DELTAS, METHODS, TESTS
 
 NAMES = {key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()}
@@ -90,3 +92,26 @@ def numbers(found: xr.Dataset, value: str = "", **at: object) -> dict[str, float
     names = {"estimate": value or "estimate", "low": f"{head}low", "high": f"{head}high"}
     here = found.sel(at)
     return {name: float(here[variable]) for variable, name in names.items()}
+
+
+def folded_tables(
+    summary: str, *frames: pd.DataFrame, names: Mapping[str, str] | None = None
+) -> Markdown:
+    """Tables that a reader unfolds: four significant digits, display names in place of keys.
+
+    Args:
+        summary: What is shown before.
+        *frames: Tables; a named index is their first column.
+        names: Display names of further keys, or other ones.
+    """
+    known = {**NAMES, **(names or {})}
+    texts = []
+    for frame in frames:
+        flat = frame if frame.index.name is None else frame.reset_index()
+        told = flat.apply(
+            lambda column: column.map(
+                "{:#.4g}".format if column.dtype.kind == "f" else lambda cell: known.get(cell, cell)
+            )
+        )
+        texts.append(table(told.to_dict("records")))
+    return Markdown(folded(summary, "\n\n".join(texts)))

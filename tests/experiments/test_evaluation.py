@@ -615,6 +615,18 @@ def test_the_claim_of_unrolling_does_not_speak_of_influence_functions():
 # --- sentences -----------------------------------------------------------------------------------
 
 
+def test_methods_that_fit_the_law_better_are_named_and_the_lead_is_told():
+    methods = ("if_damped", "unrolling")
+    gains = {"target": "law - own run", "estimate": 0.05, "low": [0.01, -0.01], "high": 0.1}
+    estimands = pd.DataFrame(gains).assign(setting="toy", method=methods, scored="one model")
+    lead = {"setting": "toy", "rival": "if_damped", "estimate": 0.2, "low": 0.1, "high": 0.3}
+    wins = pd.DataFrame([lead | {"target": "other run"}, lead | {"target": "law", "low": 0.9}])
+    said = words.target_words(estimands, wins).data
+    assert "**Toy**" in said
+    assert "beyond error: damped Gauss-Newton IF (0.050 [0.010, 0.100])." in said
+    assert "ahead of damped Gauss-Newton IF by 0.20 [0.10, 0.30]." in said
+
+
 @pytest.mark.parametrize(
     ("laws", "told"),
     [

@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
+from dtda_lib.experiments.predicting_retrained_laws.laws import LEVERAGE
+from dtda_lib.experiments.predicting_retrained_laws.tables import ALL
 from dtda_lib.experiments.unrolling_becomes_influence import network as limit
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.study import wording
@@ -22,6 +24,9 @@ def test_parts_of_sentences():
     assert wording.bullets(["a", "b"]).data == "* a\n* b"
     assert wording.counted(1, "pair") == "1 pair"
     assert wording.counted(2_000, "pair") == "2,000 pairs"
+    row = {"r": 0.5, "r_low": 0.25, "r_high": 0.756}
+    assert wording.bracketed(row, "r") == "0.50 [0.25, 0.76]"
+    assert wording.bracketed({"estimate": 1, "low": 0, "high": 2}, digits=1) == "1.0 [0.0, 2.0]"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,27 @@ def test_words_take_the_side_of_the_whole_interval(low, high, words):
 ESTIMATORS = ("unrolling", "ud_corrected", "if_ggn", "if_ggn_raw", "rif", "joint", "other_group")
 
 
+def share_rows(**by_estimator):
+    return pd.DataFrame(
+        {"kind": kind, "estimator": estimator, "set": name, "share": (low + high) / 2,
+         "low": low, "high": high, "draw_low": low, "draw_high": high}
+        for kind in ("mean", "w2", "sd")
+        for estimator in ESTIMATORS
+        for low, high in [by_estimator.get(estimator, (0.4, 0.6))]
+        for name in ("1 %", LEVERAGE, ALL)
+    )  # fmt: skip
+
+
+def test_shares_are_judged_as_the_claims_are():
+    said = of_laws.share_words(share_rows(unrolling=(0.7, 0.9), if_ggn=(0.1, 0.3))).data
+    assert said.count(", nearer than no change in most cases: unrolling;") == 3
+    worse = "**not** nearer than no change in most cases: damped Gauss-Newton IF"
+    assert said.count(worse) == 3
+    assert "at these sizes: none." in said
+    helped = of_laws.share_words(share_rows(other_group=(0.6, 0.8))).data
+    assert "at these sizes: 1 %." in helped
+
+
 def test_errors_worse_than_the_control_are_named():
     table = pd.DataFrame(
         {"kind": kind, "set": "5 %", "estimator": estimator, "error": 0.3, "low": 0.2, "high": 0.4}
@@ -52,6 +78,32 @@ def test_errors_worse_than_the_control_are_named():
     said = of_laws.error_words(bad, ["5 %"]).data
     assert "no better than the control at 5 %" in said.split("\n")[3]
     assert said.count("better than the control at every size") == 4
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((-0.05, 0.05), "1 − h to within 0.1"),
+        ((0.02, 0.3), "more than 1 − h"),
+        ((-0.3, -0.02), "less than 1 − h"),
+        ((-0.3, 0.3), "not told from 1 − h"),
+    ],
+)
+def test_shares_of_a_shift_are_held_against_leverage(ends, words):
+    kept = pd.DataFrame(
+        {"what": what, "estimator": estimator, "estimate": 0.5, "low": 0.4, "high": 0.6}
+        for what in ("kept", "1 - h", "less")
+        for estimator in ESTIMATORS
+    )
+    kept.loc[kept["what"] == "less", ["low", "high"]] = ends
+    single = pd.DataFrame(
+        {"estimator": estimator, "set": "1 %", "kept": 0.8, "leverage": 0.3}
+        for estimator in ESTIMATORS
+    )
+    said = of_laws.leverage_words(kept, single).data.split("\n")
+    assert words in said[1]
+    assert "lie 0.10 from 1 − h" in said[1]
+    assert "less than all of it, beyond error" in said[3]
 
 
 def test_spreads_are_held_against_no_change_and_their_ceiling():

@@ -161,6 +161,17 @@ def test_a_run_is_compared_by_its_intervals(tmp_path, run, told):
     assert beside.compared(one, load(tmp_path).findings.get(one.id)) == told
 
 
+def test_what_a_run_finds_is_said_without_keys_and_details():
+    one = claim(statistic="late if_ggn (by rate 0.1: 2; 0.2: 3) in all; the end is 4")
+    other = claim(statistic="gain of unrolling (theory)", ci=None, status="not tested")
+    assert beside.verdicts([one, other]).data.split("\n") == [
+        "* More checkpoints help: **confirmed** in this run. Late Gauss-Newton IF in all: "
+        "-0.060 [-0.100, -0.020] (B9).",
+        "* More checkpoints help: **not tested** in this run. Gain of unrolling (theory): "
+        "-0.060 (B9).",
+    ]
+
+
 def test_a_run_is_shown_beside_the_evidence_and_its_variants_are_folded(tmp_path):
     put(tmp_path, "paper", "01_x", {})
     mine = [claim(estimate=-0.1, ci=[-0.2, -0.05]), claim(id="B9-other")]

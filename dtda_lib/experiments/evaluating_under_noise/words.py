@@ -112,6 +112,29 @@ def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
     return Markdown(f"Of the noise of a retrained shift a factor makes up {shares}: {so}.")
 
 
+def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
+    """Which methods fit the law better than their own run, and whether unrolling still wins.
+
+    Args:
+        estimands: `tables.targets`.
+        wins: `tables.wins`.
+    """
+    gains = estimands[
+        (estimands["scored"] == "one model") & (estimands["target"] == "law - own run")
+    ]
+    sentences = []
+    for setting, rows in gains.groupby("setting", sort=False):
+        better = rows[rows["low"] > 0].sort_values("estimate", ascending=False)
+        fits = (f"{LOOKS[row['method']].words} ({told(row)})" for _, row in better.iterrows())
+        across = wins[(wins["setting"] == setting) & (wins["target"] == "other run")]
+        leads = (f"of {LOOKS[row['rival']].words} by {told(row)}" for _, row in across.iterrows())
+        sentences.append(
+            f"**{upper(setting)}**: better with the law than with the own run, beyond error: "
+            f"{joined(fits, none='no method')}. On another run unrolling is ahead {joined(leads)}."
+        )
+    return bullets(sentences)
+
+
 def blind_words(table: pd.DataFrame) -> Markdown:
     """Which scores are not told from permuted subsets, by setting and size; from `lds_table`."""
     shown = table[table["metric"].isin(METRICS)]

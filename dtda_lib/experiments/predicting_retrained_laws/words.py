@@ -10,19 +10,30 @@ from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.wording import (
     bullets,
+    grouped,
     joined,
     measured,
     number,
     percent,
+    side,
     upper,
     with_interval,
 )
 
+from .claims import NEAR, share_status
+from .laws import LEVERAGE
 from .methods import looks
+from .tables import ALL
 
 _NOTEBOOK = "05_predicting_retrained_laws"
 COST_GOAL = 20
 """Our goal: trainings of a run for which forward unrolling of all its points may last at most."""
+_SHARES = {
+    "confirmed": "nearer than no change in most cases",
+    "partly": "nearer in most cases over all sizes, but not at each size",
+    "refuted": "**not** nearer than no change in most cases",
+    "inconclusive": "not shown to be nearer than no change in most cases",
+}
 
 
 def answer(evidence: Evidence) -> list[str]:
@@ -61,6 +72,27 @@ def _verdict(status: str) -> str:
     )
 
 
+def share_words(shares: pd.DataFrame) -> Markdown:
+    """Which predictions are nearer than no change in most cases; random removals only."""
+    shares = shares[shares["set"] != LEVERAGE]
+    sentences = []
+    for kind, words in (("mean", "means"), ("w2", "W2"), ("sd", "standard deviations")):
+        verdicts = []
+        for estimator in ("unrolling", "if_ggn", "rif", "if_ggn_raw", "other_group"):
+            rows = shares[(shares["estimator"] == estimator) & (shares["kind"] == kind)]
+            verdicts.append((_SHARES[share_status(rows)], looks(estimator).words))
+        told = "; ".join(f"{v}: {joined(names)}" for v, names in grouped(verdicts).items())
+        sentences.append(f"**By {words}**, {told}.")
+    rows = shares[shares["estimator"].eq("other_group") & shares["kind"].eq("mean")]
+    rows = rows[rows["set"] != ALL]
+    helps = [row.set for row in rows.itertuples() if row.low > 0.5]
+    sentences.append(
+        "**Does it matter which points are removed?** By means, the prediction for another group "
+        f"of the same size helps, beyond the noise of seeds, at these sizes: {joined(helps)}."
+    )
+    return bullets(sentences)
+
+
 def error_words(errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
     """What predictions leave of the error of means, and which beat the prediction for others.
 
@@ -87,6 +119,33 @@ def _left(rows: pd.DataFrame) -> str:
     first, last = rows["error"].iloc[[0, -1]]
     ends = rows.index[[0, -1]]
     return f"{percent(first)} of the error of means at {ends[0]} and {percent(last)} at {ends[1]}"
+
+
+def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
+    """Which share of a single point's shift is predicted, against 1 - h, and how it scatters."""
+    rows = kept.set_index(["what", "estimator"])
+    expected = float(rows.loc[("1 - h", "unrolling"), "estimate"])
+    sentences = [f"Over all single points, the mean of 1 − h is {expected:.2f}."]
+    for estimator in ("unrolling", "if_ggn", "ud_corrected", "rif"):
+        corrected = estimator in ("ud_corrected", "rif")
+        row = rows.loc[("kept" if corrected else "less", estimator)]
+        target, middle = ("all of it", 1.0) if corrected else ("1 − h", 0.0)
+        if middle - NEAR < row["low"] and row["high"] < middle + NEAR:
+            verdict = f"{target} to within {NEAR:g}, beyond error"
+        else:
+            verdict = side(
+                row, middle, above=f"more than {target}, beyond error",
+                below=f"less than {target}, beyond error",
+                unclear=f"not told from {target}, nor shown to be within {NEAR:g} of it",
+            )  # fmt: skip
+        points = single[single["estimator"] == estimator]
+        off = points["kept"] - (1.0 if corrected else 1 - points["leverage"])
+        scatter = float((off**2).mean() ** 0.5)
+        sentences.append(
+            f"**{upper(looks(estimator).words)}**: the share is {verdict}. Single points lie "
+            f"{scatter:.2f} from {target} (root mean square, the noise of seeds included)."
+        )
+    return bullets(sentences)
 
 
 def spread_words(spreads: pd.DataFrame, errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
