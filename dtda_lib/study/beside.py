@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown
 
@@ -59,15 +59,26 @@ def page_on_file(evidence: Evidence, notebook: str, profile: str = PREVIEW) -> s
 
 
 def verdicts(claims: Iterable[Claim]) -> Markdown:
-    """What this run says of some claims, a bullet each: verdict, claim, number and what it is.
+    """What this run finds of some claims, a bullet each; variants of one claim share theirs.
 
     Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
     """
-    return bullets(
-        f"**{upper(claim.status)}** ({claim.id}): {claim.claim}. {upper(_brief(claim.statistic))}: "
-        f"{measured(claim.estimate, claim.ci)}."
-        for claim in claims
-    )
+    variants: dict[str, list[Claim]] = {}
+    for claim in claims:
+        variants.setdefault(claim.claim, []).append(claim)
+    return bullets(f"{upper(text)}. {_found(alike)}." for text, alike in variants.items())
+
+
+def _found(variants: Sequence[Claim]) -> str:
+    """Number and status of each variant; what is measured is said once where it is the same."""
+    measures = [upper(_brief(claim.statistic)) for claim in variants]
+    results = [
+        f"{measured(claim.estimate, claim.ci)}, **{claim.status}** in this run ({claim.id})"
+        for claim in variants
+    ]
+    if len(set(measures)) == 1:
+        return f"{measures[0]}: {'; '.join(results)}"
+    return "; ".join(map(": ".join, zip(measures, results)))
 
 
 def _brief(statistic: str) -> str:

@@ -113,9 +113,3 @@ def counted(number: int, noun: str) -> str:
 def upper(name: str) -> str:
     """A name at the head of a sentence; the rest keeps its capitals."""
     return name[:1].upper() + name[1:]
-
-
-def with_percents(row: Mapping[str, Any], value: str = "estimate") -> str:
-    """As `with_interval`, in per cent: "3.4 % (2.8 % to 4.1 %)"."""
-    middle, low, high = (percent(row[name], 1) for name in (value, "low", "high"))
-    return f"{middle} ({low} to {high})"

@@ -28,6 +28,7 @@ from dtda_lib.statistics.lds import SOURCES, Scores
 from dtda_lib.study.evidence import load
 
 SEEDS, POINTS, QUERIES = 12, 7, 3
+SIZES = {"n_seeds": 3, "n_unpaired": 3, "n_subsets": 4, "n_subset_seeds": 6}
 
 
 def shifts(values):
@@ -308,7 +309,7 @@ def tiny():
     """Ten points for six steps: enough to see axes, seeds and signs."""
     from dataclasses import replace
 
-    setting = evaluation.concrete_setting(2, 3)
+    setting = evaluation.concrete_setting(2, 3, **SIZES)
     task = replace(
         setting.task,
         train_x=setting.task.train_x[:10],
@@ -316,12 +317,16 @@ def tiny():
         train_id=setting.task.train_id[:10],
     )
     recipe = replace(setting.recipe, epochs=3, batch_size=5)
-    return replace(setting, task=task, recipe=recipe, points=(0, 4, 9))
+    small = {"task": task, "recipe": recipe, "points": (0, 4, 9)}
+    return replace(setting, **small, machine={"workers": 1})
 
 
 @pytest.mark.slow
 def test_settings_spread_the_points():
-    concrete, digits = evaluation.concrete_setting(4, 5), evaluation.digits_setting(3, 2)
+    concrete, digits = (
+        evaluation.concrete_setting(4, 5, **SIZES),
+        evaluation.digits_setting(3, 2, **SIZES),
+    )
     assert concrete.points == (0, 26, 53, 79)
     assert digits.task.train_x.shape == (30, 1, 7, 7)
     assert sorted(digits.task.train_y[list(digits.points)].tolist()) == [0, 1, 2]
@@ -329,7 +334,7 @@ def test_settings_spread_the_points():
     corner = full.query_x[1, 0, :4, 4:8].mean()
     assert float(digits.task.query_x[1, 0, 0, 1]) == pytest.approx(float(corner), rel=1e-5)
     with pytest.raises(ValueError, match="left out"):
-        evaluation.concrete_setting(81, 5)
+        evaluation.concrete_setting(81, 5, **SIZES)
 
 
 def test_seeds_of_parts_are_disjoint():
@@ -354,21 +359,18 @@ def test_group_designs_leave_out_what_they_say():
 
 @pytest.mark.slow
 def test_scores_of_banks(tiny):
-    bank = evaluation.removal_bank(tiny, 3, workers=1)
+    bank = tiny.paired
     found = evaluation.retrained_shifts(bank)
     assert found.dims == ("seed", "train", "query")
     assert found["train"].values.tolist() == [0, 4, 9]
     loss = bank.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(found[1, 2], loss[1, 3] - loss[1, 0])
-    alone = evaluation.unpaired_bank(tiny, 3, workers=1)
+    alone = tiny.unpaired
     shift = evaluation.unpaired_shifts(alone)
     loss = alone.dataset()["query_loss"].isel(checkpoint=-1).astype(float)
     np.testing.assert_allclose(shift[1, 2], loss[1, 3] - loss[:, 0].mean("seed"))
     assert len(np.unique(alone.runs.init_seeds)) == alone.runs.init_seeds.size
-    models = evaluation.estimator_bank(tiny, 3, workers=1)
-    unrolled = evaluation.unrolled_bank(tiny, 3, workers=1)
-    segments = evaluation.source_bank(tiny, 3, workers=1)
-    scores = evaluation.predicted_shifts(models, {"source": segments, "unrolling": unrolled})
+    scores = tiny.shifts.everywhere
     assert list(scores) == [*evaluation.methods_of(tiny.task), "source", "unrolling"]
     assert set(evaluation_lds.WITH_UNIT) - {"trak"} <= set(scores)
     assert "trak" not in scores
@@ -376,7 +378,9 @@ def test_scores_of_banks(tiny):
     for name in ("grad_dot", "grad_cos", "ats_adam", "ats_sgd"):
         assert sizes[name] == pytest.approx(sizes["if_damped"])
     assert sizes["if_ggn"] > sizes["if_damped"]
-    at = evaluation.at_points(scores, tiny.points)["unrolling"]
+    assert found.identical(tiny.shifts.retrained)
+    assert shift.identical(tiny.shifts.unpaired)
+    at = tiny.shifts.predicted["unrolling"]
     # Same runs, first order: nearly the retrained shift after three epochs.
     agreement = evaluation_noise.correlation_over_points(at[0].values, found[0].values)
     assert agreement > 0.9
@@ -386,13 +390,13 @@ def test_scores_of_banks(tiny):
 
 @pytest.mark.slow
 def test_fragility_banks_change_batches_and_nothing_else(tiny):
-    bank = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 4, workers=1)[0.05]
+    bank = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 4)[0.05]
     init, order = bank.runs.init_seeds, bank.runs.order_seeds
     assert (init == init[:, :1]).all()
     assert (order[:, :4] == order[:, :1]).all()
     assert len(np.unique(order[:, 4:])) == 16
     assert (bank.runs.design.weights[:4] == bank.runs.design.weights[4:]).all()
-    deleted = evaluation_fragility.smaller_banks(tiny, [4], 4, workers=1)
+    deleted = evaluation_fragility.smaller_banks(tiny, [4], 4)
     table = evaluation_fragility.fragility_table({0.05: bank}, deleted, 0.05)
     rows = table.set_index(["space", "intervention"])["estimate"]
     assert len(rows) == 2 * len(evaluation_fragility.INTERVENTIONS)
@@ -403,8 +407,8 @@ def test_fragility_banks_change_batches_and_nothing_else(tiny):
     shift = evaluation_fragility.masked_shifts(bank)
     loss = bank.dataset()["query_loss"].isel(removal=slice(0, 4), checkpoint=-1)
     np.testing.assert_allclose(shift, shift_upon_removal(loss.astype(float)))
-    models = evaluation_fragility.rate_predictions(tiny, [0.05], 6, workers=1)
-    moved = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 6, workers=1)
+    models = evaluation_fragility.rate_predictions(tiny, [0.05], 6)
+    moved = evaluation_fragility.fragility_banks(tiny, [0.05], tiny.points, 6)
     targets = evaluation_fragility.rate_targets(moved, models, tiny.points)
     assert set(targets["method"]) == {"if_damped", "retrained"}
 
@@ -471,8 +475,7 @@ def test_lds_table_has_every_cell():
 
 @pytest.mark.slow
 def test_group_scores_of_a_bank(tiny):
-    design, groups = evaluation.group_designs(10, 4, np.random.default_rng(0))
-    bank = evaluation.group_bank(tiny, design, 6, workers=1)
+    bank, groups = tiny.subsets, tiny.groups
     assert isinstance(bank, RunBank)
     base = xr.DataArray(np.random.default_rng(0).standard_normal((6, 3)), dims=("seed", "query"))
     each = np.random.default_rng(1).standard_normal((6, 10, 3))
@@ -488,7 +491,7 @@ def test_group_scores_of_a_bank(tiny):
         stats.spearmanr(truth.mean("seed")[:, q], members[:, q]).statistic for q in range(3)
     ]
     assert found.estimate[found.metrics.index("mean"), 0] == pytest.approx(np.mean(expected))
-    floors = evaluation_lds.floor_table({"toy": bank}, {"toy": groups})
+    floors = evaluation_lds.floor_table({"toy": tiny})
     assert (floors["sampling_share"] < 1).all()
     assert (floors["unpaired_share"] > 0).all()
 
@@ -622,16 +625,6 @@ def test_methods_that_fit_the_law_better_are_named_and_the_lead_is_told():
     assert "**Toy**" in said
     assert "beyond error: damped Gauss-Newton IF (0.050 [0.010, 0.100])." in said
     assert "ahead of damped Gauss-Newton IF by 0.20 [0.10, 0.30]." in said
-
-
-@pytest.mark.parametrize(
-    ("law", "told"),
-    [(0.45, "as the law predicts"), (0.35, "faster than"), (0.65, "more slowly than")],
-)
-def test_whether_the_law_holds_is_read_off_the_curves(law, told):
-    curves = pd.DataFrame([{"observed": 0.5, "law": 0.5}, {"observed": 0.5, "law": law}])
-    said = words.law_words(curves.assign(setting="toy", protocol="unpaired")).data
-    assert f"on toy {told}" in said
 
 
 @pytest.mark.parametrize(

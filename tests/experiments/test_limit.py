@@ -24,6 +24,7 @@ from dtda_lib.experiments.unrolling_becomes_influence.chains import chain
 from dtda_lib.models.networks import get_model, initial_theta
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.study.banks import Trained
 
 
 def rng(seed=0):
@@ -196,7 +197,9 @@ def trained(tmp_path_factory):
         patch.setenv("DTDA_CACHE", "off")
         model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
         recipe = replace(limit.RECIPES["decaying"], epochs=4)
-        pair = limit.banks(task, model, recipe, [1, 7, 9], seed_pairs(3), "x", workers=1)
+        machine = {"workers": 1}
+        trained = Trained(task=task, model=model, recipe=recipe, machine=machine)
+        pair = limit.banks(trained, [1, 7, 9], seed_pairs(3), "x")
         return limit.aligned(*pair), pair
 
 
@@ -275,7 +278,14 @@ def made(late, *, spread=0.01):
 
 def statuses(found):
     table = limit.time_table(found, 100)
-    return {c.id: c.status for c in rules.network_claims(table, found, 8, "made")}
+    stated = [
+        *rules.agreement_claims(table, found, "made"),
+        *rules.null_claims(table, found, "made"),
+        *rules.step_claims(found, "made"),
+        *rules.fading_claims(found, "made"),
+    ]
+    assert {claim.n for claim in stated} == {8}
+    return {claim.id: claim.status for claim in stated}
 
 
 def test_rules_of_networks_follow_the_numbers():
@@ -323,7 +333,7 @@ def test_step_sizes_are_compared_after_the_same_sum_of_steps(small, spread, stat
     table = limit.equal_time_table(found)
     assert table[["epochs", "epochs_small"]].drop_duplicates().values.tolist() == [[1, 4]]
     assert table["estimate"].to_numpy() == pytest.approx(small - 0.5)
-    claim = rules.equal_time_claim(found, {"n": 8, "setting": "made"})
+    _, claim = rules.step_claims(found, "made")
     assert (claim.status, claim.estimate) == (status, pytest.approx(small - 0.5))
     sums = [
         training_time(replace(limit.RECIPES[name], epochs=epochs), 100)
@@ -347,15 +357,9 @@ def test_without_lengths_of_the_same_sum_of_steps_nothing_is_claimed():
     ],
 )
 def test_growth_like_the_root_has_an_upper_bound_too(ends, status):
-    found = rules.exact_claims(*exact_tables(spread=dict(zip(("low", "high"), ends))), 8)
-    assert {claim.id: claim.status for claim in found}["T3"] == status
-
-
-def exact_tables(spread):
-    spread = pd.DataFrame([{"quantity": "exponent", "estimate": 0.5} | spread])
-    names = ("weight-space response", "response of m = ab", "error of m = ab")
-    curve = {"quantity": names, "estimate": [1, 0.05, 0.02]}
-    return spread, pd.DataFrame(curve | {"low": [0.9, 0.04, 0.01], "high": [1.1, 0.06, 0.03]})
+    row = {"quantity": "exponent", "estimate": 0.5} | dict(zip(("low", "high"), ends))
+    claim = rules.spread_claim(pd.DataFrame([row]), 8)
+    assert (claim.id, claim.status, claim.ci) == ("T3", status, ends)
 
 
 @pytest.mark.parametrize(
@@ -369,11 +373,13 @@ def exact_tables(spread):
     ],
 )
 def test_a_manifold_has_to_give_the_same_and_the_closed_form(row, ends, status):
-    spread, curve = exact_tables({"low": 0.45, "high": 0.55})
+    names = ("weight-space response", "response of m = ab", "error of m = ab")
+    curve = {"quantity": names, "estimate": [1, 0.05, 0.02]}
+    curve = pd.DataFrame(curve | {"low": [0.9, 0.04, 0.01], "high": [1.1, 0.06, 0.03]})
     if row is not None:
         curve.loc[row, ["low", "high"]] = ends
-    found = {c.id: c.status for c in rules.exact_claims(spread, curve, 8)}
-    assert found == {"T3": "confirmed", "T4": status}
+    claim = rules.manifold_claim(curve, 8)
+    assert (claim.id, claim.status) == ("T4", status)
 
 
 def rates(slope=(-0.6, -0.4), ratio=(0.3, 0.5), other=(0.1, 0.2)):

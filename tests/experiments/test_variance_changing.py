@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from helpers import table_like
 
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.experiments.variance_changing_examples import claims as rules
 from dtda_lib.experiments.variance_changing_examples import digits, plots, predictions, words
@@ -234,7 +235,7 @@ def test_small_shifts_are_negligible_only_where_that_is_sure():
 
 def test_digits_are_averaged_in_blocks():
     whole = get_task("mnist3", per_class=2, queries_per_class=2)
-    small = digits.pooled(whole)
+    small = pooled(whole, 4)
     assert small.train_x.shape == (6, 1, 7, 7)
     block = whole.query_x[3, 0, 4:8, 8:12].mean()
     torch.testing.assert_close(small.query_x[3, 0, 1, 2], block)
@@ -303,12 +304,12 @@ def test_chosen_and_random_groups_are_compared_at_the_same_queries():
 @pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
     setting = Setting(
-        "toy",
-        table_like(6, 3, torch.float32),
-        get_model("mlp", widths=(8, 2, 1), activation="gelu"),
-        RECIPE,
-        "query_prediction",
-        {"first": [(1, 1), (2, 2), (3, 3)]},
+        name="toy",
+        task=table_like(6, 3, torch.float32),
+        model=get_model("mlp", widths=(8, 2, 1), activation="gelu"),
+        recipe=RECIPE,
+        measurement="query_prediction",
+        seeds={"first": [(1, 1), (2, 2), (3, 3)]},
         n_unrolled=3,
         machine={"workers": 1},
     )
@@ -459,15 +460,9 @@ def replicated(**changes):
     return digits.Replicated(pd.DataFrame([row]), found, found, survives, first, fresh)
 
 
-def test_replications_are_held_against_chance():
-    said = words.replication_words({"single digits": replicated()}, 0.052).data
-    assert "**Single digits**: 2 of 4 pairs change" in said
-    assert "find 100 % [90, 100] of them again, more than by chance (5 %" in said
-    assert "multiply the variance by 1.20 to 1.20" in said
-    assert "5.2 % of the pairs" in said
-    said = words.replication_words({"x": replicated(low=0.1), "y": replicated(found=0)}, 0.05).data
-    assert "**not** shown to be more" in said
-    assert "0 of 4 pairs change their variance and not their mean.\n" in said
+def test_the_test_of_variances_is_held_against_its_level():
+    said = words.null_words(0.052).data
+    assert "5.2 % of the pairs have p ≤ 0.05; an honest test gives 5 %" in said
 
 
 def test_examples_are_chosen_on_the_first_seeds_alone():
@@ -478,15 +473,6 @@ def test_examples_are_chosen_on_the_first_seeds_alone():
     assert table["first"].to_numpy() == pytest.approx([0.5, 1.5])
     assert table["fresh"].to_numpy() == pytest.approx([0.9, 1.2])
     assert table["survives"].tolist() == [False, True]
-
-
-def test_predicted_changes_of_variance_are_judged_by_their_interval():
-    row = {"correlation": 0.7, "low": 0.6, "high": 0.8, "ceiling": 0.9}
-    scores = pd.DataFrame([row | {"method": "unrolling", "delta": "log_variance_ratio"}])
-    said = words.predicted_words(scores).data
-    assert "are predicted by unrolling (0.70 [0.60, 0.80], ceiling 0.90)." in said
-    assert "are not predicted by" in words.predicted_words(scores.assign(low=0.2, high=0.4)).data
-    assert "are not decided for" in words.predicted_words(scores.assign(low=0.4, high=0.6)).data
 
 
 def test_tables_are_stacked_and_folded_with_their_numbers():

@@ -161,6 +161,25 @@ def test_a_run_is_compared_by_its_intervals(tmp_path, run, told):
     assert beside.compared(one, load(tmp_path).findings.get(one.id)) == told
 
 
+def test_what_a_run_finds_is_said_without_keys_and_details():
+    one = claim(statistic="late if_ggn (by rate 0.1: 2; 0.2: 3) in all; the end is 4")
+    other = claim(claim="it is noise", statistic="gain (theory)", ci=None, status="not tested")
+    assert beside.verdicts([one, other]).data.split("\n") == [
+        "* More checkpoints help. Late Gauss-Newton IF in all: "
+        "-0.060 [-0.100, -0.020], **confirmed** in this run (B9).",
+        "* It is noise. Gain (theory): -0.060, **not tested** in this run (B9).",
+    ]
+
+
+def test_variants_of_a_claim_share_a_bullet():
+    alike = [claim(id=f"B9-{name}", ci=None) for name in "ab"]
+    said = beside.verdicts(alike).data
+    assert said.count("Change of the mean p: -0.060, **confirmed** in this run (B9-a); ") == 1
+    assert said.endswith("; -0.060, **confirmed** in this run (B9-b).")
+    unlike = [alike[0], claim(id="B9-c", ci=None, statistic="its change")]
+    assert "(B9-a); Its change: -0.060," in beside.verdicts(unlike).data
+
+
 def test_a_run_is_shown_beside_the_evidence_and_its_variants_are_folded(tmp_path):
     put(tmp_path, "paper", "01_x", {})
     mine = [claim(estimate=-0.1, ci=[-0.2, -0.05]), claim(id="B9-other")]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from dtda_lib.statistics.over_seeds import mean_interval
 from dtda_lib.theory import boltzmann as bo
 from dtda_lib.theory.langevin import LinearChain, gaussian_divergence, langevin_in_wells
 
@@ -117,8 +117,7 @@ def response_table(sampled: Sampled, n_groups: int = 20) -> pd.DataFrame:
     for kind, chain in made.items():
         mean_slope, variance_slope = true_slopes(chain, point)
         covariance, r = chain.stationary_covariance(), chain.influence(point, chain.minimum())
-        x = chain.train_x[point]
-        slope = np.linalg.solve(chain.curvature(), np.outer(x, x))  # of r_IF in theta
+        slope = influence_slope(chain, point)
         same = float(QUERY @ r) / mean_slope
         local = 2 * float(QUERY @ slope @ covariance @ QUERY) / variance_slope
         rows.append((kind, "if_minimum", same, np.nan, np.nan, 0.0, np.nan, np.nan))
@@ -127,7 +126,8 @@ def response_table(sampled: Sampled, n_groups: int = 20) -> pd.DataFrame:
         parts = list(zip(np.array_split(theta, n_groups), np.array_split(response, n_groups)))
         means = np.array([b.mean() for _, b in parts]) / mean_slope
         spreads = np.array([2 * np.cov(a, b)[0, 1] for a, b in parts]) / variance_slope
-        rows.append((kind, "unrolling", *_with_interval(means), *_with_interval(spreads)))
+        found = [*mean_interval(means).values(), *mean_interval(spreads).values()]
+        rows.append((kind, "unrolling", *found))
     columns = ["mean", "mean_low", "mean_high", "variance", "variance_low", "variance_high"]
     return pd.DataFrame(rows, columns=["chain", "estimator", *columns])
 
@@ -142,9 +142,8 @@ def points_table() -> pd.DataFrame:
     rows = []
     for kind, chain in made.items():
         covariance, ratios = chain.stationary_covariance(), []
-        for point, x in enumerate(chain.train_x):
-            slope = np.linalg.solve(chain.curvature(), np.outer(x, x))
-            predicted = 2 * float(QUERY @ slope @ covariance @ QUERY)
+        for point in range(chain.n_train):
+            predicted = 2 * float(QUERY @ influence_slope(chain, point) @ covariance @ QUERY)
             ratios.append(predicted / true_slopes(chain, point)[1])
         quartiles = np.quantile(ratios, [0.25, 0.5, 0.75])
         rows.append((kind, len(ratios), *quartiles, float(np.mean(np.array(ratios) > 0))))
@@ -152,9 +151,10 @@ def points_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _with_interval(values: np.ndarray) -> tuple[float, float, float]:
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return values.mean(), values.mean() - half, values.mean() + half
+def influence_slope(chain: LinearChain, point: int) -> np.ndarray:
+    """Derivative of the point's influence function in theta, `(feature, feature)`."""
+    x = chain.train_x[point]
+    return np.linalg.solve(chain.curvature(), np.outer(x, x))
 
 
 def true_slopes(chain: LinearChain, point: int, eps: float = 1e-5) -> tuple[float, float]:
@@ -172,15 +172,13 @@ def push_table(betas: Sequence[float]) -> pd.DataFrame:
     chain = made["langevin"]
     eps = 1 / chain.n_train
     removed = chain.down_weighted(point, eps)
-    x, mean = chain.train_x[point], chain.minimum()
-    slope = np.linalg.solve(chain.curvature(), np.outer(x, x))
-    rows = []
+    mean, slope, rows = chain.minimum(), influence_slope(chain, point), []
     for beta in betas:
         before = np.linalg.inv(chain.curvature()) / beta
         after = removed.minimum(), np.linalg.inv(removed.curvature()) / beta
         nothing = gaussian_divergence(mean, before, *after)
         for name, share in (("if_minimum", 0.0), ("half", 0.5), ("if_sample", 1.0)):
-            turn = np.eye(len(x)) + eps * share * slope
+            turn = np.eye(len(mean)) + eps * share * slope
             moved = mean + eps * chain.influence(point, mean)
             left = gaussian_divergence(moved, turn @ before @ turn.T, *after)
             rows.append((beta, name, nothing, left, left / nothing))
@@ -195,10 +193,9 @@ def transport_cost() -> tuple[float, float]:
     """
     made, point = chains()
     chain = made["langevin"]
-    x = chain.train_x[point]
     before = chain.boltzmann_covariance()
-    move = np.linalg.solve(chain.curvature(), np.outer(x, x)) / chain.n_train
-    turn = np.eye(len(x)) + move
+    move = influence_slope(chain, point) / chain.n_train
+    turn = np.eye(len(move)) + move
     after = turn @ before @ turn.T
     root = _root(before)
     square = np.trace(before + after - 2 * _root(root @ after @ root))

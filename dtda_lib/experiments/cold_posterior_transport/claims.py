@@ -61,10 +61,8 @@ def scale_claim(scales: pd.DataFrame) -> Claim:
         ),
         n=len(cases),
         setting=_SAME,
-        rule=(
-            f"confirmed if |c* − 1| < {CLOSE:g} at the smallest ε and its order in ε lies in "
-            f"{ORDER[0]:g} to {ORDER[1]:g} for every loss, refuted if |c* − 1| > {FAR:g}"
-        ),
+        rule=f"confirmed if |c* − 1| < {CLOSE:g} at the smallest ε and its order in ε lies in "
+        f"{ORDER[0]:g} to {ORDER[1]:g} for every loss, refuted if |c* − 1| > {FAR:g}",
     )
 
 
@@ -196,10 +194,8 @@ def sampling_claim(agreement: pd.DataFrame, n_chains: int) -> Claim:
         n=n_chains,
         setting=f"{_LINE}; step size and batches included in the closed form",
         estimand="law of the prediction at one query",
-        rule=(
-            f"confirmed if the largest |z| stays below the value that chance passes in "
-            f"{CHANCE[0]:g} of cases (Bonferroni), refuted beyond that for {CHANCE[1]:g}"
-        ),
+        rule=f"confirmed if the largest |z| stays below the value that chance passes in "
+        f"{CHANCE[0]:g} of cases (Bonferroni), refuted beyond that for {CHANCE[1]:g}",
     )
 
 

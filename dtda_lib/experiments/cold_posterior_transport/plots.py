@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
 from dtda_lib.study.methods import LAWS, METHODS, PALETTE, palette
 
 from .chains import ESTIMATORS, KINDS, QUERY, Sampled, chains, law_of
@@ -35,41 +34,36 @@ _ESTIMATORS = palette({"if_minimum": ESTIMATORS["if_minimum"]}) | {
 
 def laws(tables: Mapping[str, tuple[pd.DataFrame, float, float]]) -> Drawn:
     """Densities before, after and moved; a panel for each case: its table, eps and beta."""
-    fig, axes = plt.subplots(1, len(tables), figsize=(TEXT_WIDTH, 2.6), sharex=True)
+    fig, (axes,) = panels(1, len(tables), 2.6, sharex=True)
     frames = []
-    for axis, (name, (table, eps, beta)) in zip(np.atleast_1d(axes), tables.items()):
+    for axis, (name, (table, eps, beta)) in zip(axes, tables.items()):
         for law, style in _STYLES.items():
             part = table[table["law"] == law]
-            axis.plot(
-                part["theta"], part["density"], style.linestyle, color=style.colour,
-                label=style.label, zorder=3 if law == "moved" else 2,
-            )  # fmt: skip
+            look = {"color": style.colour, "ls": style.linestyle, "label": style.label}
+            axis.plot(part["theta"], part["density"], **look, zorder=3 if law == "moved" else 2)
         axis.set(xlabel="parameter θ", ylim=(0, None))
         axis.set_title(f"{CASES[name].title}\nε = {eps:g}, β = {beta:g}", fontsize=8)
         frames.append(table.assign(case=name, eps=eps, beta=beta))
-    np.atleast_1d(axes)[0].set_ylabel("density")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    axes[0].set_ylabel("density")
+    legend_above(fig, axes[0], ncols=3)
     return fig, pd.concat(frames, ignore_index=True)
 
 
 def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
     """F over eps^2 against the scale c. Left: at zero temperature. Right: at several betas."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.5), sharey=True)
+    fig, ((left, right),) = panels(1, 2, 2.5, sharey=True)
     for shade, (eps, part) in zip(_SHADES, by_eps.groupby("eps", sort=False)):
         left.plot(part["c"], part["f"], color=shade, label=f"ε = {eps:g}")
     left.plot(part["c"], part["leading"], "k:", lw=1, label="ε → 0, parabola")
     left.set_title("temperature 0")
     for shade, (beta, part) in zip(_SHADES, by_beta.groupby("beta", sort=False)):
-        label = "β = ∞" if np.isinf(beta) else f"β = {beta:g}"
-        right.plot(part["c"], part["f"], color=shade, label=label)
+        right.plot(part["c"], part["f"], color=shade, label=_beta(beta))
     right.set_title(f"ε = {by_beta['eps'].iloc[0]:g}")
     for axis in (left, right):
         axis.axvline(1, color="0.7", lw=0.8, zorder=0)
         axis.set(xlabel="scale c of the influence function", ylim=(0, None))
-        axis.legend(
-            loc="upper center", frameon=True, facecolor="white", edgecolor="none", framealpha=1
-        )
+        plain = {"facecolor": "white", "edgecolor": "none", "framealpha": 1}
+        axis.legend(loc="upper center", frameon=True, **plain)
     left.set_ylabel("F / ε²")
     both = [by_eps.assign(panel="eps"), by_beta.assign(panel="beta")]
     return fig, pd.concat(both, ignore_index=True)
@@ -77,7 +71,7 @@ def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
 
 def best_scales(scales: pd.DataFrame, cold: pd.DataFrame) -> Drawn:
     """|c* - 1| against eps at zero temperature, and against beta in the limit of small eps."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9), sharey=True)
+    fig, ((left, right),) = panels(1, 2, 2.9, sharey=True)
     names = list(dict.fromkeys(scales["case"]))
     for name, marker, shade in zip(names, "os", (_SHADES[1], _SHADES[3])):
         part = scales[scales["case"] == name]
@@ -85,45 +79,39 @@ def best_scales(scales: pd.DataFrame, cold: pd.DataFrame) -> Drawn:
         left.plot(part["eps"], abs(part["predicted"] - 1), ":", color=shade, lw=1)
         for kind, line in {"flat": "-", "local": "--"}.items():
             curve = cold[(cold["case"] == name) & (cold["field"] == kind)]
-            filling = shade if kind == "flat" else "white"
-            right.plot(
-                curve["beta"], abs(curve["offset"]), marker, ls=line, color=shade, mfc=filling,
-                lw=0.8, label=f"{name}, {kind} continuation",
-            )  # fmt: skip
+            look = {"ls": line, "color": shade, "mfc": shade if kind == "flat" else "white"}
+            label = f"{name}, {kind} continuation"
+            right.plot(curve["beta"], abs(curve["offset"]), marker, lw=0.8, label=label, **look)
     left.plot([], [], "k:", lw=1, label="first order, derived")
     left.set(xscale="log", yscale="log", xlabel="ε", ylabel="|c* − 1|")
     left.set_title("temperature 0")
     right.set(xscale="log", xlabel="inverse temperature β")
     right.set_title("ε → 0")
-    handles = [axis.get_legend_handles_labels() for axis in (left, right)]
-    left.legend(*handles[0], loc="upper left")
-    right.legend(*handles[1], loc="lower left", fontsize=6)
+    left.legend(loc="upper left")
+    right.legend(loc="lower left", fontsize=6)
     both = [scales.assign(panel="eps"), cold.assign(panel="beta")]
     return fig, pd.concat(both, ignore_index=True)
 
 
 def rivals(table: pd.DataFrame) -> Drawn:
     """F over eps^2 against eps of the influence function and other fields; dots: derived limits."""
-    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.6))
+    fig, ((axis,),) = panels(1, 1, 2.6)
     for name, style in _FIELDS.items():
         part = table[table["field"] == name]
         axis.plot(part["eps"], part["f"], **style.line)
         axis.plot(part["eps"].min() / 1.6, part["limit"].iloc[0], ".", color=style.colour, ms=5)
     axis.set(xscale="log", yscale="log", xlabel="ε", ylabel="F / ε²")
     axis.set_ylim(0.045, 0.32)
-    ticks = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
-    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
+    ticks(axis.yaxis, (0.05, 0.07, 0.1, 0.15, 0.2, 0.3))
     fig.legend(loc="outside right center")
     return fig, table
 
 
 def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
     """Left: F at the best scale against eps, per beta. Right: the field that moves mass exactly."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9))
+    fig, ((left, right),) = panels(1, 2, 2.9)
     for shade, marker, (beta, part) in zip(_SHADES, "osv^", table.groupby("beta", sort=True)):
-        label = "β = ∞" if np.isinf(beta) else f"β = {beta:g}"
-        left.plot(part["eps"], part["best"], marker, color=shade, label=label)
+        left.plot(part["eps"], part["best"], marker, color=shade, label=_beta(beta))
         left.plot(part["eps"], part["predicted"], ":", color=shade, lw=1)
     left.plot([], [], "k:", lw=1, label="floor, derived")
     left.set(xscale="log", yscale="log", xlabel="ε", ylabel="least F over c (loss units)")
@@ -144,7 +132,7 @@ def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
 
 def sampled_laws(sampled: Sampled, responses: pd.DataFrame, kind: str = "langevin") -> Drawn:
     """Left: the sampled law of the prediction. Right: predicted over true slope of its variance."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 3), width_ratios=(1, 1.15))
+    fig, ((left, right),) = panels(1, 2, 3, width_ratios=(1, 1.15))
     made, point = chains()
     chain = made[kind]
     eps = 1 / chain.n_train
@@ -172,26 +160,23 @@ def sampled_laws(sampled: Sampled, responses: pd.DataFrame, kind: str = "langevi
     left.set(xlabel="prediction at the query", ylabel="density over chains")
     left.set_ylim(0, 1.5 * left.get_ylim()[1])
     left.legend(loc="upper left")
-    for row, kind_name in enumerate(KINDS):
-        for shift, (name, style) in zip((0.22, 0, -0.22), _ESTIMATORS.items()):
-            chosen = (responses["chain"] == kind_name) & (responses["estimator"] == name)
-            part = responses[chosen].iloc[0]
-            value, at = part["variance"], -row + shift
-            right.plot(value, at, style.marker, color=style.colour, label=style.label)
-            if np.isfinite(part["variance_low"]):
-                right.plot(
-                    [part["variance_low"], part["variance_high"]], [at, at], color=style.colour
-                )
-            rows.append((kind_name, name, at, value, part["variance_low"], part["variance_high"]))
+    kinds, beside = list(KINDS), dict(zip(_ESTIMATORS, (0.22, 0, -0.22)))
+    places = [beside[row.estimator] - kinds.index(row.chain) for row in responses.itertuples()]
+    drawn = responses.assign(at=places)
+    for name, style in _ESTIMATORS.items():
+        part, look = drawn[drawn["estimator"] == name], {"label": style.label, "capsize": 0}
+        intervals(right, part, part["at"], style, value="variance", across=True, **look)
     right.axvline(1, color="k", lw=0.8, ls=":", zorder=0)
     right.set_yticks([-row for row in range(len(KINDS))], [_short(k) for k in KINDS.values()])
     right.set_xlabel("predicted / true change of variance")
-    handles, labels = right.get_legend_handles_labels()
-    unique = dict(zip(labels, handles))
-    right.legend(
-        unique.values(), unique.keys(), loc="lower center", bbox_to_anchor=(0.4, 1), ncols=1
-    )
+    right.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=1)
+    columns = ["chain", "estimator", "at", "variance", "variance_low", "variance_high"]
+    rows += drawn[columns].itertuples(index=False, name=None)
     return fig, pd.DataFrame(rows, columns=["what", "name", "x", "y", "low", "high"])
+
+
+def _beta(beta: float) -> str:
+    return "β = ∞" if np.isinf(beta) else f"β = {beta:g}"
 
 
 def _short(text: str) -> str:

@@ -5,13 +5,14 @@ Thresholds are our choice and stated in each claim's rule; they were set before 
 missed by rounding. The paper's numbers are not in its main text.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from itertools import product
 
 import pandas as pd
 
-from dtda_lib.study.claims import Claim, Interval, above, below, combine, decide
+from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import DELTAS
+from dtda_lib.study.tables import ends
 
 from .estimands import DIFFERENCES
 from .lds import LAWS
@@ -28,10 +29,6 @@ _SAME_ORDER = 0.8  # Kendall's tau, of ranks, so that rounding alone lies at the
 _JACKKNIFE = "95 % jackknife interval"
 _MEANS = "law: mean shift over runs; fixed points and queries"
 _SUBSETS = "law: influence of subsets, seeds of truth and models differ"
-
-
-def _ci(row: Mapping[str, Any]) -> Interval:
-    return float(row["low"]), float(row["high"])
 
 
 def _word(setting: str) -> str:
@@ -53,9 +50,11 @@ def noisy_claims(
         unpaired = (curves["method"] == method) & (curves["protocol"] == "unpaired")
         first = curves[unpaired & (curves["runs"] == 1)].iloc[0]
         row = plateaus.set_index("method").loc[method]
-        single, limit = _ci(first), _ci(row)
+        single, limit = ends(first), ends(row)
         claims.append(
-            Claim(
+            Claim.from_row(
+                row,
+                count="n_seeds",
                 id=f"C8-{_word(setting)}-{method}",
                 claim=f"leave-one-out is noisy, not broken ({LOOKS[method].words})",
                 source=f"{_PAPER}, Fig 8",
@@ -64,20 +63,13 @@ def noisy_claims(
                     refuted=below(_HIGH).contains(limit),
                     partly=above(_HIGH).contains(limit),
                 ),
-                statistic=(
-                    "correlation over points of mean shifts, predicted and retrained, without "
-                    f"noise; one unpaired run and one model: {first['observed']:.2f}"
-                ),
-                estimate=float(row["estimate"]),
-                ci=limit,
-                n=int(row["n_seeds"]),
+                statistic="correlation over points of mean shifts, predicted and retrained, "
+                f"without noise; one unpaired run and one model: {first['observed']:.2f}",
                 setting=setting,
                 estimand=_MEANS,
-                rule=(
-                    f"confirmed if the interval for one unpaired run lies below {_NEAR_ZERO:g} "
-                    f"and that without noise above {_HIGH:g}; partly if only the latter; refuted "
-                    f"if that without noise lies below {_HIGH:g}"
-                ),
+                rule=f"confirmed if the interval for one unpaired run lies below {_NEAR_ZERO:g} "
+                f"and that without noise above {_HIGH:g}; partly if only the latter; refuted "
+                f"if that without noise lies below {_HIGH:g}",
             )
         )
     return claims
@@ -88,19 +80,16 @@ def attenuation_claim(curves: pd.DataFrame, setting: str) -> Claim:
     rows = curves[curves["protocol"] == "unpaired"]
     off = (rows["observed"] - rows["law"]).abs().reset_index(drop=True)
     worst = rows.iloc[off.idxmax()]
-    return Claim(
+    return Claim.from_row(
+        {"estimate": off.max()},
+        count=len(rows),
         id=f"C8-{_word(setting)}-attenuation",
         claim="the attenuation law predicts how leave-one-out correlations grow with runs",
         source="this study",
         status=decide(confirmed=bool(off.max() < FITS), refuted=bool(off.max() > _MISSES)),
-        statistic=(
-            "largest |observed − predicted| correlation, unpaired "
-            f"({LOOKS[worst['method']].words}, "
-            f"{worst['runs']} runs: {worst['observed']:.2f} against {worst['law']:.2f})"
-        ),
-        estimate=float(off.max()),
-        ci=None,
-        n=len(rows),
+        statistic="largest |observed − predicted| correlation, unpaired "
+        f"({LOOKS[worst['method']].words}, "
+        f"{worst['runs']} runs: {worst['observed']:.2f} against {worst['law']:.2f})",
         setting=setting,
         estimand=_MEANS,
         rule=f"confirmed if below {FITS:g}, refuted if above {_MISSES:g}, at every count of runs",
@@ -127,10 +116,8 @@ def target_claims(table: pd.DataFrame, methods: Iterable[str], setting: str) -> 
                 count="n_seeds",
                 interval=_JACKKNIFE,
                 id=f"C12-{_word(setting)}-{method}",
-                claim=(
-                    f"{who} the law's shift better than {whose} own run's, by more than "
-                    f"{_MARGIN:g} of a correlation"
-                ),
+                claim=f"{who} the law's shift better than {whose} own run's, by more than "
+                f"{_MARGIN:g} of a correlation",
                 source=f"{_PAPER}, section 2",
                 statistic=(
                     f"correlation of one model's {LOOKS[method].words} with the law's mean shift "
@@ -156,11 +143,9 @@ def metagradient_claim(wins: pd.DataFrame, setting: str) -> Claim:
         id=f"C12-{_word(setting)}-metagradient",
         claim="the exact metagradient of one run still beats influence functions on another run",
         source="this study; 2504.16430 argues for fixed seeds",
-        statistic=(
-            "correlation of one model's unrolled shifts with another run's - that of damped "
-            f"influence (own run: {rows.loc['own run', 'estimate']:+.2f}, law: "
-            f"{rows.loc['law', 'estimate']:+.2f})"
-        ),
+        statistic="correlation of one model's unrolled shifts with another run's - that of damped "
+        f"influence (own run: {rows.loc['own run', 'estimate']:+.2f}, law: "
+        f"{rows.loc['law', 'estimate']:+.2f})",
         setting=setting,
         estimand="across seeds; mean over runs and queries",
     )
@@ -169,33 +154,28 @@ def metagradient_claim(wins: pd.DataFrame, setting: str) -> Claim:
 def fragility_claims(table: pd.DataFrame, rate: float, setting: str) -> list[Claim]:
     """C13 by space and intervention, from `fragility.fragility_table`; shown at `rate`."""
     claims = []
-    for space in ("predictions", "parameters"):
-        for intervention in ("masked", "re-shuffled"):
-            chosen = (table["space"] == space) & (table["intervention"] == intervention)
-            rows = table[chosen]
-            told = ", ".join(f"{row.rate:g}: {row.estimate:.2g}" for row in rows.itertuples())
-            claims.append(
-                Claim.from_rows(
-                    _last(rows, rows["rate"] == rate),
-                    confirmed_if=above(_LARGE),
-                    refuted_if=below(_SMALL),
-                    count="n_seeds",
-                    interval=_JACKKNIFE,
-                    rule="at every learning rate, else partly or inconclusive",
-                    id=f"C13-{intervention}-{space}",
-                    claim=(
-                        f"without one point a run ends, in {space}, at least half as far away as "
-                        f"a run of another seed ({_BATCHES[intervention]})"
-                    ),
-                    source=f"{_PAPER}, section 2, asserted there",
-                    statistic=(
-                        f"distance of a run to itself without one point ({intervention}), over "
-                        f"the distance between two seeds (by learning rate {told})"
-                    ),
-                    setting=setting,
-                    estimand="fixed seed",
-                )
+    for space, intervention in product(("predictions", "parameters"), ("masked", "re-shuffled")):
+        chosen = (table["space"] == space) & (table["intervention"] == intervention)
+        rows = table[chosen]
+        told = ", ".join(f"{row.rate:g}: {row.estimate:.2g}" for row in rows.itertuples())
+        claims.append(
+            Claim.from_rows(
+                _last(rows, rows["rate"] == rate),
+                confirmed_if=above(_LARGE),
+                refuted_if=below(_SMALL),
+                count="n_seeds",
+                interval=_JACKKNIFE,
+                rule="at every learning rate, else partly or inconclusive",
+                id=f"C13-{intervention}-{space}",
+                claim=f"without one point a run ends, in {space}, at least half as far away as "
+                f"a run of another seed ({_BATCHES[intervention]})",
+                source=f"{_PAPER}, section 2, asserted there",
+                statistic=f"distance of a run to itself without one point ({intervention}), over "
+                f"the distance between two seeds (by learning rate {told})",
+                setting=setting,
+                estimand="fixed seed",
             )
+        )
     return claims
 
 
@@ -206,80 +186,64 @@ def _last(rows: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
 
 def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     """C9-order by metric, from `lds.separation_table` of the methods `among`."""
-    claims = []
-    for metric in LAWS:
-        rows = table[table["metric"] == metric]
-        told = "; ".join(
-            f"{row.setting}, {row.size}: {row.reversed} of {row.pairs}, tau {row.tau:.2f}"
-            for row in rows.itertuples()
-        )
-        claims.append(
-            Claim(
-                id=f"C9-order-{metric}-{among}",
-                claim=(
-                    f"LDS of {DELTAS[metric].tick} orders methods otherwise than LDS of the mean"
-                    + _AMONG[among]
-                ),
-                source=f"{_PAPER}, Fig 10",
-                status=combine(
-                    decide(
-                        confirmed=row.reversed > 0,
-                        refuted=row.reversed == 0 and row.tau > _SAME_ORDER - 1e-6,
-                    )
-                    for row in rows.itertuples()
-                ),
-                statistic=(
-                    f"pairs of methods reversed beyond error by {DELTAS[metric].label}, in all "
-                    f"({told})"
-                ),
-                estimate=float(rows["reversed"].sum()),
-                ci=None,
-                n=int(rows["pairs"].sum()),
-                setting=_settings(rows),
-                estimand=_SUBSETS,
-                rule=(
-                    "in each setting: confirmed if some pair is reversed with both intervals "
-                    "(Bonferroni) off 0, refuted if none is and Kendall's tau of the orders is at "
-                    f"least {_SAME_ORDER:g}; all settings agree, else partly or inconclusive"
-                ),
+    return [_order_claim(table[table["metric"] == metric], metric, among) for metric in LAWS]
+
+
+def _order_claim(rows: pd.DataFrame, metric: str, among: str) -> Claim:
+    told = "; ".join(
+        f"{row.setting}, {row.size}: {row.reversed} of {row.pairs}, tau {row.tau:.2f}"
+        for row in rows.itertuples()
+    )
+    return Claim.from_row(
+        {"estimate": rows["reversed"].sum()},
+        count=rows["pairs"].sum(),
+        id=f"C9-order-{metric}-{among}",
+        claim=f"LDS of {DELTAS[metric].tick} orders methods otherwise than LDS of the mean"
+        f"{_AMONG[among]}",
+        status=combine(
+            decide(
+                confirmed=row.reversed > 0,
+                refuted=row.reversed == 0 and row.tau > _SAME_ORDER - 1e-6,
             )
-        )
-    return claims
-
-
-def _settings(rows: pd.DataFrame) -> str:
-    return "; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples())
+            for row in rows.itertuples()
+        ),
+        statistic=f"pairs of methods reversed beyond error by {DELTAS[metric].label}, in all "
+        f"({told})",
+        rule="in each setting: confirmed if some pair is reversed with both intervals "
+        "(Bonferroni) off 0, refuted if none is and Kendall's tau of the orders is at "
+        f"least {_SAME_ORDER:g}; all settings agree, else partly or inconclusive",
+        **_over_settings(rows),
+    )
 
 
 def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     """C9-separation by metric, from `lds.separation_table` of the methods `among`; the least of
     all settings is shown."""
-    claims = []
-    for metric in LAWS:
-        rows = table[table["metric"] == metric].reset_index(drop=True)
-        least = rows.loc[rows["more"].idxmin()]
-        told = "; ".join(f"{row.setting}, {row.size}: {row.more:+.2f}" for row in rows.itertuples())
-        claims.append(
-            Claim.from_rows(
-                _last(rows, rows.index == rows["more"].idxmin()),
-                confirmed_if=above(0),
-                value="more",
-                count="subsets",
-                interval=_JACKKNIFE,
-                rule="all settings agree, else partly or inconclusive",
-                id=f"C9-separation-{metric}-{among}",
-                claim=(
-                    f"LDS of {DELTAS[metric].tick} holds methods further apart than LDS of the mean"
-                    + _AMONG[among]
-                ),
-                source=f"{_PAPER}, Fig 10",
-                statistic=(
-                    f"spread of LDS over methods by {DELTAS[metric].label} - by the mean, noise "
-                    f"taken off, in units of the truth's ceiling ({told}); estimate and interval: "
-                    f"the least, {least['setting']}, {least['size']}"
-                ),
-                setting=_settings(rows),
-                estimand=_SUBSETS,
-            )
-        )
-    return claims
+    return [_separation_claim(table[table["metric"] == metric], metric, among) for metric in LAWS]
+
+
+def _separation_claim(rows: pd.DataFrame, metric: str, among: str) -> Claim:
+    rows = rows.reset_index(drop=True)
+    least = rows.loc[rows["more"].idxmin()]
+    told = "; ".join(f"{row.setting}, {row.size}: {row.more:+.2f}" for row in rows.itertuples())
+    return Claim.from_rows(
+        _last(rows, rows.index == rows["more"].idxmin()),
+        confirmed_if=above(0),
+        value="more",
+        count="subsets",
+        interval=_JACKKNIFE,
+        rule="all settings agree, else partly or inconclusive",
+        id=f"C9-separation-{metric}-{among}",
+        claim=f"LDS of {DELTAS[metric].tick} holds methods further apart than LDS of the mean"
+        f"{_AMONG[among]}",
+        statistic=f"spread of LDS over methods by {DELTAS[metric].label} - by the mean, noise "
+        f"taken off, in units of the truth's ceiling ({told}); estimate and interval: "
+        f"the least, {least['setting']}, {least['size']}",
+        **_over_settings(rows),
+    )
+
+
+def _over_settings(rows: pd.DataFrame) -> dict[str, str]:
+    """Fields of a claim about LDS in several settings."""
+    settings = "; ".join(f"{row.setting}, {row.size}" for row in rows.itertuples())
+    return {"source": f"{_PAPER}, Fig 10", "setting": settings, "estimand": _SUBSETS}

@@ -8,16 +8,16 @@ over queries, mean over runs. Targets:
 * `law`: the mean paired shift of all other runs (distributional attribution).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
-from dtda_lib.statistics.over_seeds import require_same_pairs, require_seeds
+from dtda_lib.statistics.over_seeds import jackknife, require_same_pairs, require_seeds
+from dtda_lib.study.tables import numbers
 
-from .noise import jackknife_error, unit_over_points
+from .noise import runs_of, unit_over_points
 
 TARGETS = ("own run", "other run", "law")
 ONE_MODEL, AVERAGE = "one model", "average"
@@ -67,14 +67,20 @@ def estimand_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -
         Columns `method, scored, target, estimate, low, high, n_seeds`, targets of `TARGETS` and of
         `DIFFERENCES` (one model); 95 % jackknife intervals over runs.
     """
-    t = require_seeds(truth, at_least=6).transpose("seed", "train", "query").values
+    t = runs_of(require_seeds(truth, at_least=6))
     rows = []
     for method, scores in {**predicted, "retrained": truth}.items():
         require_same_pairs(truth, scores)
-        p = scores.transpose("seed", "train", "query").values
-        for (scored, target), found in _with_intervals(t, p, _and_differences).items():
+        p = runs_of(scores)
+        names = list(_and_differences(t, p))
+
+        def values(kept: np.ndarray, p: np.ndarray = p) -> xr.DataArray:
+            return xr.DataArray(list(_and_differences(t[kept], p[kept]).values()), dims="of")
+
+        found = jackknife(values, len(t))
+        for at, (scored, target) in enumerate(names):
             row = {"method": method, "scored": scored, "target": target}
-            rows.append(row | found | {"n_seeds": len(t)})
+            rows.append(row | numbers(found.isel(of=at)) | {"n_seeds": len(t)})
     return pd.DataFrame(rows)
 
 
@@ -85,20 +91,6 @@ def _and_differences(truth: np.ndarray, predicted: np.ndarray) -> dict[tuple[str
     return values
 
 
-def _with_intervals(
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    values: Callable[[np.ndarray, np.ndarray], dict[tuple[str, str], float]],
-) -> dict[tuple[str, str], dict[str, float]]:
-    each = [values(np.delete(truth, s, 0), np.delete(predicted, s, 0)) for s in range(len(truth))]
-    found = {}
-    for key, estimate in values(truth, predicted).items():
-        error = jackknife_error([one[key] for one in each])
-        half = error * stats.t.ppf(0.975, len(truth) - 1)
-        found[key] = {"estimate": estimate, "low": estimate - half, "high": estimate + half}
-    return found
-
-
 def method_difference(
     truth: xr.DataArray, first: xr.DataArray, second: xr.DataArray, target: str
 ) -> dict[str, float]:
@@ -106,17 +98,10 @@ def method_difference(
 
     Keys `estimate, low, high`; jackknife over runs, which both share.
     """
-    t, a, b = (
-        s.transpose("seed", "train", "query").values.astype(np.float64)
-        for s in (truth, first, second)
-    )
+    t, a, b = (runs_of(s).astype(np.float64) for s in (truth, first, second))
 
     def value(kept: np.ndarray) -> float:
         one, other = (target_values(t[kept], p[kept])[ONE_MODEL, target] for p in (a, b))
         return one - other
 
-    every = np.arange(len(t))
-    half = jackknife_error([value(np.delete(every, s)) for s in every])
-    half *= stats.t.ppf(0.975, len(t) - 1)
-    estimate = value(every)
-    return {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+    return numbers(jackknife(value, len(t)))

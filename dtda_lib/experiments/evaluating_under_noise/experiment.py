@@ -1,7 +1,7 @@
 """What notebook 08 trains, declared from its parameters, and what all of it says together."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from dtda_lib.study.settings import Config
 
 from . import fragility, setting
 from .lds import group_scores
-from .setting import SOURCE, UNROLLING, Setting, Shifts
+from .setting import Setting, Shifts
 
 RATES = (0.0125, 0.05, 0.2)
 """Learning rates at which a fixed seed is perturbed; the middle one is that of all other runs."""
@@ -41,113 +41,67 @@ class Fragility:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two settings, by name: their banks, and one setting whose seeds are perturbed.
-
-    Args:
-        settings: What is trained.
-        groups: For each setting: size of the subsets -> positions that each leaves out.
-        paired, unpaired: Retrained without each point.
-        subsets: Retrained without each subset, of seeds of their own.
-        models, unrolled, segments: The attributed models: estimators, unrolling, SOURCE.
-        fragile: Runs of a fixed seed under several interventions.
-    """
+    """Two settings, by name, and one whose seeds are perturbed: runs under interventions."""
 
     settings: Mapping[str, Setting]
-    groups: Mapping[str, Mapping[str, list[list[int]]]]
-    paired: Mapping[str, RunBank]
-    unpaired: Mapping[str, RunBank]
-    subsets: Mapping[str, RunBank]
-    models: Mapping[str, RunBank]
-    unrolled: Mapping[str, UnrolledBank]
-    segments: Mapping[str, UnrolledBank]
     fragile: Fragility
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
         """Concrete and digits, points and seeds as `cfg` says; nothing trains."""
-        concrete = setting.concrete_setting(cfg.n_left_out, n_query=30)
-        digits = setting.digits_setting(cfg.n_left_out // 2, queries_per_class=10)
-        both = {one.name: one for one in (concrete, digits)}
-        n_unpaired = {concrete.name: cfg.n_unpaired, digits.name: max(8, cfg.n_unpaired // 2)}
         machine = {"device": cfg.device, "workers": cfg.workers}
-        designs = {
-            name: setting.group_designs(one.task.n_train, cfg.n_subsets, np.random.default_rng(8))
-            for name, one in both.items()
-        }
-
-        def of_each(bank: Callable[..., Any], n_seeds: int) -> dict[str, Any]:
-            return {name: bank(one, n_seeds, **machine) for name, one in both.items()}
-
-        small = {"device": cfg.device, "workers": 1}  # small banks, so one process does
+        sizes = {name: getattr(cfg, name) for name in ("n_seeds", "n_subsets", "n_subset_seeds")}
+        sizes |= {"n_unpaired": cfg.n_unpaired, "machine": machine}
+        fewer = sizes | {"n_unpaired": max(8, cfg.n_unpaired // 2)}
+        concrete = setting.concrete_setting(cfg.n_left_out, n_query=30, **sizes)
+        digits = setting.digits_setting(cfg.n_left_out // 2, queries_per_class=10, **fewer)
+        small = replace(concrete, machine=machine | {"workers": 1})  # one process does
         points, n = concrete.points[::3], cfg.n_rate_seeds
-        return cls(
-            settings=both,
-            groups={name: groups for name, (_, groups) in designs.items()},
-            paired=of_each(setting.removal_bank, cfg.n_seeds),
-            unpaired={
-                name: setting.unpaired_bank(one, n_unpaired[name], **machine)
-                for name, one in both.items()
-            },
-            subsets={
-                name: setting.group_bank(one, designs[name][0], cfg.n_subset_seeds, **machine)
-                for name, one in both.items()
-            },
-            models=of_each(setting.estimator_bank, cfg.n_seeds),
-            unrolled=of_each(setting.unrolled_bank, cfg.n_seeds),
-            segments=of_each(setting.source_bank, cfg.n_seeds),
-            fragile=Fragility(
-                rate=concrete.recipe.lr,
-                points=points,
-                moved=fragility.fragility_banks(concrete, RATES, points, n, **small),
-                deleted=fragility.smaller_banks(concrete, points[:4], n, **small),
-                models=fragility.rate_predictions(concrete, RATES, n, **small),
-            ),
+        fragile = Fragility(
+            rate=concrete.recipe.lr,
+            points=points,
+            moved=fragility.fragility_banks(small, RATES, points, n),
+            deleted=fragility.smaller_banks(small, points[:4], n),
+            models=fragility.rate_predictions(small, RATES, n),
         )
+        return cls({one.name: one for one in (concrete, digits)}, fragile)
+
+    def _of_each(self, *kinds: str) -> list[RunBank | UnrolledBank]:
+        return [getattr(one, kind) for kind in kinds for one in self.settings.values()]
 
     @property
     def banks(self) -> list[RunBank | UnrolledBank]:
         """All banks, in the order in which they are trained."""
-        parts = (self.paired, self.unpaired, self.subsets, self.models, self.unrolled)
-        large = [bank for part in (*parts, self.segments) for bank in part.values()]
+        large = self._of_each("paired", "unpaired", "subsets", "models", "followed", "segments")
         fragile = self.fragile
         return [*large, *fragile.moved.values(), *fragile.deleted, *fragile.models.values()]
 
     def print_cost(self) -> None:
         """Print what the larger banks will take on this machine, from timed probes."""
-        parts = (self.unpaired, self.subsets, self.models, self.unrolled)
-        large = [bank for part in parts for bank in part.values()]
+        large = self._of_each("unpaired", "subsets", "models", "followed")
         print_costs(large, total_of="of these, the larger part")
 
     def shifts(self) -> dict[str, Shifts]:
         """Retrained and predicted shifts of each setting; trains what is missing."""
-        found = {}
-        for name, one in self.settings.items():
-            further = {SOURCE: self.segments[name], UNROLLING: self.unrolled[name]}
-            everywhere = setting.predicted_shifts(self.models[name], further)
-            found[name] = Shifts(
-                retrained=setting.retrained_shifts(self.paired[name]),
-                unpaired=setting.unpaired_shifts(self.unpaired[name]),
-                everywhere=everywhere,
-                predicted=setting.at_points(everywhere, one.points),
-            )
-        return found
+        return {name: one.shifts for name, one in self.settings.items()}
 
-    def lds_scores(self, shifts: Mapping[str, Shifts]) -> dict[tuple[str, str], Scores]:
+    def lds_scores(self) -> dict[tuple[str, str], Scores]:
         """LDS of all methods, by setting and size of the subsets; trains what is missing."""
         return {
             (name, size): group_scores(
-                self.subsets[name],
+                one.subsets,
                 groups,
-                setting.law_before(self.models[name]),
-                shifts[name].everywhere,
+                setting.law_before(one.models),
+                one.shifts.everywhere,
                 np.random.default_rng(0),
             )
-            for name in self.settings
-            for size, groups in self.groups[name].items()
+            for name, one in self.settings.items()
+            for size, groups in one.groups.items()
         }
 
 
 def specification(cfg: Config) -> dict[str, Any]:
     """What decides the numbers, as plain data: what trains, and the subsets that are scored."""
     experiment = Experiment.of(cfg)
-    return {"banks": [bank.key for bank in experiment.banks], "groups": experiment.groups}
+    groups = {name: one.groups for name, one in experiment.settings.items()}
+    return {"banks": [bank.key for bank in experiment.banks], "groups": groups}

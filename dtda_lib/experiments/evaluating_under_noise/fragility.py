@@ -6,17 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.task import Task
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import Runs, paired, seed_pairs
 from dtda_lib.runs.removal import Design, leave_one_out, nothing
+from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.statistics.over_seeds import jackknife
+from dtda_lib.study.tables import numbers
 
 from .estimands import estimand_table
-from .noise import jackknife_error
-from .setting import DAMPING, Setting, at_points, axes, seeds, shifts_of
+from .setting import DAMPING, Setting, at_points, axes, last_losses, seeds
 
 INTERVENTIONS = {
     "masked": "same batches, point masked",
@@ -26,12 +27,13 @@ INTERVENTIONS = {
 }
 
 
+def at_rate(setting: Setting, rate: float) -> Setting:
+    """The setting with another learning rate."""
+    return replace(setting, recipe=replace(setting.recipe, lr=rate))
+
+
 def fragility_banks(
-    setting: Setting,
-    rates: Sequence[float],
-    points: Sequence[int],
-    n_seeds: int,
-    **machine: object,
+    setting: Setting, rates: Sequence[float], points: Sequence[int], n_seeds: int
 ) -> dict[float, RunBank]:
     """One bank for each learning rate: runs without each point, paired, then with new batches.
 
@@ -48,49 +50,32 @@ def fragility_banks(
     runs = Runs(design, same.init_seeds, orders)
     measures = ["query_loss", "query_prediction", "parameters"]
     return {
-        rate: RunBank(
-            setting.task,
-            setting.model,
-            replace(setting.recipe, lr=rate),
-            runs,
-            measures,
-            title=f"{setting.name}, rate {rate:g}, fragility",
-            **machine,
-        )
+        rate: at_rate(setting, rate).bank(runs, measures, f"rate {rate:g}, fragility")
         for rate in rates
     }
 
 
 def masked_shifts(bank: RunBank) -> xr.DataArray:
     """Paired shifts `(seed, train, query)` of a bank of `fragility_banks`."""
-    loss = bank.dataset()["query_loss"]
-    return shifts_of(loss.isel(removal=slice(0, loss.sizes["removal"] // 2)))
+    loss = last_losses(bank)
+    once = slice(0, loss.sizes["removal"] // 2)
+    return axes(shift_upon_removal(loss.isel(removal=once)))
 
 
-def smaller_banks(
-    setting: Setting, points: Sequence[int], n_seeds: int, **machine: object
-) -> list[RunBank]:
+def smaller_banks(setting: Setting, points: Sequence[int], n_seeds: int) -> list[RunBank]:
     """Runs of the same seeds on data that lack a point altogether, a bank for each point.
 
     Each epoch shuffles N - 1 points, so every batch differs although the seed is the same, and the
     last batch of an epoch is one point smaller.
     """
-    banks = []
-    for point in points:
-        task = without(setting.task, point)
-        runs = paired(nothing(task.n_train), seeds(n_seeds, "models"))
-        banks.append(
-            RunBank(
-                task,
-                setting.model,
-                setting.recipe,
-                runs,
-                ["query_prediction", "parameters"],
-                title=f"{setting.name} without point {point}",
-                **machine,
-            )
+    runs = paired(nothing(setting.task.n_train - 1), seeds(n_seeds, "models"))
+    measures = ["query_prediction", "parameters"]
+    return [
+        replace(setting, task=without(setting.task, point)).bank(
+            runs, measures, f"without point {point}"
         )
-    return banks
+        for point in points
+    ]
 
 
 def without(task: Task, point: int) -> Task:
@@ -135,12 +120,7 @@ def relative_distance(base: np.ndarray, moved: np.ndarray) -> dict[str, float]:
         between = 2 * base[kept].var(axis=0, ddof=1).sum()
         return float(0.5 * np.log(own[kept].mean() / between))
 
-    every = np.arange(len(base))
-    value = log_ratio(every)
-    half = jackknife_error([log_ratio(np.delete(every, s)) for s in every])
-    half *= stats.t.ppf(0.975, len(base) - 1)
-    low, high = np.exp([value - half, value + half])
-    return {"estimate": float(np.exp(value)), "low": float(low), "high": float(high)}
+    return numbers(np.exp(jackknife(log_ratio, len(base))))
 
 
 def fragility_table(
@@ -182,22 +162,14 @@ def _flat(bank: RunBank, variable: str) -> np.ndarray:
 
 
 def rate_predictions(
-    setting: Setting, rates: Sequence[float], n_seeds: int, **machine: object
+    setting: Setting, rates: Sequence[float], n_seeds: int
 ) -> dict[float, RunBank]:
     """The full-data models at each learning rate, with damped influence."""
-    runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
-    banks = {}
+    runs, banks = paired(nothing(setting.task.n_train), seeds(n_seeds, "models")), {}
     for rate in rates:
-        recipe = replace(setting.recipe, lr=rate)
-        banks[rate] = RunBank(
-            setting.task,
-            setting.model,
-            recipe,
-            runs,
-            [get_estimator("influence_ggn", recipe, damping=DAMPING)],
-            title=f"{setting.name}, rate {rate:g}, influence",
-            **machine,
-        )
+        there = at_rate(setting, rate)
+        damped = get_estimator("influence_ggn", there.recipe, damping=DAMPING)
+        banks[rate] = there.bank(runs, [damped], f"rate {rate:g}, influence")
     return banks
 
 

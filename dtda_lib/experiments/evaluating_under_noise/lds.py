@@ -15,7 +15,7 @@ from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.statistics.lds import Scores, score
 from dtda_lib.study.methods import METHODS, NO_UNIT
 
-from .setting import ESTIMATED, SOURCE, UNROLLING, law_before, laws_after
+from .setting import ESTIMATED, SOURCE, UNROLLING, Setting, law_before, laws_after
 
 WITH_UNIT = (
     *(name for name in ESTIMATED if METHODS[name].unit != NO_UNIT),
@@ -37,7 +37,7 @@ def group_scores(
     """LDS of all methods on these subsets.
 
     Args:
-        bank: Retrained without each group (`evaluation.group_bank`).
+        bank: Retrained without each group (`Setting.subsets`).
         groups: Positions that each subset leaves out.
         base: Losses of the attributed models `(seed, query)`, of seeds other than the bank's.
         predicted: Shifts `(seed, train, query)` on those models, of all points; a group's is the
@@ -138,7 +138,7 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def floor_table(banks: Mapping[str, RunBank], groups: Mapping[str, dict]) -> pd.DataFrame:
+def floor_table(settings: Mapping[str, Setting]) -> pd.DataFrame:
     """What part of the retrained W2^2 sampling makes up, by setting and size of the subsets.
 
     Columns `setting, size, w2` (root of the mean of the plug-in, loss units), `sampling_share` (of
@@ -146,10 +146,10 @@ def floor_table(banks: Mapping[str, RunBank], groups: Mapping[str, dict]) -> pd.
     seeds, over the same), `n_seeds`.
     """
     rows = []
-    for setting, bank in banks.items():
-        before = law_before(bank).values
-        for size, chosen in groups[setting].items():
-            after = laws_after(bank, chosen).values
+    for setting, one in settings.items():
+        before = law_before(one.subsets).values
+        for size, chosen in one.groups.items():
+            after = laws_after(one.subsets, chosen).values
             square = get_distance("w2_gaussian_squared")(before[:, None], after).mean()
             share = w2_sampling_share(before[:, None], after).mean() / square
             alone = 3 * before.var(axis=0, ddof=1).mean() / len(before) / square

@@ -15,16 +15,27 @@ run (its residual there, say), which no correlation over points sees, the law is
 `factor_table` says how much of the noise is of that kind.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.statistics.over_seeds import require_same_pairs, require_seeds
+from dtda_lib.statistics.over_seeds import (
+    jackknife,
+    mean_interval,
+    require_same_pairs,
+    require_seeds,
+)
+from dtda_lib.study.tables import numbers
 
 PROTOCOLS = ("unpaired", "paired, other seeds", "paired, same seeds")
+
+
+def runs_of(scores: xr.DataArray) -> np.ndarray:
+    """The values of scores, `(seed, train, query)`."""
+    return scores.transpose("seed", "train", "query").values
 
 
 def centred(scores: np.ndarray) -> np.ndarray:
@@ -104,7 +115,7 @@ def unit_over_points(means: np.ndarray) -> np.ndarray:
 
 def halves(scores: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """First and second half of the seeds, `(seed, train, query)` each."""
-    values = require_seeds(scores, at_least=8).transpose("seed", "train", "query").values
+    values = runs_of(require_seeds(scores, at_least=8))
     return values[: len(values) // 2], values[len(values) // 2 :]
 
 
@@ -130,22 +141,23 @@ def curve_table(
     rows = []
     for method, scores in predicted.items():
         first, second = halves(scores)
-        parts = components(known, first, noise)
-        left_out = [
-            components(np.delete(known, s, 0), np.delete(first, s, 0), noise)
-            for s in range(len(known))
+        cases = [
+            (protocol, retrained, runs, min(runs, len(second)))
+            for protocol in PROTOCOLS
+            for retrained in [seen_unpaired if protocol == "unpaired" else seen]
+            for runs in _doubling(_most(protocol, len(retrained)))
         ]
-        for protocol in PROTOCOLS:
-            retrained = seen_unpaired if protocol == "unpaired" else seen
-            for runs in _doubling(_most(protocol, len(retrained))):
-                models = min(runs, len(second))
-                of_law = [attenuated(p, protocol, runs, models) for p in left_out]
-                law = attenuated(parts, protocol, runs, models)
-                error = jackknife_error(of_law)
-                half = error * stats.t.ppf(0.975, len(of_law) - 1)
-                row = {"method": method, "protocol": protocol, "runs": runs, "models": models}
-                row |= _observed(retrained, second, protocol, runs)
-                rows.append(row | {"law": law, "law_low": law - half, "law_high": law + half})
+
+        def law(kept: np.ndarray, first: np.ndarray = first, cases: list = cases) -> xr.DataArray:
+            parts = components(known[kept], first[kept], noise)
+            laws = [attenuated(parts, protocol, *counts) for protocol, _, *counts in cases]
+            return xr.DataArray(laws, dims="case")
+
+        expected = jackknife(law, len(known))
+        for case, (protocol, retrained, runs, models) in enumerate(cases):
+            row = {"method": method, "protocol": protocol, "runs": runs, "models": models}
+            row |= _observed(retrained, second, protocol, runs)
+            rows.append(row | numbers(expected.isel(case=case), "law"))
     return pd.DataFrame(rows)
 
 
@@ -175,49 +187,29 @@ def _observed(
     def of(rows: np.ndarray, columns: np.ndarray) -> float:
         return correlation_over_points(truth[rows].mean(axis=0), predicted[columns].mean(axis=0))
 
-    values = np.array([of(block, attributed(block)) for block in blocks])
-    if len(values) >= 5:
-        error, df = values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1
-    else:
-        error, df = _block_error(blocks, attributed, of, protocol), runs * len(blocks) - 1
-    half = error * stats.t.ppf(0.975, df)
-    mean = float(values.mean())
-    return {"observed": mean, "low": mean - half, "high": mean + half, "n_blocks": len(values)}
+    def error(block: np.ndarray) -> float:
+        """Standard error of one large block: its runs left out in turn.
 
-
-def _block_error(
-    blocks: Sequence[np.ndarray],
-    attributed: Callable[[np.ndarray], np.ndarray],
-    of: Callable[[np.ndarray, np.ndarray], float],
-    protocol: str,
-) -> float:
-    """Standard error of a mean over few large blocks: each block's runs left out in turn.
-
-    Retrained and attributed runs are left out together where they are the same, else one after the
-    other, and the variances add up.
-    """
-    square = 0.0
-    for block in blocks:
+        Retrained and attributed runs are left out together where they are the same, else one after
+        the other, and the variances add up.
+        """
         models = attributed(block)
         if protocol == "paired, same seeds":
-            errors = [
-                jackknife_error(
-                    [of(np.delete(block, i), np.delete(models, i)) for i in range(len(block))]
-                )
-            ]
+            parts = [jackknife(lambda kept: of(block[kept], models[kept]), len(block))]
         else:
-            errors = [
-                jackknife_error([of(np.delete(block, i), models) for i in range(len(block))]),
-                jackknife_error([of(block, np.delete(models, i)) for i in range(len(models))]),
-            ]
-        square += sum(error**2 for error in errors) / len(blocks) ** 2
-    return float(np.sqrt(square))
+            one = jackknife(lambda kept: of(block[kept], models), len(block))
+            parts = [one, jackknife(lambda kept: of(block, models[kept]), len(models))]
+        return float(np.sqrt(sum(part["standard_error"] ** 2 for part in parts)))
 
-
-def jackknife_error(values: Sequence[float]) -> float:
-    """Jackknife standard error, from the values of a statistic with each unit left out."""
-    values, n = np.asarray(values), len(values)
-    return float(np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum()))
+    values = np.array([of(block, attributed(block)) for block in blocks])
+    if len(values) >= 5:
+        found = mean_interval(values)
+    else:
+        half = np.linalg.norm([error(block) for block in blocks]) / len(blocks)
+        half *= stats.t.ppf(0.975, runs * len(blocks) - 1)
+        mean = float(values.mean())
+        found = {"estimate": mean, "low": mean - half, "high": mean + half}
+    return {"observed": found.pop("estimate")} | found | {"n_blocks": len(values)}
 
 
 # ---------------------------------------------------------------- without noise, and coupling
@@ -228,21 +220,16 @@ def plateau_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) ->
 
     Columns `method, estimate, low, high, n_seeds`.
     """
-    rows = []
-    t = require_seeds(truth, at_least=4).transpose("seed", "train", "query").values
+    rows, t = [], runs_of(require_seeds(truth, at_least=4))
     for method, scores in predicted.items():
         require_same_pairs(truth, scores)
-        p = scores.transpose("seed", "train", "query").values
+        p = runs_of(scores)
 
         def without_noise(kept: np.ndarray, p: np.ndarray = p) -> float:
             return float(components(t[kept], p[kept], t[kept])["rho"])
 
-        every = np.arange(len(t))
-        each = [without_noise(np.delete(every, s)) for s in every]
-        estimate, half = without_noise(every), jackknife_error(each)
-        half *= stats.t.ppf(0.975, len(t) - 1)
-        row = {"method": method, "estimate": estimate, "low": estimate - half}
-        rows.append(row | {"high": estimate + half, "n_seeds": len(t)})
+        found = numbers(jackknife(without_noise, len(t)))
+        rows.append({"method": method} | found | {"n_seeds": len(t)})
     return pd.DataFrame(rows)
 
 
@@ -256,18 +243,15 @@ def coupling(losses: xr.DataArray) -> dict[str, float]:
     """
     values = require_seeds(losses, at_least=4).transpose("seed", "removal", "query").values
 
-    def log_saved(x: np.ndarray) -> float:
-        deviation = x - x.mean(axis=0)
+    def log_saved(kept: np.ndarray) -> float:
+        deviation = values[kept] - values[kept].mean(axis=0)
         base, after = deviation[:, :1], deviation[:, 1:]
         difference = ((after - base) ** 2).sum()
         return float(np.log((after**2 + base**2).sum() / difference))
 
-    each = [log_saved(np.delete(values, s, 0)) for s in range(len(values))]
-    half = jackknife_error(each) * stats.t.ppf(0.975, len(values) - 1)
-    saved = log_saved(values)
-    low, high = np.exp([saved - half, saved + half])
-    rho = 1 - np.exp(-saved)
-    return {"rho": float(rho), "saved": float(np.exp(saved)), "low": low, "high": high}
+    saved = numbers(np.exp(jackknife(log_saved, len(values))))
+    named = {"saved": saved["estimate"], "low": saved["low"], "high": saved["high"]}
+    return {"rho": 1 - 1 / saved["estimate"]} | named
 
 
 def factor_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> pd.DataFrame:
@@ -280,7 +264,7 @@ def factor_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> 
     """
     rows = []
     for name, scores in {"retrained": truth, **predicted}.items():
-        values = centred(scores.transpose("seed", "train", "query").values)
+        values = centred(runs_of(scores))
         mean = values.mean(axis=0)  # (train, query)
         noise = values - mean
         along = (noise * mean).sum(axis=1) / np.linalg.norm(mean, axis=0)  # (seed, query)

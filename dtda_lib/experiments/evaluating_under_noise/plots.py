@@ -1,14 +1,12 @@
 """Drawing of evaluation under noise: each function returns the figure and exactly what it shows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
 from dtda_lib.study.methods import DELTAS, METHODS, Style, palette
 
 from .lds import METRICS
@@ -41,22 +39,14 @@ _INTERVENTIONS = palette(
 _GREY = METHODS["null"].colour
 
 
-def _bars(rows: pd.DataFrame, of: str = "estimate") -> np.ndarray:
-    """Lengths of error bars to both sides, `(2, row)`."""
-    low, high = rows[of] - rows["low"], rows["high"] - rows[of]
-    return np.stack([low.clip(lower=0), high.clip(lower=0)])
-
-
 def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
     """Correlation against the number of runs: observed (markers) and the law (lines, bands).
 
     One row of panels a setting, one column a method. Dotted: correlation without noise.
     """
     settings, methods = (list(dict.fromkeys(table[name])) for name in ("setting", "method"))
-    fig, axes = plt.subplots(
-        len(settings), len(methods), sharex=True, sharey=True, squeeze=False,
-        figsize=(TEXT_WIDTH, 0.6 + 1.75 * len(settings)),
-    )  # fmt: skip
+    size = len(settings), len(methods), 0.6 + 1.75 * len(settings)
+    fig, axes = panels(*size, sharex=True, sharey=True)
     for row, setting in zip(axes, settings, strict=True):
         for axis, method in zip(row, methods, strict=True):
             for protocol in PROTOCOLS:
@@ -64,21 +54,14 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
                 part = table[chosen & (table["protocol"] == protocol)]
                 style = _PROTOCOLS[protocol]
                 axis.plot(part["runs"], part["law"], color=style.colour, lw=1)
-                axis.fill_between(
-                    part["runs"], part["law_low"], part["law_high"], color=style.colour, alpha=0.15,
-                    lw=0,
-                )  # fmt: skip
-                axis.errorbar(
-                    part["runs"], part["observed"], _bars(part, "observed"), fmt=style.marker,
-                    color=style.colour, lw=1, label=style.label,
-                )  # fmt: skip
+                band = part["runs"], part["law_low"], part["law_high"]
+                axis.fill_between(*band, color=style.colour, alpha=0.15, lw=0)
+                intervals(axis, part, part["runs"], style, value="observed", label=style.label)
             limit = plateaus.set_index(["setting", "method"]).loc[(setting, method), "estimate"]
             axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
             axis.set(xscale="log", ylim=(0, 1.08))
             axis.set_title(f"{setting}: {LOOKS[method].label}")
-    ticks = [4**i for i in range(6) if 4**i <= table["runs"].max()]
-    axes[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
-    axes[0, 0].minorticks_off()
+    ticks(axes[0, 0].xaxis, [4**i for i in range(6) if 4**i <= table["runs"].max()])
     fig.supxlabel("runs averaged, R", fontsize=9)
     fig.supylabel("correlation over points", fontsize=9)
     handles, _ = axes[0, 0].get_legend_handles_labels()
@@ -99,11 +82,9 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
     methods = [name for name in LOOKS if name in set(table["method"])]
     rows = table[table["target"].isin(_TARGETS)]
     rows = rows[(rows["scored"] == "one model") | (rows["target"] == "law")]
-    fig, axes = plt.subplots(
-        1, len(settings), sharex=True, sharey=True, squeeze=False,
-        figsize=(TEXT_WIDTH, 0.8 + 0.27 * len(methods)),
-    )  # fmt: skip
-    for axis, setting in zip(axes[0], settings, strict=True):
+    size = 1, len(settings), 0.8 + 0.27 * len(methods)
+    fig, (axes,) = panels(*size, sharex=True, sharey=True)
+    for axis, setting in zip(axes, settings, strict=True):
         for level, method in enumerate(methods):
             here = rows[(rows["setting"] == setting) & (rows["method"] == method)]
             if len(here) == 0:
@@ -117,29 +98,23 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
         axis.set_xlim(0, 1.05)
         for level in range(len(methods) - 1):
             axis.axhline(level + 0.5, color="0.92", lw=0.6, zorder=0)
-    axes[0, 0].set_yticks(range(len(methods)), [LOOKS[m].label for m in methods])
-    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    _method_rows(axes[0], methods)
     fig.supxlabel("correlation over points with the retrained shift", fontsize=9)
-    handles = [_handle(style) for style in _TARGETS.values()]
-    handles.append(
-        _handle(replace(_TARGETS["law"], label="mean of many models, the law"), hollow=True)
-    )
-    fig.legend(handles=handles, loc="outside upper center", ncols=2, title="scored against")
+    marks = {style.label: style.points for style in _TARGETS.values()}
+    marks["mean of many models, the law"] = _TARGETS["law"].points | {"mfc": "white"}
+    legend_above(fig, marks=marks, ncols=2, title="scored against")
     return fig, rows
 
 
+def _method_rows(axis: Axes, methods: Sequence[str]) -> None:
+    """A row a method, the first on top."""
+    axis.set_yticks(range(len(methods)), [LOOKS[name].label for name in methods])
+    axis.set_ylim(len(methods) - 0.4, -0.6)
+
+
 def _dot(axis: Axes, rows: pd.DataFrame, level: float, style: Style, hollow: bool = False) -> None:
-    axis.errorbar(
-        rows["estimate"], [level] * len(rows), xerr=_bars(rows), fmt=style.marker, ms=3,
-        color=style.colour, mfc="white" if hollow else style.colour, lw=0.8, capsize=1,
-    )  # fmt: skip
-
-
-def _handle(style: Style, hollow: bool = False) -> plt.Line2D:
     face = "white" if hollow else style.colour
-    return plt.Line2D(
-        [], [], marker=style.marker, ls="", color=style.colour, mfc=face, label=style.label
-    )
+    intervals(axis, rows, level, style, across=True, ms=3, mfc=face, lw=0.8, capsize=1)
 
 
 def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
@@ -150,10 +125,8 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
     sizes = list(dict.fromkeys(rows["size"]))
     methods = [name for name in LOOKS if name in set(rows["method"])]
-    fig, axes = plt.subplots(
-        len(sizes), len(METRICS), sharex=True, sharey=True, squeeze=False,
-        figsize=(TEXT_WIDTH, 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))),
-    )  # fmt: skip
+    height = 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))
+    fig, axes = panels(len(sizes), len(METRICS), height, sharex=True, sharey=True)
     for across, size in zip(axes, sizes, strict=True):
         for axis, metric in zip(across, METRICS, strict=True):
             part = rows[(rows["size"] == size) & (rows["metric"] == metric)]
@@ -168,16 +141,15 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
             if size == sizes[0]:
                 axis.set_title(DELTAS[metric].label)
         across[0].set_ylabel(f"leave out {size}")
-    axes[0, 0].set_yticks(range(len(methods)), [LOOKS[m].label for m in methods])
-    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    _method_rows(axes[0, 0], methods)
     axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
     fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", color="0.3", label="LDS, 95 % interval"),
-        plt.Line2D([], [], marker="|", ls="", ms=7, mew=1, color="k", label="ceiling"),
-        plt.Line2D([], [], color="0.85", lw=4, label="permuted subsets, 95 %"),
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    marks = {
+        "LDS, 95 % interval": {"marker": "o", "color": "0.3"},
+        "ceiling": {"marker": "|", "ms": 7, "mew": 1, "color": "k"},
+        "permuted subsets, 95 %": {"ls": "-", "color": "0.85", "lw": 4},
+    }
+    legend_above(fig, marks=marks, ncols=3)
     return fig, rows
 
 
@@ -188,14 +160,11 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     parameters. Right: correlation of one model's damped influence with each target. Marks of one
     rate stand side by side.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 3.1))
+    fig, (axes,) = panels(1, 3, 3.1)
     for axis, space in zip(axes, ("predictions", "parameters")):
         for beside, (name, style) in zip((0.9, 1.0, 1.1, 1.0), _INTERVENTIONS.items()):
             part = table[(table["space"] == space) & (table["intervention"] == name)]
-            axis.errorbar(
-                beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
-                color=style.colour, lw=1, label=style.label,
-            )  # fmt: skip
+            intervals(axis, part, beside * part["rate"], style, ls="-", label=style.label)
         axis.axhline(1, color="k", ls=":", lw=1)
         axis.set(xscale="log", yscale="log", ylim=(1e-4, 2))
         axis.set_title(space)
@@ -204,14 +173,12 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     rows = targets[(targets["scored"] == "one model") & targets["target"].isin(_TARGETS)]
     for beside, (name, style) in zip((0.93, 1.0, 1.07), _TARGETS.items()):
         part = rows[(rows["target"] == name) & (rows["method"] == "if_damped")]
-        axes[2].errorbar(
-            beside * part["rate"], part["estimate"], _bars(part), fmt=style.marker, ls="-",
-            color=style.colour, lw=1, label=style.label,
-        )  # fmt: skip
+        intervals(axes[2], part, beside * part["rate"], style, ls="-", label=style.label)
     axes[2].set(xscale="log", ylim=(0, 1), ylabel="correlation")
     axes[2].set_title("damped IF against")
-    rates = sorted(table["rate"].unique())
-    _rate_axes(axes, rates)
+    for axis in axes:
+        ticks(axis.xaxis, sorted(table["rate"].unique()))
+        axis.set_xlabel("learning rate")
     for axis, where, title in (
         (axes[0], "left", "left and middle: intervention"),
         (axes[2], "right", "right: scored against"),
@@ -219,10 +186,3 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
         handles, labels = axis.get_legend_handles_labels()
         fig.legend(handles, labels, loc=f"outside upper {where}", title=title)
     return fig, pd.concat([table, rows], ignore_index=True)
-
-
-def _rate_axes(axes: Sequence[Axes], rates: Sequence[float]) -> None:
-    for axis in axes:
-        axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
-        axis.minorticks_off()
-        axis.set_xlabel("learning rate")

@@ -7,22 +7,26 @@ pixels with another. Scores are predicted or retrained shifts of a query's loss 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 import xarray as xr
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, get_model
+from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import Runs, SeedPair, paired, seed_pairs, unpaired
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import Design, leave_k_out, leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.methods import METHODS, NO_UNIT
 
 DAMPING = 0.01  # beside l2 = 0.001; our choice, not tuned on any retraining
@@ -43,17 +47,6 @@ SCALE_OF = "if_damped"  # what methods without a unit borrow their scale from
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is trained: a task, a model, a recipe, and the points left out one at a time."""
-
-    name: str
-    task: Task
-    model: Model
-    recipe: Recipe
-    points: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Shifts:
     """Shifts of a query's loss in one setting, `(seed, train, query)` each.
 
@@ -68,8 +61,94 @@ class Shifts:
     predicted: Mapping[str, xr.DataArray]
 
 
-def concrete_setting(n_points: int, n_query: int) -> Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(Trained):
+    """What is trained, and all that trains on it; nothing trains before it is used.
+
+    Args:
+        points: Those left out one at a time.
+        n_seeds: Models that are attributed, each with its paired retrainings.
+        n_unpaired: Runs without each point, every one with seeds of its own.
+        n_subsets: Random subsets of each size.
+        n_subset_seeds: Runs without each subset.
+    """
+
+    points: tuple[int, ...]
+    n_seeds: int
+    n_unpaired: int
+    n_subsets: int
+    n_subset_seeds: int
+
+    @cached_property
+    def paired(self) -> RunBank:
+        """Runs on all points and without each, same seeds."""
+        runs = paired(self._one_left_out, seeds(self.n_seeds, "models"))
+        return self._losses(runs, "leave-one-out, paired")
+
+    @cached_property
+    def unpaired(self) -> RunBank:
+        """Runs without each point, every run with seeds of its own."""
+        runs = unpaired(self._one_left_out, seeds(self.n_unpaired, "unpaired"))
+        return self._losses(runs, "leave-one-out, unpaired")
+
+    @cached_property
+    def subsets(self) -> RunBank:
+        """Runs on all points and without each subset, same seeds, other than the models'."""
+        runs = paired(self._many_left_out[0], seeds(self.n_subset_seeds, "truth"))
+        return self._losses(runs, "subsets")
+
+    @cached_property
+    def models(self) -> RunBank:
+        """The attributed models: their query losses, what each estimator says of every point."""
+        runs = paired(nothing(self.task.n_train), seeds(self.n_seeds, "models"))
+        return self.bank(runs, ["query_loss", *estimator_measures(self)], "estimators")
+
+    @cached_property
+    def followed(self) -> UnrolledBank:
+        """The exact metagradient of the same models, in forward mode, for every point."""
+        of = "query_loss"
+        return self.unrolled(seeds(self.n_seeds, "models"), of, "unrolled", chunk=16)
+
+    @cached_property
+    def segments(self) -> UnrolledBank:
+        """The same in three segments with EK-FAC curvature: SOURCE as published."""
+        of = "query_loss"
+        return self.unrolled(seeds(self.n_seeds, "models"), of, "SOURCE", mode="source")
+
+    @property
+    def groups(self) -> dict[str, list[list[int]]]:
+        """Size of the subsets -> positions that each leaves out."""
+        return self._many_left_out[1]
+
+    @cached_property
+    def shifts(self) -> Shifts:
+        """Retrained and predicted shifts; trains what is missing."""
+        further = {SOURCE: self.segments, UNROLLING: self.followed}
+        everywhere = predicted_shifts(self.models, further)
+        return Shifts(
+            retrained=retrained_shifts(self.paired),
+            unpaired=unpaired_shifts(self.unpaired),
+            everywhere=everywhere,
+            predicted=at_points(everywhere, self.points),
+        )
+
+    @property
+    def _one_left_out(self) -> Design:
+        return leave_one_out(self.task.n_train, self.points)
+
+    @cached_property
+    def _many_left_out(self) -> tuple[Design, dict[str, list[list[int]]]]:
+        return group_designs(self.task.n_train, self.n_subsets, np.random.default_rng(8))
+
+    def _losses(self, runs: Runs, title: str) -> RunBank:
+        # Shards of 512 runs, so that two workers share the smaller banks.
+        return self.bank(runs, ["query_loss"], title, chunk=512)
+
+
+def concrete_setting(n_points: int, n_query: int, **sizes: Any) -> Setting:
     """80 mixes of UCI Concrete, MLP 8-16-16-1 (tanh), SGD for 300 steps; our choice.
+
+    `sizes`: other fields of `Setting`.
 
     Raises:
         ValueError: more points than there are.
@@ -77,11 +156,14 @@ def concrete_setting(n_points: int, n_query: int) -> Setting:
     task = get_task("concrete", n_train=80, n_query=n_query)
     model = get_model("mlp", widths=(8, 16, 16, 1), activation="tanh")
     recipe = Recipe("sgd", lr=0.05, weight_decay=1e-3, batch_size=20, epochs=75)
-    return Setting("Concrete", task, model, recipe, _spread(task, n_points))
+    trained = {"name": "Concrete", "task": task, "model": model, "recipe": recipe}
+    return Setting(**trained, points=_spread(task, n_points), **sizes)
 
 
-def digits_setting(n_points: int, queries_per_class: int) -> Setting:
+def digits_setting(n_points: int, queries_per_class: int, **sizes: Any) -> Setting:
     """Ten images each of digits 0, 1, 2 at 7 x 7 pixels, MLP 49-16-10 (tanh), SGD for 180 steps.
+
+    `sizes`: other fields of `Setting`.
 
     Raises:
         ValueError: more points than there are.
@@ -89,7 +171,8 @@ def digits_setting(n_points: int, queries_per_class: int) -> Setting:
     task = pooled(get_task("mnist3", per_class=10, queries_per_class=queries_per_class), 4)
     model = get_model("mlp", widths=(49, 16, 10), activation="tanh")
     recipe = Recipe("sgd", lr=0.2, weight_decay=1e-3, batch_size=10, epochs=60)
-    return Setting("digits", task, model, recipe, _spread(task, n_points))
+    trained = {"name": "digits", "task": task, "model": model, "recipe": recipe}
+    return Setting(**trained, points=_spread(task, n_points), **sizes)
 
 
 def _spread(task: Task, n: int) -> tuple[int, ...]:
@@ -97,12 +180,6 @@ def _spread(task: Task, n: int) -> tuple[int, ...]:
     if not 2 <= n <= task.n_train:
         raise ValueError(f"{n} points left out one at a time: there are 2 to {task.n_train}.")
     return tuple(int(p) for p in np.linspace(0, task.n_train - 1, n).round())
-
-
-def pooled(task: Task, size: int) -> Task:
-    """The task with images averaged over blocks of `size` x `size` pixels."""
-    small = {name: F.avg_pool2d(getattr(task, name), size) for name in ("train_x", "query_x")}
-    return replace(task, name=f"{task.name}, pooled {size} x {size}", **small)
 
 
 # ---------------------------------------------------------------- what is trained
@@ -120,20 +197,6 @@ def seeds(n: int, what: str) -> list[SeedPair]:
     return seed_pairs(n, streams[what])
 
 
-def removal_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
-    """Runs on all points and without each, same seeds."""
-    design = leave_one_out(setting.task.n_train, setting.points)
-    title = f"{setting.name}, leave-one-out, paired"
-    return _bank(setting, paired(design, seeds(n_seeds, "models")), title, machine)
-
-
-def unpaired_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
-    """Runs without each point, every run with seeds of its own."""
-    design = leave_one_out(setting.task.n_train, setting.points)
-    title = f"{setting.name}, leave-one-out, unpaired"
-    return _bank(setting, unpaired(design, seeds(n_seeds, "unpaired")), title, machine)
-
-
 def group_designs(
     n_train: int, n_subsets: int, generator: np.random.Generator
 ) -> tuple[Design, dict[str, list[list[int]]]]:
@@ -149,25 +212,9 @@ def group_designs(
         for name, part in parts.items()
     }
     first, second = parts.values()
-    rows = xr.concat(
-        [xr.DataArray(first.weights), xr.DataArray(second.weights[1:])], "dim_0"
-    ).values
     labels = (*first.labels, *second.labels[1:])
-    design = Design(first.weights.new_tensor(rows), labels, (-1,) * len(labels))
-    return design, groups
-
-
-def group_bank(setting: Setting, design: Design, n_seeds: int, **machine: object) -> RunBank:
-    """Runs on all points and without each group, same seeds, other than the models'."""
-    title = f"{setting.name}, subsets"
-    return _bank(setting, paired(design, seeds(n_seeds, "truth")), title, machine)
-
-
-def _bank(setting: Setting, runs: Runs, title: str, machine: Mapping[str, object]) -> RunBank:
-    task, model, recipe = setting.task, setting.model, setting.recipe
-    # Shards of 512 runs, so that two workers share the smaller banks.
-    settings = {"title": title, "chunk": 512, **machine}
-    return RunBank(task, model, recipe, runs, ["query_loss"], **settings)
+    weights = torch.cat([first.weights, second.weights[1:]])
+    return Design(weights, labels, (-1,) * len(labels)), groups
 
 
 def methods_of(task: Task) -> list[str]:
@@ -175,7 +222,7 @@ def methods_of(task: Task) -> list[str]:
     return [name for name in ESTIMATED if name != "trak" or task.loss == "cross_entropy"]
 
 
-def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
+def estimator_measures(trained: Trained) -> list[Measure]:
     """The measures behind `ESTIMATED`.
 
     All influence functions are damped alike but `if_ggn`, which is not, and `if_lissa`, which has
@@ -184,53 +231,26 @@ def estimator_measures(task: Task, recipe: Recipe) -> list[Measure]:
     damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
     own = {name: {"damping": DAMPING} for name in damped_too} | {"posterior_covariance": POSTERIOR}
     found = {}
-    for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(task)):
+    for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(trained.task)):
         if variable == METHODS["if_damped"].variable:
-            damped = get_estimator("influence_ggn", recipe, damping=DAMPING)
+            damped = get_estimator("influence_ggn", trained.recipe, damping=DAMPING)
             found[variable] = replace(damped, name=variable)
         else:
-            found[variable] = get_estimator(variable, recipe, **own.get(variable, {}))
+            found[variable] = get_estimator(variable, trained.recipe, **own.get(variable, {}))
     return list(found.values())
-
-
-def estimator_bank(setting: Setting, n_seeds: int, **machine: object) -> RunBank:
-    """The attributed models: their query losses and what each estimator says of every point."""
-    runs = paired(nothing(setting.task.n_train), seeds(n_seeds, "models"))
-    measures = ["query_loss", *estimator_measures(setting.task, setting.recipe)]
-    return RunBank(
-        setting.task, setting.model, setting.recipe, runs, measures,
-        title=f"{setting.name}, estimators", **machine,
-    )  # fmt: skip
-
-
-def unrolled_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
-    """The exact metagradient of the same models, in forward mode, for every point."""
-    return UnrolledBank(
-        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
-        title=f"{setting.name}, unrolled", chunk=16, **machine,
-    )  # fmt: skip
-
-
-def source_bank(setting: Setting, n_seeds: int, **machine: object) -> UnrolledBank:
-    """The same in three segments with EK-FAC curvature: SOURCE as published."""
-    return UnrolledBank(
-        setting.task, setting.model, setting.recipe, seeds(n_seeds, "models"), "query_loss",
-        mode="source", title=f"{setting.name}, SOURCE", **machine,
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- scores
 
 
+def last_losses(bank: RunBank) -> xr.DataArray:
+    """Losses after the last epoch, `(seed, removal, query)`, float64."""
+    return bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
+
+
 def retrained_shifts(bank: RunBank) -> xr.DataArray:
     """Shift of each query's loss upon removal of each point, `(seed, train, query)`, float64."""
-    return shifts_of(bank.dataset()["query_loss"])
-
-
-def shifts_of(loss: xr.DataArray) -> xr.DataArray:
-    """The same from losses `(seed, removal, checkpoint, query)`, after the last epoch."""
-    loss = loss.isel(checkpoint=-1, drop=True).astype(np.float64)
-    return axes(shift_upon_removal(loss))
+    return axes(shift_upon_removal(last_losses(bank)))
 
 
 def unpaired_shifts(bank: RunBank) -> xr.DataArray:
@@ -238,9 +258,8 @@ def unpaired_shifts(bank: RunBank) -> xr.DataArray:
 
     What is common to all points cancels in a correlation over points.
     """
-    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).astype(np.float64)
-    base = loss.isel(removal=0, drop=True).mean("seed")
-    return axes(shift_upon_removal(loss, base))
+    loss = last_losses(bank)
+    return axes(shift_upon_removal(loss, loss.isel(removal=0, drop=True).mean("seed")))
 
 
 def predicted_shifts(
@@ -274,8 +293,7 @@ def _root_mean_square(scores: xr.DataArray) -> float:
 
 def axes(scores: xr.DataArray) -> xr.DataArray:
     """Only `(seed, train, query)`, in this order, seeds numbered."""
-    scores = scores.transpose("seed", "train", "query").reset_coords(drop=True)
-    return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))
+    return _plain(scores.transpose("seed", "train", "query"))
 
 
 def at_points(scores: Mapping[str, xr.DataArray], points: Sequence[int]) -> dict[str, xr.DataArray]:
@@ -288,14 +306,15 @@ def at_points(scores: Mapping[str, xr.DataArray], points: Sequence[int]) -> dict
 
 def law_before(bank: RunBank) -> xr.DataArray:
     """Losses of the full-data runs of a bank, `(seed, query)`, float64."""
-    loss = bank.dataset()["query_loss"].isel(removal=0, checkpoint=-1, drop=True)
-    loss = loss.astype(np.float64).reset_coords(drop=True)
-    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))
+    return _plain(last_losses(bank).isel(removal=0, drop=True))
 
 
 def laws_after(bank: RunBank, groups: Sequence[Sequence[int]]) -> xr.DataArray:
     """Losses of the runs without each group, `(seed, removal, query)`, float64."""
-    labels = ["+".join(map(str, group)) for group in groups]
-    loss = bank.dataset()["query_loss"].isel(checkpoint=-1, drop=True).sel(removal=labels)
-    loss = loss.astype(np.float64).reset_coords(drop=True)
-    return loss.assign_coords(seed=np.arange(loss.sizes["seed"]))
+    return _plain(last_losses(bank).sel(removal=["+".join(map(str, group)) for group in groups]))
+
+
+def _plain(scores: xr.DataArray) -> xr.DataArray:
+    """Seeds numbered, and no coordinates beside those of axes."""
+    scores = scores.reset_coords(drop=True)
+    return scores.assign_coords(seed=np.arange(scores.sizes["seed"]))

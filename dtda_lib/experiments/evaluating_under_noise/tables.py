@@ -16,7 +16,7 @@ from dtda_lib.study.methods import DELTAS
 from . import estimands, lds, noise
 from .experiment import Experiment
 from .methods import LOOKS
-from .setting import Shifts, law_before
+from .setting import Shifts, last_losses, law_before
 
 SHOWN = ("if_damped", "unrolling")
 """Methods whose noise is followed in full."""
@@ -37,7 +37,7 @@ def about(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
     """A row a setting: sizes, loss, and how shifts compare with the noise of training."""
     rows = []
     for name, one in experiment.settings.items():
-        before, retrained = law_before(experiment.models[name]), shifts[name].retrained
+        before, retrained = law_before(one.models), shifts[name].retrained
         row = {"setting": name, "points": one.task.n_train, "left out": len(one.points)}
         row |= {"queries": one.task.n_query, "loss": float(before.mean())}
         row |= {"sd of loss over runs": float(before.std("seed").mean())}
@@ -64,8 +64,8 @@ def factors(shifts: AllShifts) -> pd.DataFrame:
 def coupling(experiment: Experiment) -> pd.DataFrame:
     """`noise.coupling` of the paired runs."""
     return pd.DataFrame(
-        {"setting": name} | noise.coupling(bank.dataset()["query_loss"].isel(checkpoint=-1))
-        for name, bank in experiment.paired.items()
+        {"setting": name} | noise.coupling(last_losses(one.paired))
+        for name, one in experiment.settings.items()
     )
 
 
@@ -112,7 +112,7 @@ def scores_by_metric(table: pd.DataFrame) -> pd.DataFrame:
 
 def floors(experiment: Experiment) -> pd.DataFrame:
     """`lds.floor_table` of the subsets."""
-    return lds.floor_table(experiment.subsets, experiment.groups)
+    return lds.floor_table(experiment.settings)
 
 
 def _shown(one: Shifts) -> dict[str, xr.DataArray]:

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.methods import DELTAS
-from dtda_lib.study.wording import bullets, joined, measured, percent, upper
+from dtda_lib.study.wording import bullets, joined, percent, told, upper
 
 from .claims import FITS
 from .lds import LAWS, METRICS
@@ -39,8 +39,7 @@ def _first(curves: pd.DataFrame, protocol: str) -> str:
     """Observed correlation of one run, damped influence on Concrete, with its interval."""
     chosen = (curves["setting"] == "Concrete") & (curves["method"] == "if_damped")
     rows = curves[chosen & (curves["protocol"] == protocol) & (curves["runs"] == 1)]
-    row = rows.iloc[0]
-    return measured(row["observed"], (row["low"], row["high"]))
+    return told(rows.iloc[0], "observed")
 
 
 def _noisy(verdict: str) -> str:
@@ -67,17 +66,12 @@ def _fragile(moved: pd.DataFrame) -> str:
     """What moves a run of a fixed seed at the largest learning rate."""
     rows = moved[(moved["space"] == "predictions") & (moved["rate"] == moved["rate"].max())]
     at = rows.set_index("intervention")
-    told = {
-        name: measured(at.loc[name, "estimate"], (at.loc[name, "low"], at.loc[name, "high"]))
-        for name in ("masked", "batches alone")
-    }
-    both = at.loc[["masked", "batches alone"]]
-    more = both["low"].iloc[1] > both["high"].iloc[0]
+    masked, batches = at.loc["masked"], at.loc["batches alone"]
+    more = batches["low"] > masked["high"]
     how = "undo a fixed seed more" if more else "do not clearly undo a fixed seed more"
     return (
         f"New batches {how} than a lost point: at a rate of {at['rate'].iloc[0]:g} they move a run "
-        f"{told['batches alone']} of the distance between two seeds, a masked point "
-        f"{told['masked']}"
+        f"{told(batches)} of the distance between two seeds, a masked point {told(masked)}"
     )
 
 
@@ -97,26 +91,12 @@ def _separates(evidence: Evidence) -> str:
 # ---------------------------------------------------------------- verdicts on tables
 
 
-def law_words(curves: pd.DataFrame) -> Markdown:
-    """Whether the correlation grows with runs as the attenuation law predicts, by setting."""
-    unpaired = curves[curves["protocol"] == "unpaired"]
-    parts = []
-    for setting, rows in unpaired.groupby("setting", sort=False):
-        off = rows["observed"] - rows["law"]
-        if off.abs().max() < FITS:
-            parts.append(f"on {setting} as the law predicts from the noise alone")
-        else:
-            how = "faster" if off.loc[off.abs().idxmax()] > 0 else "more slowly"
-            parts.append(f"on {setting} {how} than the law predicts")
-    return Markdown(f"The correlation grows with the number of runs: {joined(parts)}.")
-
-
 def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
     """Whether noise that is a factor can be why the law misses: where there is more of it."""
     unpaired = curves[curves["protocol"] == "unpaired"]
     off = (unpaired["observed"] - unpaired["law"]).abs().groupby(unpaired["setting"]).max()
     share = factors[factors["of"] == "retrained"].set_index("setting")["factor"]
-    told = "; ".join(
+    shares = "; ".join(
         f"{percent(share[name])} on {name}, where the law misses by at most {off[name]:.2f}"
         for name in share.index
     )
@@ -129,7 +109,7 @@ def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
             "so it is hardly why the law misses where it does: there is more of it where the law "
             "holds. Parts that are estimated from few runs are the likelier cause"
         )
-    return Markdown(f"Of the noise of a retrained shift a factor makes up {told}: {so}.")
+    return Markdown(f"Of the noise of a retrained shift a factor makes up {shares}: {so}.")
 
 
 def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
@@ -145,21 +125,12 @@ def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
     sentences = []
     for setting, rows in gains.groupby("setting", sort=False):
         better = rows[rows["low"] > 0].sort_values("estimate", ascending=False)
-        fit = joined(
-            (
-                f"{LOOKS[row.method].words} ({measured(row.estimate, (row.low, row.high))})"
-                for row in better.itertuples()
-            ),
-            none="no method",
-        )
+        fits = (f"{LOOKS[row['method']].words} ({told(row)})" for _, row in better.iterrows())
         across = wins[(wins["setting"] == setting) & (wins["target"] == "other run")]
-        leads = joined(
-            f"of {LOOKS[row.rival].words} by {measured(row.estimate, (row.low, row.high))}"
-            for row in across.itertuples()
-        )
+        leads = (f"of {LOOKS[row['rival']].words} by {told(row)}" for _, row in across.iterrows())
         sentences.append(
             f"**{upper(setting)}**: better with the law than with the own run, beyond error: "
-            f"{fit}. On another run unrolling is ahead {leads}."
+            f"{joined(fits, none='no method')}. On another run unrolling is ahead {joined(leads)}."
         )
     return bullets(sentences)
 

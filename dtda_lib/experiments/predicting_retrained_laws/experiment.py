@@ -17,6 +17,7 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import nothing
 from dtda_lib.runs.shifts import print_costs
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
 from .estimates import collect, unrolling_cost
@@ -58,28 +59,19 @@ class Experiment:
         )
         seeds = seed_pairs(cfg.n_seeds)
         machine = {"device": cfg.device, "workers": cfg.workers}
-        full = RunBank(
+        trained = Trained(task=task, model=model, recipe=RECIPE, machine=machine)
+        measures = ["query_prediction", "query_loss"]
+        everything = paired(nothing(task.n_train), seeds)
+        without = paired(removals.design(task.n_train), seeds)
+        return cls(
             task,
-            model,
-            RECIPE,
-            paired(nothing(task.n_train), seeds),
-            ["query_prediction", "query_loss", "parameters"],
-            title="all points",
-            **machine,
+            removals,
+            full=trained.bank(everything, [*measures, "parameters"], "all points"),
+            retrained=trained.bank(without, measures, "with and without"),
+            unrolled=trained.unrolled(seeds, "query_prediction", "all points, unrolled"),
+            n_splits=cfg.n_splits,
+            n_groups=cfg.n_groups,
         )
-        retrained = RunBank(
-            task,
-            model,
-            RECIPE,
-            paired(removals.design(task.n_train), seeds),
-            ["query_prediction", "query_loss"],
-            title="with and without",
-            **machine,
-        )
-        unrolled = UnrolledBank(
-            task, model, RECIPE, seeds, "query_prediction", title="all points, unrolled", **machine
-        )
-        return cls(task, removals, full, retrained, unrolled, cfg.n_splits, cfg.n_groups)
 
     @property
     def banks(self) -> list[RunBank]:

@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from dtda_lib.data.task import Task
 from dtda_lib.runs.removal import Design, leave_groups_out, leave_k_out
 from dtda_lib.statistics.distances import LEFT_OUT, get_distance, variance
 from dtda_lib.statistics.distributions import shifted_samples
-from dtda_lib.statistics.over_seeds import require_same_pairs, require_seeds
+from dtda_lib.statistics.over_seeds import jackknife, require_same_pairs, require_seeds
 
 BLOCK = 4  # seeds
 KINDS = ("mean", "sd", "law")
@@ -278,18 +277,9 @@ def w2_squares(laws: Laws, halves: np.ndarray, blocks: np.ndarray | None = None)
 # ---------------------------------------------------------------- intervals
 
 
-def over_blocks(
-    statistic: Callable[[np.ndarray], xr.DataArray], n_blocks: int, level: float = 0.95
-) -> xr.Dataset:
+def over_blocks(statistic: Callable[[np.ndarray], xr.DataArray], n_blocks: int) -> xr.Dataset:
     """`estimate` and jackknife t interval `low`, `high` of a statistic of blocks of seeds.
 
     `statistic` takes the positions of the blocks that count. Source: Tukey 1958, with groups.
     """
-    everyone = np.arange(n_blocks)
-    estimate = statistic(everyone)
-    left_out = xr.concat(
-        [statistic(np.delete(everyone, block)) for block in everyone], "block", join="exact"
-    )
-    half = np.sqrt((n_blocks - 1) * left_out.var("block", skipna=False))
-    half = half * stats.t.ppf((1 + level) / 2, n_blocks - 1)
-    return xr.Dataset({"estimate": estimate, "low": estimate - half, "high": estimate + half})
+    return jackknife(statistic, n_blocks).drop_vars("standard_error")

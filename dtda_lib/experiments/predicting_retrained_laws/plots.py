@@ -5,12 +5,11 @@ Numbers come from `predicted_laws` and its tables; nothing is computed here that
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, side_by_side, ticks
 from dtda_lib.study.methods import LAWS
 
 from .laws import LEVERAGE, Laws, Removals
@@ -29,9 +28,9 @@ def shown_queries(squares: xr.Dataset, removal: int) -> dict[str, int]:
 
 def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequence[str]) -> Drawn:
     """Distribution functions over seeds: all points, retrained, predicted; a panel per query."""
-    fig, axes = plt.subplots(1, len(queries), figsize=(TEXT_WIDTH, 2.3), sharey=True)
+    fig, (axes,) = panels(1, len(queries), 2.3, sharey=True)
     rows = []
-    for axis, (title, query) in zip(np.atleast_1d(axes), queries.items()):
+    for axis, (title, query) in zip(axes, queries.items()):
         drawn = {
             "all points": (LAWS["before"], laws.base.isel(query=query)),
             "retrained": (LAWS["retrained"], laws.retrained.isel(query=query, removal=removal)),
@@ -46,23 +45,20 @@ def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequenc
             axis.step(values, share, where="post", lw=1.2, **line)
             rows += [(title, query, law, *at) for at in zip(values, share)]
         axis.set_title(f"{title} (query {query})")
-    np.atleast_1d(axes)[0].set_ylabel("share of runs below")
+    axes[0].set_ylabel("share of runs below")
     fig.supxlabel(f"prediction ({UNIT})", fontsize=9)
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4)
+    legend_above(fig, axes[0], ncols=4)
     return fig, pd.DataFrame(rows, columns=["panel", "query", "law", "prediction", "share"])
 
 
 def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Drawn:
     """W2 from the predicted to the retrained law against W2 from no change, a dot per query."""
-    fig, axes = plt.subplots(
-        1, len(names), figsize=(TEXT_WIDTH, 2.4), sharex=True, sharey=True, squeeze=False
-    )
+    fig, (axes,) = panels(1, len(names), 2.4, sharex=True, sharey=True)
     x = np.sqrt(squares["no_change"].isel(removal=removal).values)
     floor = np.sqrt(squares["perfect"].isel(removal=removal).values)
     rows = []
     low, high = 0.8 * floor.min(), 1.15 * x.max()
-    for axis, name in zip(axes[0], names):
+    for axis, name in zip(axes, names):
         style = looks(name)
         y = np.sqrt(squares["predicted"].sel(estimator=name).isel(removal=removal).values)
         axis.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
@@ -70,14 +66,13 @@ def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Dra
         axis.plot(x, y, style.marker, color=style.colour, alpha=0.8, label=style.label)
         axis.set(xscale="log", yscale="log", title=style.label)
         rows += [(name, q, *at) for q, at in enumerate(zip(x, y, floor))]
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if low <= t <= high]
-    for axis in axes[0]:
-        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
-        axis.minorticks_off()
-    axes[0, 0].set_ylabel(f"W2, predicted to\nretrained ({UNIT})")
+    values = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if low <= t <= high]
+    for axis in axes:
+        ticks(axis.xaxis, values)
+        ticks(axis.yaxis, values)
+    axes[0].set_ylabel(f"W2, predicted to\nretrained ({UNIT})")
     fig.supxlabel(f"W2, all points to retrained ({UNIT})", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles[:1], labels[:1], loc="outside upper center")
     return fig, pd.DataFrame(
         rows, columns=["estimator", "query", "no_change", "predicted", "perfect"]
@@ -86,35 +81,30 @@ def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Dra
 
 def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
     """Relative error against the size of random groups: of means and of standard deviations."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.9), sharey=True)
+    fig, (axes,) = panels(1, 2, 2.9, sharey=True)
     sets = removals.random_sets
     shown = errors[errors["set"].isin(sets) & errors["estimator"].isin(DRAWN)]
     shown = shown[shown["kind"].isin(["mean", "sd"])]
     top = 2.0
     for axis, (kind, title) in zip(axes, (("mean", "means"), ("sd", "standard deviations"))):
-        for number, name in enumerate(DRAWN):
-            style = looks(name)
+        for name, beside in zip(DRAWN, side_by_side(len(DRAWN), 0.12)):
             part = shown[(shown["kind"] == kind) & (shown["estimator"] == name)]
             part = part.set_index("set").loc[sets]
-            at = np.arange(len(sets)) + 0.12 * (number - (len(DRAWN) - 1) / 2)
-            reach = [
-                (part["error"] - part["low"]).clip(lower=0),
-                (part["high"] - part["error"]).clip(lower=0),
-            ]
-            axis.errorbar(at, part["error"], yerr=reach, **style.line, lw=1, elinewidth=0.8)
+            look = {"elinewidth": 0.8, "ls": looks(name).linestyle, "label": looks(name).label}
+            at = np.arange(len(sets)) + beside
+            intervals(axis, part, at, looks(name), value="error", **look)
         axis.axhline(1, color="0.6", lw=0.8, zorder=0)
         axis.set_xticks(range(len(sets)), [name.removesuffix(" %") for name in sets])
         axis.set(title=title, ylim=(0, top))
     axes[0].set_ylabel("error / no change")
     fig.supxlabel("points removed together (% of the training set)", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1)
+    legend_above(fig, axes[0], ncols=3, columnspacing=1)
     return fig, shown
 
 
 def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
     """Share of each single point's mean shift that is predicted, against its leverage."""
-    fig, axes = plt.subplots(1, len(names), figsize=(TEXT_WIDTH, 2.4), sharey=True, sharex=True)
+    fig, (axes,) = panels(1, len(names), 2.4, sharey=True, sharex=True)
     shown = single[single["estimator"].isin(names)]
     line = np.array([0, 1.05 * shown["leverage"].max()])
     for axis, name in zip(axes, names):
@@ -123,26 +113,17 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
         axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
         for chosen, face in (("high", style.colour), ("random", "white")):
             dots = part[(part["set"] == LEVERAGE) == (chosen == "high")]
-            reach = [dots["kept"] - dots["low"], dots["high"] - dots["kept"]]
-            axis.errorbar(
-                dots["leverage"],
-                dots["kept"],
-                yerr=reach,
-                fmt=style.marker,
-                color=style.colour,
-                mfc=face,
-                lw=0.8,
-            )
+            intervals(axis, dots, dots["leverage"], style, value="kept", mfc=face, lw=0.8)
         axis.set(title=style.label)
     low = min(0.0, float(shown["kept"].min()) - 0.1)
     axes[0].set(ylim=(low, max(1.5, float(shown["kept"].max()) + 0.1)), xlim=(0, line[1]))
     axes[0].set_ylabel("share of shift predicted")
     fig.supxlabel("leverage of the point", fontsize=9)
-    shape = {"marker": "o", "ls": "", "color": "0.3"}
-    handles = [
-        plt.Line2D([], [], label="highest leverage in the inputs", **shape),
-        plt.Line2D([], [], mfc="white", label="drawn at random", **shape),
-        plt.Line2D([], [], color="0.6", lw=0.8, label="1 − leverage"),
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    shape = {"marker": "o", "color": "0.3"}
+    marks = {
+        "highest leverage in the inputs": shape,
+        "drawn at random": shape | {"mfc": "white"},
+        "1 − leverage": {"ls": "-", "color": "0.6", "lw": 0.8},
+    }
+    legend_above(fig, marks=marks, ncols=3)
     return fig, shown

@@ -6,14 +6,14 @@ also one over removals and queries (`draw_low`, `draw_high`), for these seeds. W
 blocks intervals mean nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dtda_lib.statistics.distances import log_ratio, variance
-from dtda_lib.study.wording import measured, number
+from dtda_lib.study.wording import number, told
 
 from .laws import (
     KINDS,
@@ -145,35 +145,24 @@ def single_table(laws: Laws, removals: Removals, leverage: xr.DataArray) -> pd.D
     off; `leverage`: mean over seeds, from `estimated_shifts`; `size`: root mean square true shift
     of the mean.
     """
-    rows = np.flatnonzero(removals.table["points"] == 1)
-    true = (laws.retrained - laws.base).isel(removal=rows)
-    guess = (laws.predicted - laws.base).isel(removal=rows)
+    rows, points, products = _single_points(laws, removals)
 
     def kept(blocks: np.ndarray) -> xr.DataArray:
-        seeds = seeds_of_blocks(blocks)
-        one, other = guess.isel(seed=seeds), true.isel(seed=seeds)
-        return _product(one, other) / _product(other, other)
+        product, square = products(blocks)
+        return product / square
 
     table = _frame(over_blocks(kept, laws.n_blocks).rename(estimate="kept"))
-    points = np.array([removals.groups[row][0] for row in rows])
+    _, square = products(np.arange(laws.n_blocks))
     about = pd.DataFrame(
         {
             "removal": laws.retrained["removal"].values[rows],
             "point": points,
             "set": removals.table["set"].to_numpy()[rows],
             "leverage": leverage.mean("seed").values[points],
-            "size": np.sqrt(_product(true, true).clip(min=0) / true.sizes["query"]).values,
+            "size": np.sqrt(square.clip(min=0) / laws.base.sizes["query"]).values,
         }
     )
     return about.merge(table, on="removal").drop(columns="removal")
-
-
-def _product(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Unbiased sum over queries of the product of both means over seeds."""
-    n = one.sizes["seed"]
-    product = one.mean("seed") * other.mean("seed")
-    shared = ((one - one.mean("seed")) * (other - other.mean("seed"))).sum("seed") / (n - 1) / n
-    return (product - shared).sum("query")
 
 
 def kept_table(laws: Laws, removals: Removals, leverage: xr.DataArray) -> pd.DataFrame:
@@ -183,22 +172,46 @@ def kept_table(laws: Laws, removals: Removals, leverage: xr.DataArray) -> pd.Dat
     the true shift (sums of products over points and queries), against `expected`: for influence
     functions the like mean of 1 - leverage, else 1.
     """
-    rows = np.flatnonzero(removals.table["points"] == 1)
-    true = (laws.retrained - laws.base).isel(removal=rows)
-    guess = (laws.predicted - laws.base).isel(removal=rows)
-    points = [removals.groups[row][0] for row in rows]
+    rows, points, products = _single_points(laws, removals)
     left = 1 - leverage.mean("seed").values[points]
-    left = xr.DataArray(left, {"removal": true["removal"].values}, ("removal",))
+    left = xr.DataArray(left, {"removal": laws.retrained["removal"].values[rows]}, ("removal",))
 
     def both(blocks: np.ndarray) -> xr.DataArray:
-        seeds = seeds_of_blocks(blocks)
-        one, other = guess.isel(seed=seeds), true.isel(seed=seeds)
-        square = _product(other, other)
-        share = _product(one, other).sum("removal") / square.sum("removal")
+        product, square = products(blocks)
+        share = product.sum("removal") / square.sum("removal")
         expected = ((left * square).sum("removal") / square.sum("removal")).broadcast_like(share)
         return stacked([share, expected, share - expected], "what", ["kept", "1 - h", "less"])
 
     return _frame(over_blocks(both, laws.n_blocks))
+
+
+def _single_points(
+    laws: Laws, removals: Removals
+) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], tuple[xr.DataArray, xr.DataArray]]]:
+    """Removals of one point, these points, and `_product` of shifts as a function of blocks.
+
+    Of the predicted with the true mean shift, `(estimator, removal)`, and of the true one with
+    itself, `(removal,)`.
+    """
+    rows = np.flatnonzero(removals.table["points"] == 1)
+    points = np.array([removals.groups[row][0] for row in rows], dtype=int)
+    true = (laws.retrained - laws.base).isel(removal=rows)
+    guess = (laws.predicted - laws.base).isel(removal=rows)
+
+    def products(blocks: np.ndarray) -> tuple[xr.DataArray, xr.DataArray]:
+        seeds = seeds_of_blocks(blocks)
+        one, other = guess.isel(seed=seeds), true.isel(seed=seeds)
+        return _product(one, other), _product(other, other)
+
+    return rows, points, products
+
+
+def _product(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Unbiased sum over queries of the product of both means over seeds."""
+    n = one.sizes["seed"]
+    product = one.mean("seed") * other.mean("seed")
+    shared = ((one - one.mean("seed")) * (other - other.mean("seed"))).sum("seed") / (n - 1) / n
+    return (product - shared).sum("query")
 
 
 # ---------------------------------------------------------------- change of spread
@@ -266,7 +279,7 @@ def _corr(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def shown_shares(shares: pd.DataFrame) -> pd.DataFrame:
     """Shares over all sizes and intervals over seeds: a row an estimator, a column a kind."""
     whole = shares[(shares["set"] == ALL) & (shares["estimator"] != "if_hessian")]
-    return _shown(whole, "kind", [_with_ends(row, "share") for _, row in whole.iterrows()])
+    return _shown(whole, "kind", [told(row, "share") for _, row in whole.iterrows()])
 
 
 def shown_kept(kept: pd.DataFrame) -> pd.DataFrame:
@@ -275,7 +288,7 @@ def shown_kept(kept: pd.DataFrame) -> pd.DataFrame:
     part = kept[kept["estimator"].isin(names) & kept["what"].isin(["kept", "less"])]
     columns = {"kept": "share of the shift predicted", "less": "share - (1 − h)"}
     part = part.assign(what=part["what"].map(columns))
-    return _shown(part, "what", [_with_ends(row, "estimate") for _, row in part.iterrows()])
+    return _shown(part, "what", [told(row) for _, row in part.iterrows()])
 
 
 def shown_spreads(spreads: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -288,10 +301,6 @@ def shown_spreads(spreads: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     wide = wide.loc[[(name, e) for name in dict.fromkeys(part["set"]) for e in names]].reset_index()
     texts = [f"{number(row.r)} of {number(row.ceiling)}" for row in wide.itertuples()]
     return _shown(wide, "set", texts)
-
-
-def _with_ends(row: pd.Series, value: str) -> str:
-    return measured(row[value], (row["low"], row["high"]))
 
 
 def _shown(table: pd.DataFrame, columns: str, texts: Sequence[str]) -> pd.DataFrame:

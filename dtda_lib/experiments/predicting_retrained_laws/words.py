@@ -149,7 +149,7 @@ def leverage_words(kept: pd.DataFrame, single: pd.DataFrame) -> Markdown:
 
 
 def spread_words(spreads: pd.DataFrame, errors: pd.DataFrame, sets: Sequence[str]) -> Markdown:
-    """Is the change of the spread predicted: its size, its rank, and by how much it is overstated?
+    """Is the change of the spread predicted: its size and its rank?
 
     Args:
         spreads: `tables.spread_table`.
@@ -169,14 +169,6 @@ def spread_words(spreads: pd.DataFrame, errors: pd.DataFrame, sets: Sequence[str
             f"than that of no change, beyond error, at {smaller}; its correlation is not told from "
             f"the ceiling at {reached}."
         )
-    largest = by.loc[("r", sets[-1])]
-    guesses = joined(
-        f"{largest.loc[e, 'predicted']:+.2f} by {looks(e).words}" for e in ("unrolling", "if_ggn")
-    )
-    sentences.append(
-        f"**Mean log variance ratio** at {sets[-1]}: {largest.loc['unrolling', 'change']:+.2f}, "
-        f"predicted {guesses}."
-    )
     return bullets(sentences)
 
 

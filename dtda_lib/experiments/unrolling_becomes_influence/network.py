@@ -8,12 +8,12 @@ on its end; at constant steps a shorter run is the beginning of a longer one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from scipy import stats
 from torch import Tensor
 
 from dtda_lib.attribution.curvature import dense_gauss_newton, dense_hessian
@@ -29,6 +29,8 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.agreement import correlation
+from dtda_lib.statistics.over_seeds import mean_interval
+from dtda_lib.study.banks import Trained
 
 WEIGHT_DECAY, STRONG_DECAY = 0.01, 0.1
 DAMPING = 0.1  # ten times the weight decay
@@ -51,42 +53,22 @@ PSEUDO = {threshold: f"if_pinv {threshold:g}" for threshold in THRESHOLDS}
 """Pseudo-inverse of the objective's exact Hessian by what counts as null; see `influence_pinv`."""
 Found = Mapping[tuple[str, int], xr.Dataset]
 """`run_values` by (recipe, epochs)."""
+STEP_SIZES = ("constant 0.0125", "constant 0.05")
+"""The smaller and the larger constant step."""
+QUANTITY = "unrolling, if_ggn"
 SHARDS = 2  # of a bank: one for each of two workers
 
 
 def banks(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    points: Sequence[int],
-    seeds: Sequence[SeedPair],
-    title: str,
-    **machine: object,
+    trained: Trained, points: Sequence[int], seeds: Sequence[SeedPair], title: str
 ) -> tuple[RunBank, UnrolledBank]:
     """Runs with and without each point, and the unrolled responses of the same full-data runs."""
-    each = -(-len(seeds) // SHARDS)
-    retrained = RunBank(
-        task,
-        model,
-        recipe,
-        paired(leave_one_out(task.n_train, list(points)), seeds),
-        ["query_loss", "parameters"],
-        title=f"leave-one-out, {title}",
-        chunk=each * (len(points) + 1),
-        **machine,
-    )
-    unrolled = UnrolledBank(
-        task,
-        model,
-        recipe,
-        seeds,
-        "parameters",
-        points,
-        title=f"unrolled, {title}",
-        chunk=min(4, each),
-        **machine,
-    )
-    return retrained, unrolled
+    each, points = -(-len(seeds) // SHARDS), list(points)
+    runs = paired(leave_one_out(trained.task.n_train, points), seeds)
+    measures, chunk = ["query_loss", "parameters"], each * (len(points) + 1)
+    retrained = trained.bank(runs, measures, f"leave-one-out, {title}", chunk=chunk)
+    more = {"points": points, "chunk": min(4, each)}
+    return retrained, trained.unrolled(seeds, "parameters", f"unrolled, {title}", **more)
 
 
 def all_banks(
@@ -98,24 +80,13 @@ def all_banks(
     **machine: object,
 ) -> dict[tuple[str, int], tuple[RunBank, UnrolledBank]]:
     """`banks` by (recipe, epochs): recipes of `OVER_TIME` at every length, others at the last."""
-    wanted = [
-        (name, epochs)
-        for name in RECIPES
-        for epochs in sorted(lengths)
-        if name in OVER_TIME or epochs == max(lengths)
-    ]
-    return {
-        (name, epochs): banks(
-            task,
-            model,
-            replace(RECIPES[name], epochs=epochs),
-            points,
-            seeds,
-            f"{name}, {epochs} epochs",
-            **machine,
-        )
-        for name, epochs in wanted
-    }
+    found = {}
+    for name, recipe in RECIPES.items():
+        for epochs in sorted(lengths) if name in OVER_TIME else [max(lengths)]:
+            recipe = replace(recipe, epochs=epochs)
+            trained = Trained(task=task, model=model, recipe=recipe, machine=machine)
+            found[name, epochs] = banks(trained, points, seeds, f"{name}, {epochs} epochs")
+    return found
 
 
 def kinds(banks: Mapping[tuple[str, int], tuple[RunBank, UnrolledBank]]) -> dict[str, list]:
@@ -158,19 +129,15 @@ def aligned(retrained: RunBank, unrolled: UnrolledBank) -> xr.Dataset:
     dims = {
         "unrolling": ("train", "query"),
         "influence": ("estimator", "train", "query"),
-        "span": ("threshold",),
-        "null": ("threshold",),
-        "smallest": (),
-        "slope": (),
+        **dict.fromkeys(("span", "null"), ("threshold",)),
+        **dict.fromkeys(("smallest", "slope"), ()),
     }
     variables = {
         name: (("seed", *axes), np.stack([one[name] for one in found]))
         for name, axes in dims.items()
     }
-    variables["retrained"] = (
-        ("seed", "train", "query"),
-        shift.transpose("seed", "train", "query").values,
-    )
+    pairs = ("seed", "train", "query")
+    variables["retrained"] = (pairs, shift.transpose(*pairs).values)
     loss = data["query_loss"].isel(removal=0).astype(np.float64).mean("query")
     variables["loss"] = (("seed",), loss.values)
     names = [*INFLUENCES, *PSEUDO.values()]
@@ -190,10 +157,8 @@ def _of_run(
     def gradients(x: Tensor, y: Tensor) -> Tensor:
         return torch.cat(list(per_example_gradients(network, theta, task, x, y)))
 
-    train, query = (
-        gradients(task.train_x, task.train_y),
-        gradients(task.query_x, task.query_y),
-    )
+    train = gradients(task.train_x, task.train_y)
+    query = gradients(task.query_x, task.query_y)
     hessian = dense_hessian(network, theta, task)
     ridge = l2 * torch.eye(len(theta), dtype=theta.dtype)
     curvatures = (
@@ -258,13 +223,6 @@ def run_values(data: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(values)
 
 
-def mean_interval(values: np.ndarray) -> dict[str, float]:
-    """Mean over runs and its 95 % t interval: `estimate, low, high`."""
-    middle = float(np.mean(values))
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return {"estimate": middle, "low": float(middle - half), "high": float(middle + half)}
-
-
 def time_table(found: Found, n_train: int) -> pd.DataFrame:
     """Every number of `run_values` by recipe and length of training.
 
@@ -289,20 +247,18 @@ def time_table(found: Found, n_train: int) -> pd.DataFrame:
 
 
 def difference(
-    found: Found,
-    first: tuple[str, int, str],
-    second: tuple[str, int, str],
+    found: Found, first: tuple[str, int, str], second: tuple[str, int, str]
 ) -> dict[str, float]:
     """Mean over runs of second less first, paired by seed: `(recipe, epochs, quantity)` each."""
     a, b = (found[(recipe, epochs)][name].values for recipe, epochs, name in (first, second))
     return mean_interval(b - a)
 
 
-# ---------------------------------------------------------------- after equal training time
-
-STEP_SIZES = ("constant 0.0125", "constant 0.05")
-"""The smaller and the larger constant step."""
-QUANTITY = "unrolling, if_ggn"
+def late_rows(table: pd.DataFrame, quantity: str) -> dict[str, dict[str, Any]]:
+    """Rows of `time_table` by recipe, at its longest training."""
+    part = table[table["quantity"] == quantity]
+    part = part[part["epochs"] == part["epochs"].max()]
+    return {row["recipe"]: row for row in part.to_dict("records")}
 
 
 def equal_time_table(found: Found) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
 from dtda_lib.study.methods import METHODS, palette
 
 from .network import OVER_TIME
@@ -30,7 +30,7 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     `retrained`: `broken.retraining_table`, drawn in the last panel.
     """
     links = list(dict.fromkeys(table["problem"]))
-    fig, axes = plt.subplots(1, len(links) + 1, figsize=(TEXT_WIDTH, 2.5))
+    fig, (axes,) = panels(1, len(links) + 1, 2.5)
     for axis, link in zip(axes[:-1], links, strict=True):
         for name, part in table[table["problem"] == link].groupby("schedule", sort=False):
             style = SCHEDULES[name]
@@ -49,17 +49,15 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     axes[-1].set(
         xscale="log", yscale="log", title="full removal over r", xlabel="1 / (1 − leverage)"
     )
-    for limits in (axes[-1].set_xticks, axes[-1].set_yticks):
-        limits([1, 2, 5], ["1", "2", "5"])
-    axes[-1].minorticks_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    for side in (axes[-1].xaxis, axes[-1].yaxis):
+        ticks(side, [1, 2, 5])
+    legend_above(fig, axes[0], ncols=3)
     return fig, pd.concat([table, retrained], ignore_index=True)
 
 
 def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
     """Left: where runs end, with N r of one point as arrows; right: its effect on m = a b."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7))
+    fig, (axes,) = panels(1, 2, 2.7)
     theta = data["theta"].values
     c = float(np.mean(theta[:, 0] * theta[:, 1]))
     grid = np.geomspace(0.35, 3, 60)
@@ -100,7 +98,7 @@ def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
 
 def over_time(table: pd.DataFrame) -> Drawn:
     """Top: correlation of unrolling with four influence functions; bottom: span and null share."""
-    panels = {
+    titles = {
         "unrolling, if_hessian": "exact Hessian",
         "unrolling, if_pinv 0.001": "pseudo-inverse",
         "unrolling, if_hessian_damped": "damped Hessian",
@@ -109,11 +107,15 @@ def over_time(table: pd.DataFrame) -> Drawn:
         "null 0.001": "null part of ∇m·r",
         "smallest": "smallest eigenvalue",
     }
-    fig, axes = plt.subplots(2, 4, figsize=(TEXT_WIDTH, 3.6))
-    for axis, (quantity, title) in zip(axes.flat, panels.items()):
+    fig, axes = panels(2, 4, 3.6)
+    for axis, (quantity, title) in zip(axes.flat, titles.items()):
         rows = table[table["quantity"] == quantity]
         for name, part in rows.groupby("recipe", sort=False):
-            _errors(axis, part, name)
+            # Recipes that share a length are set apart a little.
+            apart = {"decaying, strong decay": 1.15, "momentum": 1.3, "Adam": 1.45}.get(name, 1)
+            line = "none" if name in _ONE_LENGTH else SCHEDULES[name].linestyle
+            look = {"ls": line, "label": name}
+            intervals(axis, part, part["steps"] * apart, SCHEDULES[name], **look)
         _steps_axis(axis, table)
         if table["steps"].nunique() > 3:  # no room side by side
             axis.tick_params(axis="x", labelrotation=45)
@@ -126,86 +128,47 @@ def over_time(table: pd.DataFrame) -> Drawn:
             axis.axhline(0, color=_GREY, ls=":", lw=0.8)
     axes[0, 0].set_ylabel("correlation")
     fig.supxlabel("steps", fontsize=9)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
     axes[1, 3].axis("off")
-    axes[1, 3].legend(handles, labels, loc="center", fontsize=7)
-    return fig, table[table["quantity"].isin(panels)]
-
-
-def _errors(axis: Axes, part: pd.DataFrame, name: str) -> None:
-    style = SCHEDULES[name]
-    bars = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
-    # Recipes that share a length are set apart a little.
-    apart = {"decaying, strong decay": 1.15, "momentum": 1.3, "Adam": 1.45}.get(name, 1)
-    axis.errorbar(
-        part["steps"] * apart,
-        part["estimate"],
-        yerr=bars,
-        color=style.colour,
-        marker=style.marker,
-        ls="none" if name in _ONE_LENGTH else style.linestyle,
-        label=name,
-        lw=1,
-    )
+    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", fontsize=7)
+    return fig, table[table["quantity"].isin(titles)]
 
 
 def _steps_axis(axis: Axes, table: pd.DataFrame) -> None:
     """Logarithmic, with a tick at each length of training."""
     axis.set_xscale("log")
     lengths = sorted(set(table["steps"]))
-    axis.set_xticks(lengths, [f"{steps:,}" for steps in lengths])
-    axis.minorticks_off()
+    ticks(axis.xaxis, lengths, [f"{steps:,}" for steps in lengths])
 
 
 def against_retraining(table: pd.DataFrame) -> Drawn:
     """Correlation of unrolling and IF with retraining of the same run and with the law's mean."""
-    fig, axes = plt.subplots(1, len(OVER_TIME), figsize=(TEXT_WIDTH, 2.6), sharey=True)
+    fig, axes = panels(1, len(OVER_TIME), 2.6, sharey=True)
     shown = []
-    for axis, recipe in zip(axes, OVER_TIME, strict=True):
+    for axis, recipe in zip(axes[0], OVER_TIME, strict=True):
         for method in ("unrolling", "if_ggn"):
-            for target, filled in (("retrained", True), ("law", False)):
+            for target, same in (("retrained", True), ("law", False)):
                 chosen = table["quantity"] == f"{target}, {method}"
                 part = table[chosen & (table["recipe"] == recipe)]
-                style = METHODS[method]
-                bars = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
-                axis.errorbar(
-                    part["steps"] * (1 if filled else 1.12),
-                    part["estimate"],
-                    yerr=bars,
-                    color=style.colour,
-                    marker=style.marker,
-                    ls="-" if filled else ":",
-                    mfc=style.colour if filled else "white",
-                    label=f"{style.label}, {'same run' if filled else 'mean of others'}",
-                    lw=1,
-                )
+                style, at = METHODS[method], part["steps"] * (1 if same else 1.12)
+                label = f"{style.label}, {'same run' if same else 'mean of others'}"
+                look = {"ls": "-", "mfc": style.colour} if same else {"ls": ":", "mfc": "white"}
+                intervals(axis, part, at, style, label=label, **look)
                 shown.append(part)
         _steps_axis(axis, table)
         axis.set_title(recipe if recipe == "decaying" else recipe.replace("t 0", "t step 0"))
-    axes[0].set_ylabel("correlation with retraining")
+    axes[0, 0].set_ylabel("correlation with retraining")
     fig.supxlabel("steps", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
+    legend_above(fig, axes[0, 0], ncols=2)
     return fig, pd.concat(shown, ignore_index=True)
 
 
 def broken(flat: pd.DataFrame, saddle: pd.DataFrame) -> Drawn:
     """Left: a gradient along a flat direction; right: starts at and near a saddle."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.6))
+    fig, (axes,) = panels(1, 2, 2.6)
     for name, part in flat.groupby("schedule", sort=False):
         style = SCHEDULES[name]
-        bars = [part["response"] - part["low"], part["high"] - part["response"]]
-        axes[0].errorbar(
-            part["step"],
-            part["response"],
-            yerr=bars,
-            color=style.colour,
-            marker=style.marker,
-            ls="",
-            label=f"{name} steps",
-            ms=3,
-            lw=0.8,
-        )
+        look = {"label": f"{name} steps", "ms": 3, "lw": 0.8}
+        intervals(axes[0], part, part["step"], style, value="response", **look)
         axes[0].plot(part["step"], part["predicted"], color=_GREY, lw=1, zorder=0)
     axes[0].set(xscale="log", yscale="log", xlabel="steps", ylabel="N r along the flat direction")
     axes[0].set_title("gradient along a flat direction")

@@ -11,7 +11,13 @@ import pandas as pd
 import xarray as xr
 from scipy import special
 
-from dtda_lib.statistics.over_seeds import jackknife_over_seeds
+from dtda_lib.statistics.over_seeds import (
+    Scores,
+    Statistic,
+    jackknife_over_seeds,
+    mean_interval,
+)
+from dtda_lib.study.tables import numbers
 
 from .chains import (
     Problem,
@@ -24,7 +30,6 @@ from .chains import (
     random_batches,
     two_factors,
 )
-from .network import mean_interval
 
 N_TRAIN, N_FEATURES, RANK, BATCH = 24, 6, 4, 8
 POINTS = (0, 1, 2, 3)
@@ -188,9 +193,8 @@ def spread_table(off: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _interval(scores: xr.DataArray, statistic: object) -> dict[str, float]:
-    found = jackknife_over_seeds(scores, statistic)
-    return {name: float(found[name]) for name in ("estimate", "low", "high")}
+def _interval(scores: Scores, statistic: Statistic) -> dict[str, float]:
+    return numbers(jackknife_over_seeds(scores, statistic))
 
 
 # ---------------------------------------------------------------- a hyperbola of minima

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dtda_lib.study.claims import Claim, above, combine, decide
 from dtda_lib.study.methods import METHODS
+from dtda_lib.study.wording import bracketed
 
 from .digits import ALPHA, FDR, NEGLIGIBLE
 from .line import DELTAS, POOLINGS, delta_words
@@ -48,25 +49,22 @@ def rival_claims(
         rows = rivals[rivals["delta"] == delta].set_index("pooling").loc[list(POOLINGS)]
         told = "; ".join(_rival_told(pooling, delta, row) for pooling, row in rows.iterrows())
         claims.append(
-            Claim(
+            Claim.from_row(
+                {"estimate": rows["differ"].iloc[0]},
+                count=n_seeds,
                 id=f"C6-{delta}" + lone * "-lone",
                 claim="mean influence picks another point than other influences do"
                 f"{lone * ', where a lone point lies on the trend'} ({delta_words(delta)})",
                 source=f"{_PAPER}, Fig 5",
                 status=combine(rival_status(row) for _, row in rows.iterrows()),
                 statistic=f"share of resamples of fresh seeds in which the picks differ ({told})",
-                estimate=float(rows["differ"].iloc[0]),
-                ci=None,
-                n=n_seeds,
                 setting=setting,
                 estimand=_LAW,
-                rule=(
-                    "picks from the first seeds, judged on fresh ones: confirmed if they differ "
-                    "and the 95 % bootstrap intervals show that each wins by its own measure; "
-                    f"refuted if not so and the picks differ in less than {1 - SURE:.0%} of the "
-                    "resamples; averaged over queries and at the largest: both, else partly or "
-                    "inconclusive"
-                ),
+                rule="picks from the first seeds, judged on fresh ones: confirmed if they differ "
+                "and the 95 % bootstrap intervals show that each wins by its own measure; "
+                f"refuted if not so and the picks differ in less than {1 - SURE:.0%} of the "
+                "resamples; averaged over queries and at the largest: both, else partly or "
+                "inconclusive",
             )
         )
     return claims
@@ -77,11 +75,8 @@ def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
     told = f"{pooling} over queries: {picks}"
     if row["by_mean"] == row["by_delta"]:
         return told
-    gaps = (
-        f"{row[gap]:.2f} [{row[gap + '_low']:.2f}, {row[gap + '_high']:.2f}]"
-        for gap in ("mean_gap", "delta_gap")
-    )
-    return f"{told}, log ratios of their influences {' and '.join(gaps)}"
+    gaps = " and ".join(bracketed(row, gap) for gap in ("mean_gap", "delta_gap"))
+    return f"{told}, log ratios of their influences {gaps}"
 
 
 def judged_rivals(rivals: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -119,7 +114,9 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
             for _, row in rows.iterrows()
         )
         claims.append(
-            Claim(
+            Claim.from_row(
+                {"estimate": rows["agree"].min()},
+                count=rows["n_seeds"].iloc[0],
                 id=f"C6-{method}-predicted",
                 claim="the picks predicted before retraining are the true ones "
                 f"({METHODS[method].label})",
@@ -129,15 +126,10 @@ def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
                     "least share over the four influences of resamples in which the predicted "
                     f"pick is the true one (predicted for true, share: {told})"
                 ),
-                estimate=float(rows["agree"].min()),
-                ci=None,
-                n=int(rows["n_seeds"].iloc[0]),
                 setting=setting,
                 estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
-                rule=(
-                    f"for each influence confirmed if the share is above {SURE:g}, refuted below "
-                    f"{1 - SURE:g}; all alike, else partly or inconclusive"
-                ),
+                rule=f"for each influence confirmed if the share is above {SURE:g}, refuted below "
+                f"{1 - SURE:g}; all alike, else partly or inconclusive",
             )
         )
     return claims
@@ -163,26 +155,22 @@ def removal_claim(row: pd.Series, what: str, n_seeds: int, setting: str) -> Clai
         status=decide(
             confirmed=bool(survives and row["low"] > row["chance_high"]), refuted=not survives
         ),
-        statistic=(
-            f"share of discoveries that replicate on fresh seeds ({row['replicated']:.0f} of "
-            f"{row['found']:.0f}; by chance {_shown(row['chance'])}, 97.5 % point "
-            f"{_shown(row['chance_high'])}; {row['survive']:.0f} survive in full, of these "
-            f"{row['negligible']:.0f} with a mean shift within {NEGLIGIBLE:g} sd; of "
-            f"{row['pairs']:.0f} pairs {row['changed']:.0f} change their variance)"
-        ),
+        statistic=f"share of discoveries that replicate on fresh seeds ({row['replicated']:.0f} of "
+        f"{row['found']:.0f}; by chance {_shown(row['chance'])}, 97.5 % point "
+        f"{_shown(row['chance_high'])}; {row['survive']:.0f} survive in full, of these "
+        f"{row['negligible']:.0f} with a mean shift within {NEGLIGIBLE:g} sd; of "
+        f"{row['pairs']:.0f} pairs {row['changed']:.0f} change their variance)",
         estimate=float(row["share"]) if found else None,
         ci=(float(row["low"]), float(row["high"])) if found else None,
         n=n_seeds,
         setting=setting,
         estimand=f"{_LAW}, pairs of a removal and a query",
-        rule=(
-            f"discovery: variance changes at a false discovery rate of {FDR:.0%} over all pairs, "
-            "and the 95 % interval of the mean shift covers 0; it replicates with p <= "
-            f"{ALPHA:g} and the same sign, and survives in full if it also passes {FDR:.0%} over "
-            "the discoveries and the fresh mean's interval covers 0. Confirmed if some survive "
-            "and the share's jackknife interval lies above the 97.5 % point by chance, refuted if "
-            "none survives, else inconclusive"
-        ),
+        rule=f"discovery: variance changes at a false discovery rate of {FDR:.0%} over all pairs, "
+        "and the 95 % interval of the mean shift covers 0; it replicates with p <= "
+        f"{ALPHA:g} and the same sign, and survives in full if it also passes {FDR:.0%} over "
+        "the discoveries and the fresh mean's interval covers 0. Confirmed if some survive "
+        "and the share's jackknife interval lies above the 97.5 % point by chance, refuted if "
+        "none survives, else inconclusive",
     )
 
 
@@ -203,11 +191,9 @@ def predicted_variance_claims(scores: pd.DataFrame, setting: str) -> list[Claim]
             claim="changes of variance are predicted before retraining "
             f"({METHODS[row['method']].label})",
             source=f"{_PAPER}, section 2",
-            statistic=(
-                "correlation over pairs of predicted and retrained log variance ratio, other "
-                f"seeds (retraining itself {row['ceiling']:.2f}; of the top 5 % predicted "
-                f"{row['hits']:.2f} survive, of all pairs {row['base_rate']:.3f})"
-            ),
+            statistic="correlation over pairs of predicted and retrained log variance ratio, other "
+            f"seeds (retraining itself {row['ceiling']:.2f}; of the top 5 % predicted "
+            f"{row['hits']:.2f} survive, of all pairs {row['base_rate']:.3f})",
             setting=setting,
             estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
         )

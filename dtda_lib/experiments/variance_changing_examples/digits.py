@@ -6,19 +6,17 @@ logits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 
 import numpy as np
 import pandas as pd
-import torch.nn.functional as F
 import xarray as xr
 from scipy import special, stats
 
-from dtda_lib.data.task import Task
 from dtda_lib.statistics.distances import DELTAS, jackknife_interval
-from dtda_lib.statistics.over_seeds import require_seeds
+from dtda_lib.statistics.over_seeds import jackknife, require_seeds
 from dtda_lib.statistics.significance import benjamini_hochberg
 
 from .line import LEVEL
@@ -29,12 +27,6 @@ ALPHA = 0.05
 """Level at which a discovery's variance must change again, with the same sign, on fresh seeds."""
 NEGLIGIBLE = 0.1
 """Mean shifts below this share of the margin's standard deviation are called negligible (ours)."""
-
-
-def pooled(task: Task, pool: int = 4) -> Task:
-    """A task of images with each `pool` x `pool` block of pixels averaged: training is cheap."""
-    small = {part: F.avg_pool2d(getattr(task, part), pool) for part in ("train_x", "query_x")}
-    return replace(task, name=f"{task.name}-pooled{pool}", **small)
 
 
 # ---------------------------------------------------------------- tests, pair by pair
@@ -181,15 +173,12 @@ def _shares(
         estimate, _, p = variance_test(before[:, found], after[:, found])
         return float(((p <= ALPHA) & (np.sign(estimate) == sign[found])).mean())
 
-    n = len(after)
-    estimate = share(before, after)
-    without = [share(np.delete(before, s, 0), np.delete(after, s, 0)) for s in range(n)]
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt((n - 1) * np.var(without))
+    seen = jackknife(lambda kept: share(before[kept], after[kept]), len(after), level=LEVEL)
     chance = [share(*swapped(before, after, generator)) for _ in range(n_swaps)]
     return {
-        "share": estimate,
-        "low": max(0.0, estimate - half),
-        "high": min(1.0, estimate + half),
+        "share": float(seen["estimate"]),
+        "low": max(0.0, float(seen["low"])),
+        "high": min(1.0, float(seen["high"])),
         "chance": float(np.mean(chance)),
         "chance_high": float(np.quantile(chance, 0.975)),
     }

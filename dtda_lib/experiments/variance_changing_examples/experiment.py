@@ -12,18 +12,20 @@ from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, get_model
+from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.settings import Config
 
-from .digits import choose_groups, pooled, random_groups
+from .digits import choose_groups, random_groups
 from .line import asked_at, last_epoch, with_lone_point
 from .predictions import predicted_laws, unrolled_runs
 
@@ -31,28 +33,20 @@ LONE = 3.0
 """Where the lone point of the line lies; the others lie between -2 and 2."""
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(Trained):
     """One data set, what trains on it, and what is asked of it; nothing trains before it is used.
 
     Args:
-        title: What the titles of its banks begin with.
-        task, model, recipe: What is trained.
         measurement: "query_prediction" (target units) or "query_margin" (logits).
         seeds: Set of seeds ("first", "fresh") -> pairs; the sets are independent.
         n_unrolled: How many of the first seeds are differentiated along the way.
-        machine: `device` and `workers` of all banks.
         groups: What is removed together; None: each point by itself.
     """
 
-    title: str
-    task: Task
-    model: Model
-    recipe: Recipe
     measurement: str
     seeds: Mapping[str, Sequence[SeedPair]]
     n_unrolled: int
-    machine: Mapping[str, Any]
     groups: Sequence[Sequence[int]] | None = None
 
     @cached_property
@@ -61,13 +55,7 @@ class Setting:
         n = self.task.n_train
         design = leave_one_out(n) if self.groups is None else leave_groups_out(n, self.groups)
         return {
-            stream: RunBank(
-                *self._trained,
-                paired(design, seeds),
-                [self.measurement],
-                title=f"{self.title}, {stream} seeds",
-                **self.machine,
-            )
+            stream: self.bank(paired(design, seeds), [self.measurement], f"{stream} seeds")
             for stream, seeds in self.seeds.items()
         }
 
@@ -85,14 +73,12 @@ class Setting:
             leverage(self.recipe),
         ]
         runs = paired(nothing(self.task.n_train), self.seeds["first"])
-        title = f"{self.title}, influence"
-        return RunBank(*self._trained, runs, measures, title=title, **self.machine)
+        return self.bank(runs, measures, "influence")
 
     @cached_property
-    def unrolled(self) -> UnrolledBank:
+    def followed(self) -> UnrolledBank:
         """The derivative of each training, for `n_unrolled` of the first seeds."""
-        seeds, title = self.seeds["first"][: self.n_unrolled], f"{self.title}, unrolling"
-        return UnrolledBank(*self._trained, seeds, self.measurement, title=title, **self.machine)
+        return self.unrolled(self.seeds["first"][: self.n_unrolled], self.measurement, "unrolling")
 
     @cached_property
     def laws(self) -> dict[str, xr.DataArray]:
@@ -102,16 +88,12 @@ class Setting:
     @cached_property
     def predicted(self) -> dict[str, xr.DataArray]:
         """Method -> law predicted from the first seeds; trains what is missing."""
-        return predicted_laws(self.estimates, self.unrolled)
+        return predicted_laws(self.estimates, self.followed)
 
     @property
     def inputs(self) -> np.ndarray:
         """First input of each training point, `(train,)`: its place on the line."""
         return self.task.train_x[:, 0].numpy()
-
-    @property
-    def _trained(self) -> tuple[Task, Model, Recipe]:
-        return self.task, self.model, self.recipe
 
 
 @dataclass(frozen=True)
@@ -166,36 +148,34 @@ class Experiment:
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
         """Networks and recipes of our choice, sizes and seeds as `cfg` says; nothing trains."""
-        common = {
-            "n_unrolled": cfg.n_unrolled,
-            "machine": {"device": cfg.device, "workers": cfg.workers},
-        }
+        machine = {"device": cfg.device, "workers": cfg.workers}
+        common = {"n_unrolled": cfg.n_unrolled, "machine": machine}
         descent = {"momentum": 0.9, "weight_decay": 1e-3, "batch_size": 10, "schedule": "cosine"}
         line = Setting(
-            "line",
-            get_task("regression1d", n_query=51),
-            get_model("mlp", widths=(1, 12, 12, 1), activation="gelu"),
-            Recipe("sgd", lr=0.1, epochs=100, **descent),
-            "query_prediction",
-            _two_sets(cfg.n_seeds),
+            name="line",
+            task=get_task("regression1d", n_query=51),
+            model=get_model("mlp", widths=(1, 12, 12, 1), activation="gelu"),
+            recipe=Recipe("sgd", lr=0.1, epochs=100, **descent),
+            measurement="query_prediction",
+            seeds=_two_sets(cfg.n_seeds),
             **common,
         )
         images = get_task(
             "mnist3", per_class=cfg.digits_per_class, queries_per_class=cfg.queries_per_class
         )
         digits = Setting(
-            "digits",
-            pooled(images),
-            get_model("mlp", widths=(49, 16, 10), activation="gelu"),
-            Recipe("sgd", lr=0.05, epochs=30, **descent),
-            "query_margin",
-            _two_sets(cfg.n_digit_seeds),
+            name="digits",
+            task=pooled(images, 4),
+            model=get_model("mlp", widths=(49, 16, 10), activation="gelu"),
+            recipe=Recipe("sgd", lr=0.05, epochs=30, **descent),
+            measurement="query_margin",
+            seeds=_two_sets(cfg.n_digit_seeds),
             **common,
         )
         draws = {
             draw: replace(
                 line,
-                title=f"line, draw {draw}",
+                name=f"line, draw {draw}",
                 task=get_task("regression1d", n_query=51, seed=draw),
                 seeds={"first": seed_pairs(cfg.n_data_set_seeds)},
             )
@@ -210,16 +190,15 @@ class Experiment:
         """Runs on all points of the line, asked where the lone point will lie."""
         runs = paired(leave_groups_out(self.line.task.n_train, []), self.line.seeds["first"])
         task = asked_at(self.line.task, np.array([LONE]))
-        trained = (task, self.line.model, self.line.recipe)
-        title = f"line at x = {LONE:g}"
-        return RunBank(*trained, runs, [self.line.measurement], title=title, **self.line.machine)
+        there = replace(self.line, name=f"line at x = {LONE:g}", task=task)
+        return there.bank(runs, [self.line.measurement], "")
 
     @property
     def banks(self) -> list[RunBank]:
         """All banks that are known before anything trains."""
         draws = [bank for draw in self.draws.values() for bank in draw.removals.values()]
         line, digits = (
-            [*one.removals.values(), one.estimates, one.unrolled]
+            [*one.removals.values(), one.estimates, one.followed]
             for one in (self.line, self.digits)
         )
         return [*line, *draws, self.probe, *digits]
@@ -236,7 +215,7 @@ class Experiment:
         """
         target = round(float(last_epoch(self.probe).mean()), 1)
         task = with_lone_point(self.line.task, LONE, target, np.linspace(-2.5, LONE, 56))
-        return replace(self.line, title="lone point", task=task)
+        return replace(self.line, name="lone point", task=task)
 
     def drawn_laws(self) -> dict[int, tuple[xr.DataArray, xr.DataArray]]:
         """Draw -> laws of the first half of its seeds, which pick, and of the other, which
@@ -250,12 +229,12 @@ class Experiment:
 
     def groups_of_digits(self, generator: np.random.Generator) -> Groups:
         """Groups chosen by unrolled predictions, and random ones; trains what predicts."""
-        runs = unrolled_runs(self.digits.estimates, self.digits.unrolled)
+        runs = unrolled_runs(self.digits.estimates, self.digits.followed)
         pairs = choose_groups(*runs, self.group_size, self.n_groups)
         chosen, targets = [group for group, _ in pairs], [query for _, query in pairs]
         n_train = self.digits.task.n_train
         random = random_groups(n_train, self.group_size, len(chosen), chosen, generator)
-        together = replace(self.digits, title="groups of digits", groups=[*chosen, *random])
+        together = replace(self.digits, name="groups of digits", groups=[*chosen, *random])
         return Groups(chosen, targets, random, together)
 
 

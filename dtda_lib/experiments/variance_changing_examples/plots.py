@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, panels, ticks
 from dtda_lib.study.methods import ACCENT, DELTAS, LAWS, METHODS, palette
 from dtda_lib.study.previews import show_image
 
@@ -21,6 +21,7 @@ from .line import changes, delta_key
 
 _STATES = palette({"survives": "found, survives on fresh seeds", "found": "found"})
 _BAND = 2  # standard deviations
+_INSIDE = {"xycoords": "axes fraction"}
 
 
 def influences_along_line(table: pd.DataFrame) -> Drawn:
@@ -28,14 +29,10 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
 
     `table` is `line.influence_table`.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 3.4), sharex=True)
+    fig, axes = panels(2, 2, 3.4, sharex=True)
     for axis, delta in zip(axes.flat, LABELS):
         part, style = table[table["delta"] == delta], DELTAS[delta_key(delta)]
-        reach = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
-        axis.errorbar(
-            part["x"], part["estimate"], yerr=reach, fmt=style.marker, color=style.colour, lw=0.8,
-            ms=3, capsize=0,
-        )  # fmt: skip
+        intervals(axis, part, part["x"], style, lw=0.8, ms=3, capsize=0)
         top = part.loc[part["estimate"].idxmax()]
         axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
         axis.set_title(f"{style.size}: point {top['point']}", fontsize=8)
@@ -58,19 +55,16 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
     by_point: dict[int, list[str]] = {}
     for delta, point in picks.items():
         by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].words)
-    fig, axes = plt.subplots(
-        1, len(by_point), figsize=(TEXT_WIDTH, 2.7), sharey=True, squeeze=False
-    )
+    fig, (axes,) = panels(1, len(by_point), 2.7, sharey=True)
     x, rows = task.query_x[:, 0].numpy(), []
     train_x, train_y = task.train_x[:, 0].numpy(), task.train_y.numpy()
-    for axis, (point, titles) in zip(axes[0], by_point.items()):
+    for axis, (point, titles) in zip(axes, by_point.items()):
         moments = []
         for name, removal in (("before", 0), ("after", point + 1)):
             runs, style = law.isel(removal=removal), LAWS[name]
             mean, sd = runs.mean("seed").values, runs.std("seed", ddof=1).values
-            axis.fill_between(
-                x, mean - _BAND * sd, mean + _BAND * sd, color=style.colour, alpha=0.25, lw=0
-            )
+            band = mean - _BAND * sd, mean + _BAND * sd
+            axis.fill_between(x, *band, color=style.colour, alpha=0.25, lw=0)
             axis.plot(x, mean, color=style.colour, ls=style.linestyle, label=style.label)
             rows += [(point, name, *row) for row in zip(x, mean, sd)]
             moments.append((mean, sd))
@@ -81,15 +75,13 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
         moved, narrow, wide = (
             np.sqrt((part**2).mean()) for part in (mean_after - mean, sd, sd_after)
         )
-        axis.annotate(
-            f"mean moves {moved:.2f}\nsd {narrow:.2f} → {wide:.2f}",
-            (0.03, 0.03), xycoords="axes fraction", ha="left", va="bottom", fontsize=7.5,
-        )  # fmt: skip
+        text = f"mean moves {moved:.2f}\nsd {narrow:.2f} → {wide:.2f}"
+        axis.annotate(text, (0.03, 0.03), **_INSIDE, ha="left", va="bottom", fontsize=7.5)
         first_by = textwrap.fill(f"first by {', '.join(titles)}", 36)
         axis.set_title(f"without point {point}\n{first_by}", fontsize=8)
         axis.set_xlabel("input x")
-    axes[0, 0].set_ylabel("prediction")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0].set_ylabel("prediction")
+    handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     return fig, pd.DataFrame(rows, columns=["point", "law", "x", "mean", "sd"])
 
@@ -104,12 +96,12 @@ def predicted_against_retrained(
         truth: `(delta, train)`, retrained on fresh seeds.
         kept: `predictions.kept_table`; points of the upper half of true shifts are drawn.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(TEXT_WIDTH, 4.6))
+    fig, axes = panels(2, 2, 4.6)
     rows = []
     for axis, delta in zip(axes.flat, ("mean", "log_variance_ratio", "w2")):
         d = LABELS.index(delta)
         for method, found in influences.items():
-            axis.plot(truth[d], found[d], ls="", **_marks(method))
+            axis.plot(truth[d], found[d], ls="", ms=4, **METHODS[method].points)
             rows += [(delta, method, p, *row) for p, row in enumerate(zip(truth[d], found[d]))]
         ends = [truth[d].min() / 1.3, truth[d].max() * 1.3]
         axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0)
@@ -120,7 +112,7 @@ def predicted_against_retrained(
     axis = axes[1, 1]
     large = kept[kept["true_shift"] >= kept["true_shift"].median()]
     for method, part in large.groupby("method", sort=False):
-        axis.plot(part["leverage"], part["kept"], ls="", **_marks(method))
+        axis.plot(part["leverage"], part["kept"], ls="", ms=4, **METHODS[method].points)
         columns = zip(part["point"], part["leverage"], part["kept"])
         rows += [("kept", method, *row) for row in columns]
     line = np.array([0, large["leverage"].max()])
@@ -128,14 +120,8 @@ def predicted_against_retrained(
     axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
     axis.set(xlabel="leverage of the point", ylabel="share predicted")
     axis.set_title("share of the mean shift")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, columnspacing=1)
+    legend_above(fig, axes[0, 0], ncols=4, columnspacing=1)
     return fig, pd.DataFrame(rows, columns=["panel", "method", "point", "horizontal", "vertical"])
-
-
-def _marks(method: str) -> dict[str, object]:
-    style = METHODS[method]
-    return {"marker": style.marker, "color": style.colour, "label": style.label, "ms": 4}
 
 
 def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) -> Drawn:
@@ -146,7 +132,7 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
         return changes(law, once)["log_variance_ratio"].ravel()
 
     truth, rows, guesses = ratios(fresh), [], []
-    fig, axes = plt.subplots(1, len(predicted), figsize=(TEXT_WIDTH, 1.9), sharex=True, sharey=True)
+    fig, (axes,) = panels(1, len(predicted), 1.9, sharex=True, sharey=True)
     for axis, (method, law) in zip(axes, predicted.items()):
         guess, style = ratios(law), METHODS[method]
         axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
@@ -158,9 +144,7 @@ def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) 
     axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
     for axis, guess in guesses:
         if beyond := int((np.abs(guess) > 2 * reach).sum()):
-            axis.annotate(
-                f"{beyond} beyond", (0.97, 0.02), xycoords="axes fraction", ha="right", fontsize=7
-            )
+            axis.annotate(f"{beyond} beyond", (0.97, 0.02), **_INSIDE, ha="right", fontsize=7)
     fig.supxlabel("log variance ratio, retrained", fontsize=9)
     return fig, pd.concat(rows, ignore_index=True)
 
@@ -170,9 +154,9 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
 
     `results`: title -> `digits.Replicated`.
     """
-    fig, axes = plt.subplots(1, len(results), figsize=(TEXT_WIDTH, 2.9), squeeze=False)
+    fig, (axes,) = panels(1, len(results), 2.9)
     rows = []
-    for axis, (title, result) in zip(axes[0], results.items()):
+    for axis, (title, result) in zip(axes, results.items()):
         x, y = (result.first[name].values.ravel() for name in ("mean_z", "log_ratio_z"))
         found, survives = result.found.values.ravel(), result.survives.values.ravel()
         state = np.where(survives, "survives", np.where(found, "found", "other"))
@@ -182,13 +166,11 @@ def volcano(results: Mapping[str, Replicated]) -> Drawn:
             axis.plot(x[chosen], y[chosen], **_STATES[name].points, ls="", ms=3, mec="none")
         axis.axvspan(-1.98, 1.98, color="0.92", zorder=0, lw=0)
         axis.set_xscale("symlog", linthresh=4)
-        axis.set_xticks([-100, -10, 0, 10, 100], ["−100", "−10", "0", "10", "100"])
-        axis.minorticks_off()
+        ticks(axis.xaxis, [-100, -10, 0, 10, 100], ["−100", "−10", "0", "10", "100"])
         axis.set(xlabel="z of the mean shift", title=f"{title}: {len(x):,} pairs")
         rows.append(pd.DataFrame({"what": title, "mean_z": x, "log_ratio_z": y, "state": state}))
-    axes[0, 0].set_ylabel("z of the log variance ratio")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2, markerscale=1.5)
+    axes[0].set_ylabel("z of the log variance ratio")
+    legend_above(fig, axes[0], ncols=2, markerscale=1.5)
     return fig, pd.concat(rows, ignore_index=True)
 
 
@@ -246,10 +228,8 @@ def _two_laws(axis: Axes, law: xr.Dataset, last: bool, bins: int = 24) -> None:
         bar = {"fmt": style.marker, "color": style.colour, "ms": 3, "capsize": 2}
         axis.errorbar(sample.mean(), height * top, xerr=sample.std(ddof=1), **bar)
     ratio = float(law["after"].var(ddof=1) / law["before"].var(ddof=1))
-    axis.annotate(
-        f"variance ×{ratio:.2f}", (0.99, 0.95), xycoords="axes fraction", ha="right", va="top",
-        fontsize=7,
-    )  # fmt: skip
+    text = f"variance ×{ratio:.2f}"
+    axis.annotate(text, (0.99, 0.95), **_INSIDE, ha="right", va="top", fontsize=7)
     axis.set_yticks([])
     if last:
         axis.set_xlabel("margin of the query (logits)")

@@ -2,27 +2,16 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from dtda_lib.study.evidence import Evidence, Finding
 from dtda_lib.study.markdown import folded
 from dtda_lib.study.methods import METHODS
-from dtda_lib.study.wording import (
-    bullets,
-    counted,
-    grouped,
-    joined,
-    measured,
-    number,
-    percent,
-    side,
-    upper,
-)
+from dtda_lib.study.wording import counted, grouped, joined, number, percent, told, upper
 
 from .claims import WELL
-from .digits import ALPHA, NEGLIGIBLE, Replicated
+from .digits import ALPHA
 from .line import delta_words
 from .predictions import PREDICTED
 
@@ -109,7 +98,7 @@ def draw_words(judged: pd.DataFrame) -> Markdown:
 
 def score_matrix(scores: pd.DataFrame) -> pd.DataFrame:
     """Correlation of predicted and true influence with its interval: method x influence."""
-    cells = [measured(r["correlation"], (r["low"], r["high"])) for _, r in scores.iterrows()]
+    cells = [told(row, "correlation") for _, row in scores.iterrows()]
     shown = scores.assign(correlation=cells)
     table = shown.pivot(index="method", columns="delta", values="correlation")
     table = table.loc[scores["method"].unique(), scores["delta"].unique()]
@@ -140,63 +129,11 @@ def kept_words(kept: pd.DataFrame) -> Markdown:
 # ---------------------------------------------------------------- digits
 
 
-def replication_words(results: Mapping[str, Replicated], null: float) -> Markdown:
-    """Effects and replication of each sort of removal, and whether the test is honest.
-
-    Args:
-        results: What is removed -> result.
-        null: `digits.null_share`.
-    """
-    sentences = [_replication(name, result) for name, result in results.items()]
-    return bullets(
-        [
-            *sentences,
-            f"Where runs are exchanged at random, {percent(null, 1)} of the pairs have p ≤ "
-            f"{ALPHA:g}; an honest test gives {percent(ALPHA)}.",
-        ]
-    )
-
-
-def _replication(name: str, result: Replicated) -> str:
-    row = result.table.iloc[0]
-    told = (
-        f"**{upper(name)}**: {row['found']:.0f} of {row['pairs']:,.0f} pairs change their variance "
-        "and not their mean"
-    )
-    if not row["found"]:
-        return f"{told}."
-    beyond = "more than" if row["low"] > row["chance_high"] else "**not** shown to be more than"
-    told += (
-        f". Fresh seeds find {measured(row['share'], (row['low'], row['high']), '%')} of them "
-        f"again, {beyond} by chance ({percent(row['chance'])}, 97.5 % point "
-        f"{percent(row['chance_high'])}). {row['survive']:.0f} survive all tests, "
-        f"{row['negligible']:.0f} of them with a mean shift within {NEGLIGIBLE:g} standard "
-        "deviations for sure"
-    )
-    ratios = result.fresh["log_ratio"].values[result.survives.values]
-    if ratios.size:
-        low, high = np.exp([ratios.min(), ratios.max()])
-        told += f"; these multiply the variance by {low:.2f} to {high:.2f}"
-    return f"{told}."
-
-
-def predicted_words(scores: pd.DataFrame) -> Markdown:
-    """Which method predicts changes of a margin's variance; `predictions.pair_score_table`."""
-    rows = scores[scores["delta"] == "log_variance_ratio"]
-    words = {"above": "predicted by", "below": "not predicted by", "unclear": "not decided for"}
-    told = grouped(
-        (
-            side(row, WELL, **words),
-            f"{METHODS[row['method']].label} "
-            f"({measured(row['correlation'], (row['low'], row['high']))}, ceiling "
-            f"{row['ceiling']:.2f})",
-        )
-        for _, row in rows.iterrows()
-    )
-    parts = (f"{verdict} {joined(names)}" for verdict, names in told.items())
+def null_words(null: float) -> Markdown:
+    """Whether the test of variances is honest; `digits.null_share`."""
     return Markdown(
-        f"Changes of variance are {'; '.join(parts)}. Numbers are correlations over pairs; the "
-        f"criterion is {WELL:g}."
+        f"Where runs are exchanged at random, {percent(null, 1)} of the pairs have p ≤ {ALPHA:g}; "
+        f"an honest test gives {percent(ALPHA)}."
     )
 
 
