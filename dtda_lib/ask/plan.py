@@ -13,7 +13,8 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.progress import readable_seconds
 from dtda_lib.statistics.over_seeds import mean_and_sd
 from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
-from dtda_lib.statistics.significance import DEFAULT_TEST, require_reach
+from dtda_lib.statistics.significance import DEFAULT_TEST
+from dtda_lib.study.methods import TESTS
 
 from .answer import FAMILIES, tested_over
 
@@ -77,7 +78,10 @@ class Plan(Shown):
             ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
             ("time", self._time()),
             ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
-            ("tests", f"{self.pairs} pairs by {self.test}, {self.q:.0%} false discoveries"),
+            (
+                "tests",
+                f"{self.pairs} pairs, {TESTS[self.test].label}, {self.q:.0%} false discoveries",
+            ),
             (f"{found}, if {self.real:.0%} of pairs are real", self._shift(self.snr_many)),
             (f"{found}, if one pair is", self._shift(self.snr_one)),
         ]
@@ -144,13 +148,11 @@ def plan(
         timed: Take the timed probe; without it `seconds` is NaN.
 
     Raises:
-        ValueError: too few seeds for the test to find anything, a test of unknown power, or shares
-            outside 0..1.
+        ValueError: fewer than two seeds, a test of unknown power, or shares outside 0..1.
     """
     if not 0 < real <= 1:
         raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
     points, queries, seeds = len(bank.runs.design) - 1, bank.task.n_query, bank.runs.n_seeds
-    require_reach(test, seeds, q)
     tested = points * (queries if tested_over(family) == FAMILIES["all"] else 1)
     n_real = max(1, round(real * tested))
     one = discovery_level(tested, 1, q, target)

@@ -181,7 +181,10 @@ def bootstrap_t(
 
 
 def _student(p: xr.DataArray, n: int) -> Tested:
-    return Tested(p, lambda level: stats.t.isf(level.broadcast_like(p) / 2, n - 1) + 0 * p)
+    def critical(level: xr.DataArray) -> xr.DataArray:
+        return xr.apply_ufunc(lambda alpha: stats.t.isf(alpha / 2, n - 1), level)
+
+    return Tested(p, critical)
 
 
 MEAN_TESTS = {

@@ -31,7 +31,7 @@ class Parameters(ProfiledParameters, notebook="11_your_own_model"):
     )
     n_seeds: int = whole_number(
         "seeds of one set, the size of a user's study",
-        at=(12, 16, 20),
+        at=(16, 16, 20),
         between=(4, 100_000),
         because=REACH,
     )

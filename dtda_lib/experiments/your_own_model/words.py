@@ -90,6 +90,8 @@ def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
     rows = holding.set_index(["set", "what"])
 
     def told(which: str) -> str:
+        if rows.loc[which, "estimate"].isna().any():
+            return "a set has none: take more seeds"
         wrong, kept = (
             measured(row["estimate"], (max(row["low"], 0), row["high"]), "%")  # t: may be below 0
             for row in (rows.loc[(which, what)] for what in ("wrong sign", "kept"))
@@ -97,7 +99,7 @@ def holding_words(holding: pd.DataFrame, q: float) -> Markdown:
         return f"{wrong} have the other sign and {kept} of their size is kept"
 
     wrong = rows.loc[("reliable", "wrong sign")]
-    verdict = "fewer than" if wrong["high"] < q else "not shown to be fewer than"
+    verdict = "fewer than" if wrong["high"] < q else "not shown to be fewer than"  # NaN: not shown
     return bullets(
         [
             f"**Reliable pairs**: {told('reliable')}; {verdict} the "
