@@ -10,11 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from dtda_lib.names import Shown, listing
 from dtda_lib.statistics.over_seeds import mean_and_sd, require_seeds, wilson_interval
-from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+from dtda_lib.statistics.significance import (
+    DEFAULT_TEST,
+    MEAN_TESTS,
+    benjamini_hochberg,
+    require_reach,
+)
 
 FAMILIES = {"all": ("train", "query"), "query": ("train",)}
 
@@ -26,47 +30,67 @@ def tested_over(family: str) -> tuple[str, ...]:
     return FAMILIES[family]
 
 
-def reliable(shift: xr.DataArray, *, q: float = 0.05, family: str = "all") -> xr.Dataset:
+def reliable(
+    shift: xr.DataArray,
+    *,
+    q: float = 0.05,
+    family: str = "all",
+    test: str = DEFAULT_TEST,
+    generator: np.random.Generator | None = None,
+) -> xr.Dataset:
     """Which pairs have a mean shift that is not noise of training, at a false discovery rate q.
+
+    Losses make skewed shifts, and then Student's t reports noise: among 100 pairs of exponential
+    noise and eight seeds it finds something in three of four studies, where 5 % are allowed. The
+    default takes the law of t from the noise of the pairs: with normal, t3, exponential and
+    log-normal noise and 8 to 30 seeds it finds something in at most 5 % (computed in notebook 11).
+    Its price is power with few seeds, which `plan` says beforehand: take 16 or more.
 
     Args:
         shift: `(seed, train, query)`, from `shifts`.
         q: Expected share of false ones among the pairs called reliable.
         family: "all" corrects over all pairs, for readers who look through queries; "query" over
             the points of each query, for a query chosen beforehand.
+        test: "bootstrap_t"; "t" (Student's, for Gaussian seeds: more power with few); "sign_flip"
+            (exact where a shift and its negative are equally likely, as they are if the point
+            does nothing to the law; not for the mean of a skewed shift).
+        generator: Draws resamples or sign flips; None: always the same draws.
 
     Returns:
-        `(train, query)`: `mean` and `sd` over seeds; Student's two-sided `p` and Benjamini-Hochberg
+        `(train, query)`: `mean` and `sd` over seeds; two-sided `p` and Benjamini-Hochberg
         `q_value`; `reliable` = q_value <= q; `low`, `high`. Of a reliable pair they are intervals
         at level 1 - R q / m, R of m being reliable: of all such intervals a share q is expected to
         miss, *although* pairs were picked by their data, and none holds 0 (Benjamini and Yekutieli
-        2005). Of any other pair they are its own interval, at level 1 - q. The attributes
-        `dropped` and `random` are those of the shifts.
+        2005). Of any other pair they are its own interval, at level 1 - q. Intervals are those of
+        the test; with "sign_flip" Student's, which may hold 0. The attributes `dropped` and
+        `random` are those of the shifts.
 
     Raises:
-        ValueError: fewer than two seeds, values that are not finite, or an unknown family.
+        ValueError: too few seeds for any p <= q, values that are not finite, an unknown family or
+            test.
     """
     over = tested_over(family)
     shift = require_seeds(shift)
     n = shift.sizes["seed"]
+    require_reach(test, n, q)
+    generator = np.random.default_rng(0) if generator is None else generator
     mean, sd = mean_and_sd(shift)
-    p = t_test(shift)
-    found = benjamini_hochberg(p, q, over=over)
-    tested = math.prod(shift.sizes[dim] for dim in over)
-    share = found["discovery"].sum(over) / tested
-    miss = xr.where(found["discovery"], q * share, q)
-    half = stats.t.isf(miss / 2, n - 1) * sd / np.sqrt(n)
+    tested = MEAN_TESTS[test](shift, over, generator)
+    found = benjamini_hochberg(tested.p, q, over=over)
+    share = found["discovery"].sum(over) / math.prod(shift.sizes[dim] for dim in over)
+    half = tested.critical(xr.where(found["discovery"], q * share, q)) * sd / np.sqrt(n)
+    half = xr.where(sd == 0, 0.0, half)  # no noise, whatever the critical value
     return xr.Dataset(
         {
             "mean": mean,
             "sd": sd,
             "low": mean - half,
             "high": mean + half,
-            "p": p,
+            "p": tested.p,
             "q_value": found["adjusted"],
             "reliable": found["discovery"],
         },
-        attrs={"seeds": n, "q": q, "family": family} | _law(shift),
+        attrs={"seeds": n, "q": q, "family": family, "test": test} | _law(shift),
     )
 
 

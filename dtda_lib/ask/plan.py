@@ -13,6 +13,8 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.progress import readable_seconds
 from dtda_lib.statistics.over_seeds import mean_and_sd
 from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
+from dtda_lib.statistics.significance import DEFAULT_TEST
+from dtda_lib.study.methods import TESTS
 
 from .answer import FAMILIES, tested_over
 from .refusals import randomness
@@ -29,11 +31,13 @@ class Plan(Shown):
         runs, missing: Trainings in all, and those that are not cached yet.
         shards, disk_bytes: What the cache will hold of them.
         seconds, workers: Expected wall-clock time of what is missing, by a timed probe.
+        test: The test that `reliable` is to make.
         q, target: Rate of false discoveries; probability of finding a pair.
         level_one, level_many: Level of a pair's test if it is the only real one, and if a share
             `real` of all pairs is real.
         snr_one, snr_many: Smallest |mean shift| found with probability `target` at either level,
-            in units of the pair's standard deviation over seeds, sigma; by the seeds that are left.
+            in units of the pair's standard deviation over seeds, sigma; by the seeds that are left;
+            infinite where no p of so few seeds reaches that level.
         sigma: Median sigma over the pairs of a pilot, or None; `unit` is its unit.
         random: What differs between two seeds; see `randomness`.
         diverged: Seeds that are known to have diverged, and what becomes of them; "" if none.
@@ -48,6 +52,7 @@ class Plan(Shown):
     disk_bytes: int
     seconds: float
     workers: int
+    test: str
     q: float
     target: float
     real: float
@@ -67,7 +72,8 @@ class Plan(Shown):
 
     def seeds_for(self, snr: float, *, only_one: bool = False) -> int:
         """Seeds that find |mean shift| = `snr` sigma with probability `target`."""
-        return seeds_needed(snr, self.level_one if only_one else self.level_many, self.target)
+        level = self.level_one if only_one else self.level_many
+        return seeds_needed(snr, level, self.target, test=self.test)
 
     def table(self) -> pd.DataFrame:
         """The plan as rows of (what, value)."""
@@ -78,7 +84,10 @@ class Plan(Shown):
             ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
             ("time", self._time()),
             ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
-            ("tests", f"{self.pairs} pairs, {self.q:.0%} false discoveries"),
+            (
+                "tests",
+                f"{self.pairs} pairs, {TESTS[self.test].label}, {self.q:.0%} false discoveries",
+            ),
             (f"{found}, if {self.real:.0%} of pairs are real", self._shift(self.snr_many)),
             (f"{found}, if one pair is", self._shift(self.snr_one)),
         ]
@@ -98,6 +107,8 @@ class Plan(Shown):
         return f"{self.seeds_for(snr)} to {self.seeds_for(snr, only_one=True)}"
 
     def _shift(self, snr: float) -> str:
+        if math.isinf(snr):
+            return f"nothing with {self.seeds} seeds"
         text = f"|mean shift| of {snr:.2f} sigma"
         if self.sigma is None:
             return text
@@ -125,6 +136,7 @@ def plan(
     q: float = 0.05,
     target: float = 0.8,
     real: float = 0.1,
+    test: str = DEFAULT_TEST,
     pilot: xr.DataArray | None = None,
     timed: bool = True,
 ) -> Plan:
@@ -138,12 +150,13 @@ def plan(
         q: Share of false discoveries.
         target: Wanted probability of finding a pair.
         real: Share of pairs taken as real for `level_many`.
+        test: As for `reliable`; "bootstrap_t" or "t", whose power is known.
         pilot: Shifts `(seed, train, query)` of a few seeds, for effects in the measure's unit. A
             sigma of n seeds is itself uncertain by about 1 / sqrt(2 n - 2).
         timed: Take the timed probe; without it `seconds` is NaN.
 
     Raises:
-        ValueError: fewer than two seeds, or shares outside 0..1.
+        ValueError: fewer than two seeds, a test of unknown power, or shares outside 0..1.
     """
     if not 0 < real <= 1:
         raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
@@ -170,13 +183,14 @@ def plan(
         disk_bytes=disk_bytes(bank),
         seconds=cost.seconds if cost else math.nan,
         workers=bank.workers,
+        test=test,
         q=q,
         target=target,
         real=real,
         level_one=one,
         level_many=many,
-        snr_one=detectable_snr(seeds, one, target),
-        snr_many=detectable_snr(seeds, many, target),
+        snr_one=detectable_snr(seeds, one, target, test=test),
+        snr_many=detectable_snr(seeds, many, target, test=test),
         sigma=None if pilot is None else float(mean_and_sd(pilot)[1].median()),
         unit=bank.measures[0].unit,
         random=randomness(bank.model),

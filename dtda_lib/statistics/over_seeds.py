@@ -105,18 +105,39 @@ def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def jackknife_over_seeds(
-    scores: Scores, statistic: Statistic, *, level: float = 0.95, dim: str = "seed"
+    scores: Scores,
+    statistic: Statistic,
+    *,
+    level: float = 0.95,
+    dim: str = "seed",
+    positive: bool = False,
 ) -> xr.Dataset:
     """Leave-one-seed-out `estimate`, `standard_error` and t interval `low`, `high` of a statistic.
 
     No resample repeats a seed, so it suits shares of significant pairs and other functions of
     sigma; not medians and other statistics that jump. For a mean it is the t interval.
+    `positive`: make the interval of a standard deviation, a variance or another statistic above 0
+    on the scale of its logarithm (`standard_error` stays in the statistic's unit).
+
+    With 4, 10 and 30 seeds, nominal 95 % covered a mean in 95, 95, 95 % (normal seeds) and
+    87, 91, 93 % (exponential); a standard deviation in 89, 90, 91 % and 74, 76, 84 %, and with
+    `positive` in 95, 95, 93 % and 89, 83, 88 %. Heavy tails are worse: with `positive`, Student's
+    t of 3 degrees of freedom gives 91, 79, 76 %.
+
     Source: Tukey 1958; Efron and Tibshirani 1993, chapter 11.
+
+    Raises:
+        ValueError: fewer than two seeds, values that are not finite, or `positive` of a statistic
+            that is 0 or below for all seeds or without one of them.
     """
     n = require_seeds(scores, dim).sizes[dim]
     kept = [np.delete(np.arange(n), i) for i in range(n)]
     values = _stack([statistic(scores.isel({dim: seeds})) for seeds in kept])
-    return _around(statistic(scores), values.var("resample"), n, level)
+    if positive and (
+        bool((values <= 0).any()) or bool((xr.DataArray(statistic(scores)) <= 0).any())
+    ):
+        raise ValueError("a statistic is 0 or below and has no logarithm: leave `positive` out.")
+    return _around(statistic(scores), values, n, level, positive=positive)
 
 
 def jackknife(
@@ -128,17 +149,32 @@ def jackknife(
     """
     every = np.arange(n)
     values = _stack([statistic(np.delete(every, unit)) for unit in every])
-    return _around(statistic(every), values.var("resample", skipna=False), n, level)
+    return _around(statistic(every), values, n, level, skipna=False)
 
 
 def _around(
-    estimate: xr.DataArray | float, variance_left_out: xr.DataArray, n: int, level: float
+    estimate: xr.DataArray | float,
+    left_out: xr.DataArray,
+    n: int,
+    level: float,
+    *,
+    positive: bool = False,
+    skipna: bool | None = None,
 ) -> xr.Dataset:
-    error = np.sqrt((n - 1) * variance_left_out)
-    half = error * stats.t.ppf((1 + level) / 2, n - 1)
+    """Estimate, error and t interval, by the statistic without each unit `(resample, ...)`."""
+
+    def error(values: xr.DataArray) -> xr.DataArray:
+        return np.sqrt((n - 1) * values.var("resample", skipna=skipna))
+
     estimate = xr.DataArray(estimate)
-    ends = {"low": estimate - half, "high": estimate + half}
-    return xr.Dataset({"estimate": estimate, "standard_error": error} | ends)
+    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    if positive:
+        factor = np.exp(quantile * error(np.log(left_out)))
+        ends = {"low": estimate / factor, "high": estimate * factor}
+    else:
+        half = quantile * error(left_out)
+        ends = {"low": estimate - half, "high": estimate + half}
+    return xr.Dataset({"estimate": estimate, "standard_error": error(left_out)} | ends)
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> dict[str, float]:

@@ -1,7 +1,17 @@
-"""How many seeds a test needs: the power of the t-test for Gaussian seeds."""
+"""How many seeds a test needs: the power of tests of the mean for Gaussian seeds."""
 
 import numpy as np
 from scipy import optimize, stats
+
+from dtda_lib.names import unknown
+
+from .bootstrap_t import gaussian_quantile
+
+CRITICAL = {
+    "t": lambda n, alpha: stats.t.isf(alpha / 2, n - 1),
+    "bootstrap_t": gaussian_quantile,
+}
+"""Test (key of `significance.MEAN_TESTS`) -> |t| that n Gaussian seeds have to exceed at alpha."""
 
 
 def require_sample(n: int) -> None:
@@ -14,20 +24,29 @@ def require_sample(n: int) -> None:
         raise ValueError(f"n = {n} seeds have no standard deviation; at least 2 needed.")
 
 
-def power(snr: float | np.ndarray, n: int, alpha: float = 0.05) -> float | np.ndarray:
-    """Probability that the two-sided t-test of n Gaussian seeds finds a pair of true mu / sigma.
+def power(
+    snr: float | np.ndarray, n: int, alpha: float = 0.05, *, test: str = "t"
+) -> float | np.ndarray:
+    """Probability that a two-sided test of n Gaussian seeds finds a pair of true mu / sigma.
 
-    Elementwise in `snr`, whose sign is ignored. T is noncentral t with shift sqrt(n) snr, and its
-    square noncentral F, whose upper tail scipy evaluates where the lower tail of T comes out NaN.
+    Elementwise in `snr`, whose sign is ignored. `test`: a key of `CRITICAL`; the critical value of
+    "bootstrap_t" is that of many pairs. T is noncentral t with shift sqrt(n) snr, and its square
+    noncentral F, whose upper tail scipy evaluates where the lower tail of T comes out NaN.
+    `ValueError`: n < 2, or a test whose power is not known.
     """
     require_sample(n)
-    critical, noncentrality = stats.t.isf(alpha / 2, n - 1), n * np.square(snr)
+    if test not in CRITICAL:
+        raise ValueError(unknown("test of known power", test, CRITICAL))
+    critical, noncentrality = CRITICAL[test](n, alpha), n * np.square(snr)
+    if np.isinf(critical):
+        return np.zeros_like(noncentrality, dtype=float)[()]
     positive = np.where(noncentrality > 0, noncentrality, 1.0)  # scipy's tail is wrong at 0
-    return np.where(noncentrality > 0, stats.ncf.sf(critical**2, 1, n - 1, positive), alpha)[()]
+    without = 2 * stats.t.sf(critical, n - 1)
+    return np.where(noncentrality > 0, stats.ncf.sf(critical**2, 1, n - 1, positive), without)[()]
 
 
-def seeds_needed(snr: float, alpha: float = 0.05, target: float = 0.8) -> int:
-    """Smallest n with `power(snr, n, alpha)` >= `target`, for one pair, at least 2.
+def seeds_needed(snr: float, alpha: float = 0.05, target: float = 0.8, *, test: str = "t") -> int:
+    """Smallest n with `power(snr, n, alpha, test=test)` >= `target`, for one pair, at least 2.
 
     `ValueError`: snr = 0 or not finite, or `target` outside alpha..1 (both ends excluded).
     """
@@ -36,28 +55,32 @@ def seeds_needed(snr: float, alpha: float = 0.05, target: float = 0.8) -> int:
     if not 0 < alpha < target < 1:
         raise ValueError(f"0 < alpha = {alpha} < target = {target} < 1 needed.")
     high = 2
-    while power(snr, high, alpha) < target:
+    while power(snr, high, alpha, test=test) < target:
         high *= 2
     low = high // 2  # power grows with n: the answer lies in low + 1..high, or is 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if power(snr, middle, alpha) < target else (low, middle)
+        found = power(snr, middle, alpha, test=test) >= target
+        low, high = (low, middle) if found else (middle, high)
     return high
 
 
-def detectable_snr(n: int, alpha: float = 0.05, target: float = 0.8) -> float:
-    """Smallest |mu / sigma| that the two-sided t-test of n Gaussian seeds finds with probability
-    `target` at level `alpha`: the inverse of `power`.
+def detectable_snr(n: int, alpha: float = 0.05, target: float = 0.8, *, test: str = "t") -> float:
+    """Smallest |mu / sigma| that a two-sided test of n Gaussian seeds finds with probability
+    `target` at level `alpha`: the inverse of `power`. Infinite where no p of n seeds is so small.
 
     `ValueError`: n < 2, or `target` outside alpha..1 (both ends excluded).
     """
     require_sample(n)
     if not 0 < alpha < target < 1:
         raise ValueError(f"0 < alpha = {alpha} < target = {target} < 1 needed.")
+    if power(1.0, n, alpha, test=test) == 0:
+        return np.inf
     high = 1.0
-    while power(high, n, alpha) < target:
+    while power(high, n, alpha, test=test) < target:
         high *= 2
-    return float(optimize.brentq(lambda snr: power(snr, n, alpha) - target, 0.0, high))
+    found = optimize.brentq(lambda snr: power(snr, n, alpha, test=test) - target, 0.0, high)
+    return float(found)
 
 
 def discovery_level(n_pairs: int, n_real: int, q: float = 0.05, target: float = 0.8) -> float:

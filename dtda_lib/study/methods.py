@@ -261,6 +261,7 @@ TESTS: Table[Style] = Table(
         "t": Style("Student's t", "#332288", ">", "-", "t-test"),
         "sign_flip": Style("sign-flip permutation", "#44AA99", "1", ":", "sign-\nflip"),
         "t_fdr": Style("Student's t, FDR 5 %", "#332288", "D", "-.", "t, FDR"),
+        "bootstrap_t": Style("pooled bootstrap t", "#6699CC", "o", "-", "boot-\nstrap t"),
     },
 )
 """Tests of "is the influence larger than the noise?"."""

@@ -19,6 +19,7 @@ import pytest
 import torch
 import xarray as xr
 from helpers import digits_like, plain_loop, table_like
+from scipy import stats
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -28,6 +29,7 @@ from dtda_lib.ask.answer import Candidates
 from dtda_lib.ask.plan import readable_bytes
 from dtda_lib.ask.refusals import check_model, why_refused
 from dtda_lib.data.own import as_task
+from dtda_lib.experiments.your_own_model import calibrated
 from dtda_lib.experiments.your_own_model import claims as rules
 from dtda_lib.experiments.your_own_model import examples as own_examples
 from dtda_lib.experiments.your_own_model import judged as own_question
@@ -37,7 +39,7 @@ from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
 from dtda_lib.statistics.power import detectable_snr, discovery_level, power, seeds_needed
-from dtda_lib.statistics.significance import benjamini_hochberg, t_test
+from dtda_lib.statistics.significance import benjamini_hochberg, bootstrap_t, t_test
 from dtda_lib.study import markdown
 
 ROOT = Path(__file__).parents[2]
@@ -457,7 +459,7 @@ def test_a_planned_shift_is_found_as_often_as_planned():
     """Simulation: with a tenth of the pairs real, and with one."""
     n, pairs, real, target = 8, 20_000, 2_000, 0.8
     snr = detectable_snr(n, discovery_level(pairs, real), target)
-    found = dt.reliable(simulated(n, pairs, real, snr))["reliable"].values[:real]
+    found = dt.reliable(simulated(n, pairs, real, snr), test="t")["reliable"].values[:real]
     error = math.sqrt(target * (1 - target) / real)
     assert abs(found.mean() - target) < 4 * error
     one = detectable_snr(n, discovery_level(200, 1), target)
@@ -486,8 +488,13 @@ def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
     assert again.sigma == pytest.approx(float(pilot.std("seed", ddof=1).median()))
     assert "pilot" in str(again)
     assert again.seeds_for(1.0, only_one=True) >= again.seeds_for(1.0)
-    per_query = dt.plan(bank, family="query", timed=False)
-    assert per_query.snr_one < again.snr_one
+    assert again.snr_one == math.inf
+    assert "nothing with 3 seeds" in str(again)
+    whole, per_query = (
+        dt.plan(bank, family=family, test="t", timed=False) for family in ("all", "query")
+    )
+    assert per_query.snr_one < whole.snr_one < math.inf
+    assert "Student's t" in str(whole)
     with pytest.raises(ValueError, match="share of pairs"):
         dt.plan(bank, real=0.0, timed=False)
 
@@ -501,17 +508,46 @@ def test_sizes_are_readable():
 # --- the answer ----------------------------------------------------------------------------------
 
 
-def test_reliable_is_benjamini_hochberg_with_intervals_that_agree():
-    shift = simulated(10, 300, 60, 1.5)
-    found = dt.reliable(shift)
-    expected = benjamini_hochberg(t_test(shift))["discovery"]
+@pytest.mark.parametrize("test", ["bootstrap_t", "t"])
+def test_reliable_is_benjamini_hochberg_with_intervals_that_agree(test):
+    shift = simulated(12, 300, 60, 1.5)
+    found = dt.reliable(shift, test=test)
+    p = t_test(shift) if test == "t" else bootstrap_t(shift).p
+    expected = benjamini_hochberg(p)["discovery"]
+    assert 40 < int(expected.sum()) < 75
     assert (found["reliable"] == expected).all()
     holds_zero = (found["low"] <= 0) & (found["high"] >= 0)
     assert not (holds_zero & found["reliable"]).any()
-    flipped = dt.reliable(-shift)
+    if test == "t":  # an interval of its own: that of Student
+        ends = stats.ttest_1samp(shift.values, 0).confidence_interval(0.95)
+        np.testing.assert_allclose(
+            found["high"].where(~expected), np.where(expected, np.nan, ends.high)
+        )
+    flipped = dt.reliable(-shift, test=test)
     np.testing.assert_allclose(flipped["low"], -found["high"])
     with pytest.raises(ValueError, match="family"):
         dt.reliable(shift, family="both")
+
+
+def test_the_default_reports_skewed_noise_as_seldom_as_said():
+    """Each query a study of 100 pairs of exponential noise; Student's t reports most of them."""
+    noise = calibrated.noise("skewed", 10, 60, np.random.default_rng(3))
+    reports = {
+        test: float(dt.reliable(noise, family="query", test=test)["reliable"].any("train").mean())
+        for test in ("bootstrap_t", "t")
+    }
+    assert reports["bootstrap_t"] <= 0.1
+    assert reports["t"] > 0.5
+    assert dt.reliable(noise.isel(query=[0])).attrs["test"] == "bootstrap_t"
+
+
+def test_few_seeds_are_told_how_many_it_takes():
+    with pytest.raises(ValueError, match="train at least 4 seeds"):
+        dt.reliable(simulated(3, 20, 2, 1.0))
+    with pytest.raises(ValueError, match="train at least 6 seeds"):
+        dt.reliable(simulated(4, 20, 2, 1.0), test="sign_flip")
+    with pytest.raises(ValueError, match="unknown test"):
+        dt.reliable(simulated(8, 20, 2, 1.0), test="code")
 
 
 def test_a_family_of_one_query_is_corrected_by_itself():
@@ -525,14 +561,14 @@ def test_a_family_of_one_query_is_corrected_by_itself():
 
 def test_intervals_of_selected_pairs_miss_as_seldom_as_said():
     """False coverage over repetitions; plain 95 % intervals miss far more often."""
-    snr, missed, plain = 0.9, [], []
+    snr, missed, plain = 0.7, [], []
     for seed in range(40):
-        shift = simulated(8, 400, 40, snr, seed)
+        shift = simulated(16, 400, 40, snr, seed)
         found = dt.reliable(shift)
         truth = xr.where(found["train"] < 40, snr, 0.0)
         chosen = found["reliable"].values
         outside = ((found["low"] > truth) | (found["high"] < truth)).values
-        half = 2.3646 * (found["sd"] / np.sqrt(8)).values  # t quantile, 7 degrees of freedom
+        half = 2.1314 * (found["sd"] / np.sqrt(16)).values  # t quantile, 15 degrees of freedom
         narrow = np.abs((found["mean"] - truth).values) > half
         missed.append(outside[chosen].mean() if chosen.any() else 0.0)
         plain.append(narrow[chosen].mean() if chosen.any() else 0.0)
@@ -546,7 +582,7 @@ def test_confirmation_on_fresh_seeds_finds_nothing_in_noise_but_the_same_seeds_w
     fresh, same, n = 0, 0, 100
     for seed in range(n):
         generator = np.random.default_rng(seed)
-        first, second = (simulated(5, 200, 0, 0.0, 2 * seed + part) for part in (0, 1))
+        first, second = (simulated(12, 200, 0, 0.0, 2 * seed + part) for part in (0, 1))
         picks = dt.screen(first, 10, 0, generator)
         fresh += bool(dt.reliable(second.sel(train=list(picks.points)))["reliable"].any())
         same += bool(dt.reliable(first.sel(train=list(picks.points)))["reliable"].any())
@@ -621,7 +657,7 @@ def test_gaussian_seeds_keep_the_plan():
     assert big["from"] == 1.0
     assert big["estimate"] == pytest.approx(power(1.2, 10, 0.01), abs=0.02)
     assert big["planned"] == pytest.approx(power(big["snr"], 10, 0.01), abs=0.02)
-    limit = detectable_snr(10, 0.01, 0.6)
+    limit = detectable_snr(10, 0.01, 0.6, test="bootstrap_t")
     beyond = own_question.found_beyond(shift, 10, 0.01, limit)
     assert beyond["estimate"] > 0.6
     holding = own_question.holding_table(shift, 10, 0.05).set_index(["set", "what"])

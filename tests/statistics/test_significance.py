@@ -323,6 +323,59 @@ def test_jackknife_of_a_mean_is_the_t_interval():
     np.testing.assert_allclose(found.standard_error, stats.sem(scores.values))
 
 
+def test_a_positive_statistic_has_its_interval_on_the_log_scale():
+    scores = draw(9, 3, dims=("seed", "pair"))
+    found = over_seeds.jackknife_over_seeds(scores, lambda x: x.std("seed", ddof=1), positive=True)
+    logs = over_seeds.jackknife_over_seeds(scores, lambda x: np.log(x.std("seed", ddof=1)))
+    for name in ("estimate", "low", "high"):
+        np.testing.assert_allclose(found[name], np.exp(logs[name]))
+    assert (found.low > 0).all()
+    squared = over_seeds.jackknife_over_seeds(
+        scores, lambda x: x.var("seed", ddof=1), positive=True
+    )
+    np.testing.assert_allclose(squared.high, found.high**2)  # which t intervals are not
+    with pytest.raises(ValueError, match="no logarithm"):
+        over_seeds.jackknife_over_seeds(scores, lambda x: x.mean("seed"), positive=True)
+
+
+def covered(n, law, make, true, n_samples=400):
+    """Share of samples whose interval holds the true value; a sample a pair."""
+    draws = {"normal": lambda g: g.standard_normal, "exponential": lambda g: g.standard_exponential}
+    values = draws[law](np.random.default_rng(n))((n, n_samples))
+    found = make(xr.DataArray(values, dims=("seed", "pair")))
+    return float(((found.low <= true) & (true <= found.high)).mean())
+
+
+STATISTICS = {
+    "mean": lambda x: x.mean("seed"),
+    "sd": lambda x: x.std("seed", ddof=1),
+}
+# (options, statistic, law, per cent at 4, 10 and 30 seeds): what docstrings say
+COVERAGES = [
+    ({}, "mean", "normal", (95, 95, 95)),
+    ({}, "mean", "exponential", (87, 91, 93)),
+    ({}, "sd", "normal", (89, 90, 91)),
+    ({}, "sd", "exponential", (74, 76, 84)),
+    ({"positive": True}, "sd", "normal", (95, 95, 93)),
+    ({"positive": True}, "sd", "exponential", (89, 83, 88)),
+]
+
+
+@pytest.mark.parametrize(("options", "statistic", "law", "said"), COVERAGES)
+def test_intervals_cover_what_the_docstring_says(options, statistic, law, said):
+    function = over_seeds.jackknife_over_seeds
+    assert "{}, {}, {} %".format(*said) in " ".join(function.__doc__.split())
+    true = {"mean": law == "exponential", "sd": 1}
+
+    def make(x):
+        return function(x, STATISTICS[statistic], **options)
+
+    for n, percent in zip((4, 10), said):
+        share = covered(n, law, make, float(true[statistic]))
+        error = 4 * np.sqrt(percent / 100 * (1 - percent / 100) / 400) + 0.005
+        assert share == pytest.approx(percent / 100, abs=error)
+
+
 def test_a_seed_of_two_methods_is_left_out_of_both():
     both = xr.Dataset({"a": draw(6, 5, dims=("seed", "pair"))})
     both["b"] = both.a + 1

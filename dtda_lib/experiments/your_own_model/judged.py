@@ -18,7 +18,7 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement_where import per_query_correlations
 from dtda_lib.statistics.over_seeds import mean_interval, require_seeds, signal_to_noise
 from dtda_lib.statistics.power import power
-from dtda_lib.statistics.significance import t_test
+from dtda_lib.statistics.significance import DEFAULT_TEST, MEAN_TESTS
 
 from .methods import screening
 
@@ -57,6 +57,11 @@ def base_losses(bank: RunBank) -> xr.DataArray:
 # ---------------------------------------------------------------- is the planned power there?
 
 
+def _found(one: xr.DataArray, level: float) -> xr.DataArray:
+    """Which pairs of a set the test of `reliable` finds at `level`."""
+    return MEAN_TESTS[DEFAULT_TEST](one, one.dims[1:], np.random.default_rng(0)).p <= level
+
+
 def power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame:
     """How often a set finds a pair (p <= `level`), by the pair's |mu / sigma| on the other seeds.
 
@@ -65,7 +70,7 @@ def power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame
     """
     rows = []
     cases = [
-        (np.abs(signal_to_noise(others)).values.ravel(), (t_test(one) <= level).values.ravel())
+        (np.abs(signal_to_noise(others)).values.ravel(), _found(one, level).values.ravel())
         for one, others in sets_and_others(shift, n_seeds)
     ]
     for low, high in pairwise(EDGES):
@@ -76,7 +81,9 @@ def power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame
         snrs = np.concatenate([snr[at] for (snr, _), at in zip(cases, inside)])
         row = {"from": low, "to": high, "snr": float(snrs.mean())}
         row |= {"pairs": float(np.mean([at.sum() for at in inside]))} | over_sets(shares)
-        rows.append(row | {"planned": float(np.mean(power(snrs, n_seeds, level)))})
+        rows.append(
+            row | {"planned": float(np.mean(power(snrs, n_seeds, level, test=DEFAULT_TEST)))}
+        )
     return pd.DataFrame(rows)
 
 
@@ -88,7 +95,7 @@ def found_beyond(shift: xr.DataArray, n_seeds: int, level: float, limit: float) 
     shares = []
     for one, others in sets_and_others(shift, n_seeds):
         beyond = np.abs(signal_to_noise(others)) >= limit
-        hit = (t_test(one) <= level).values[beyond.values]
+        hit = _found(one, level).values[beyond.values]
         shares.append(float(hit.mean()) if hit.size else np.nan)
     return over_sets(shares)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from dtda_lib.study.parameters import SPREAD, ProfiledParameters, place, whole_number
 
+REACH = "p-values of fewer never reach 5 %"
+
 
 @dataclass(frozen=True)
 class Parameters(ProfiledParameters, notebook="11_your_own_model"):
@@ -29,9 +31,9 @@ class Parameters(ProfiledParameters, notebook="11_your_own_model"):
     )
     n_seeds: int = whole_number(
         "seeds of one set, the size of a user's study",
-        at=(12, 10, 20),
-        between=(2, 100_000),
-        because=SPREAD,
+        at=(16, 16, 20),
+        between=(4, 100_000),
+        because=REACH,
     )
     n_sets: int = whole_number(
         "sets of seeds, to judge one by the others",
@@ -57,8 +59,14 @@ class Parameters(ProfiledParameters, notebook="11_your_own_model"):
     )
     n_image_seeds: int = whole_number(
         "seeds on which the picked images are confirmed",
-        at=(3, 12, 20),
-        between=(3, 100_000),
-        because=SPREAD,
+        at=(6, 16, 20),
+        between=(4, 100_000),
+        because=REACH,
+    )
+    n_studies: int = whole_number(
+        "simulated studies, to see which tests keep their level",
+        at=(6, 30, 300),
+        between=(2, 10_000),
+        because="a share needs some",
     )
     folder: str = place("your images, a folder or .zip with one sub-folder per class; None: digits")

@@ -22,7 +22,7 @@ def power_curve(table: pd.DataFrame, plan: Plan) -> Drawn:
     """Share of pairs found by one set of seeds against their |mu / sigma| on the other seeds."""
     fig, axis = plt.subplots(figsize=(0.72 * TEXT_WIDTH, 2.5))
     snr = np.linspace(0, 1.05 * table["snr"].max(), 200)
-    planned = power(snr, plan.seeds, plan.level_many)
+    planned = power(snr, plan.seeds, plan.level_many, test=plan.test)
     axis.plot(snr, planned, color="0.5", lw=1, label="planned power")
     axis.axvline(plan.snr_many, color="0.5", lw=0.8, ls=":", label="smallest shift of the plan")
     axis.axhline(plan.target, color="0.5", lw=0.8, ls=":")
