@@ -14,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 from helpers import digits_like, plain_loop, table_like
+from scipy import stats
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -364,6 +365,18 @@ def test_reliable_is_benjamini_hochberg_with_intervals_that_agree():
     np.testing.assert_allclose(flipped["low"], -found["high"])
     with pytest.raises(ValueError, match="family"):
         dt.reliable(shift, family="both")
+
+
+def test_one_pair_alone_is_reliable_exactly_where_its_interval_leaves_zero_out():
+    """No selection, so test and interval are one: both change where t is its 97.5 % quantile."""
+    shift = simulated(7, 1, 0, 0.0)
+    centred = (shift - shift.mean("seed")) / shift.std("seed", ddof=1)
+    critical = stats.t.ppf(0.975, 6) / np.sqrt(7)
+    for mean in (-1.001, -0.999, 0.0, 0.999, 1.001):
+        found = dt.reliable(centred + mean * critical).squeeze()
+        assert bool(found["reliable"]) == (abs(mean) > 1)
+        assert bool(found["low"] * found["high"] > 0) == (abs(mean) > 1)
+        assert float(found["high"] - found["low"]) == pytest.approx(2 * critical)
 
 
 def test_a_family_of_one_query_is_corrected_by_itself():

@@ -145,6 +145,20 @@ def test_exact_ratios_by_hand():
     )
 
 
+@pytest.mark.parametrize("sds", [(3.0, 0.2, 1.0), (0.2, 3.0, 1.0), (1.0, 1.0, 1.0)])
+def test_init_against_order_has_two_sides(sds):
+    """The p of the F ratio in either direction, and of the seeds in either role."""
+    scores = draw(5, 4, 3, 2, sds=sds)
+    found = va.exact_ratios(scores)["p"].sel(ratio="init / order")
+    for j, q in np.ndindex(3, 2):
+        (init, order, _), *_ = looped(scores.values[:, :, j, q].tolist())
+        ratio = (init / 4) / (order / 5)
+        tails = stats.f.sf(ratio, 4, 3), stats.f.cdf(ratio, 4, 3)
+        assert float(found[j, q]) == pytest.approx(2 * min(tails)), "twice the smaller tail"
+    swapped = va.exact_ratios(scores.rename(init="order", order="init"))["p"]
+    np.testing.assert_allclose(swapped.sel(ratio="init / order"), found)
+
+
 # -------------------------------------------------------------- pooled
 
 
