@@ -501,6 +501,8 @@ class Project:
 
 # ---------------------------------------------------------------- tests in a forked process
 
+HYPOTHESIS = "_hypothesis_pytestplugin"  # the one plugin in use: others cost seconds a mutant
+
 
 @dataclass
 class Outcome:
@@ -519,6 +521,9 @@ class _Watch:
         self.calls: dict[str, set[str]] = defaultdict(set)
         self.seconds: Counter[str] = Counter()
         self.failed: set[str] = set()
+
+    def pytest_configure(self) -> None:
+        os.environ.pop("PYTEST_DISABLE_PLUGIN_AUTOLOAD", None)  # tests may start pytest themselves
 
     def pytest_collection_modifyitems(self, config: object, items: list) -> None:
         if self.order is not None:
@@ -612,12 +617,14 @@ def _tests(
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     os.environ |= {"PYTHONPATH": str(folder), "MPLBACKEND": "agg", "DTDA_CHECK": "1"}
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     import pytest
 
     watch = _Watch(folder, package, chosen)
     plugins = [watch, watch.tracing()] if trace else [watch]
     quiet = ["-q", "--no-header", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    if HYPOTHESIS in sys.modules:
+        quiet += ["-p", HYPOTHESIS, "--hypothesis-profile=ci"]
     code = int(pytest.main([*quiet, *options, *targets], plugins=plugins))
     told = {"seconds": watch.seconds, "failed": sorted(watch.failed)}
     told["calls"] = {test: sorted(names) for test, names in watch.calls.items()}
@@ -726,9 +733,7 @@ class Judge:
             self._write(path, mutant.applied(source))
             for targets, chosen in self.stages(mutant):
                 expected = sum(known[test] for test in chosen or ())
-                options = ["-x", "-m", "slow" if chosen is None else "not slow"]
-                if "hypothesis" in sys.modules or "torch" in sys.modules:
-                    options.append("--hypothesis-profile=ci")
+                options = ("-x", "-m", "slow" if chosen is None else "not slow")
                 done = in_a_fork(
                     folder,
                     self.project.package,
@@ -867,7 +872,8 @@ def main(given: Sequence[str] | None = None) -> int:
     if asked.list:
         print("\n".join(f"{m.path}:{m.line}: [{m.kind}] {m.change}" for m in chosen))
         return 0
-    for name in ("pytest", *project.third_party):  # once, here; forked processes have them
+    own = [HYPOTHESIS] if (project.root / "tests" / "conftest.py").exists() else []
+    for name in ("pytest", *own, *project.third_party):  # once, here; forked processes have them
         try:
             import_module(name)
         except Exception:  # a test that needs it will say why
