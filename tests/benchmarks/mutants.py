@@ -2,7 +2,7 @@
 
     python tests/benchmarks/mutants.py [--seed 0] [--per-module 3] [--minutes 30] [--only PATH ...]
                                        [--kinds sign axis ...] [--all] [--workers 1] [--slow]
-                                       [--list] [--out FILE] [--calls FILE]
+                                       [--budget 60] [--calls FILE] [--list] [--out FILE]
 
 A *mutant* is one change of one expression below the wall (`dtda_lib/experiments` is left out):
 
@@ -21,11 +21,12 @@ A *mutant* is one change of one expression below the wall (`dtda_lib/experiments
 Texts of refusals and messages are not touched, nor what only looks (colours, sizes, HTML). Mutants
 are drawn by `--seed`, as many of each module, all kinds in turn. Each is put into a copy of the
 checkout and judged by the tests that call the changed function (measured once by floor: which test
-calls what), in the mirrored test file first, then by all others of that floor's folder; slow ones
-only with `--slow`. A run past its limit of wall-clock time counts as killed and is listed. What
-survives and was looked at stands in `mutants.json`, each with the reason why it is no fault: an
-*equivalent*. The table counts killed / all, equivalents left out, by floor and by kind; below it
-survivors as `file:line: old -> new`. Exit status 1 where a survivor has no reason.
+calls what; `--calls` keeps it), quickest first: in the mirrored test file, then in others of that
+floor's folder, each round within `--budget` seconds; slow ones only with `--slow`. A run past its
+limit of wall-clock time counts as killed and is listed. What survives and was looked at stands in
+`mutants.json`, each with the reason why it is no fault: an *equivalent*. The table counts
+killed / all, equivalents left out, by floor and by kind; below it survivors as
+`file:line: old -> new`. Exit status 1 where a survivor has no reason.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
-from itertools import islice, zip_longest
+from itertools import accumulate, islice, zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -645,8 +646,9 @@ class Judge:
         workers: int = 1,
         slow: bool = False,
         kept: Path | None = None,
+        budget: float = 60.0,
     ) -> None:
-        self.project, self.slow, self.kept = project, slow, kept
+        self.project, self.slow, self.kept, self.budget = project, slow, kept, budget
         self.copies: SimpleQueue[Path] = SimpleQueue()
         self.stamps = iter(range(10**9, 2 * 10**9))  # a modification time of its own for each
         for number in range(workers):
@@ -712,16 +714,24 @@ class Judge:
             first = files.most_common(1)[0][0] if files else ""
             mirrored = [t for t in reaching if t.split("::")[0] == first]
         others = [t for t in reaching if t not in set(mirrored)]
-        for chosen in (mirrored, others):
-            if chosen:
+        for stage in (mirrored, others):
+            if stage:
+                chosen = self._affordable(stage, seconds)
                 yield sorted({t.split("::")[0] for t in chosen}), chosen
         # What a shared fixture computed is seen only by the test that came first: whole files.
         files = {t.split("::")[0] for t in reaching}
         again = [t for t in seconds if t.split("::")[0] in files and t not in set(reaching)]
         if again:
-            yield sorted(files), again
+            chosen = self._affordable(sorted(again, key=seconds.get), seconds)
+            yield sorted({t.split("::")[0] for t in chosen}), chosen
         if self.slow:
             yield self.project.test_files(floor), None
+
+    def _affordable(self, tests: Sequence[str], seconds: Mapping[str, float]) -> list[str]:
+        """The first of them whose seconds add up to no more than the budget, but at least one."""
+        spent = accumulate(seconds[test] for test in tests)
+        kept = [test for test, total in zip(tests, spent) if total <= self.budget]
+        return kept or list(tests[:1])
 
     def judge(self, mutant: Mutant) -> Outcome:
         folder = self.copies.get()
@@ -848,6 +858,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every mutant, not a draw")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--slow", action="store_true", help="survivors meet slow tests, too")
+    parser.add_argument("--budget", type=float, default=60, help="seconds of each round of tests")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing then")
     parser.add_argument("--list", action="store_true", help="show the draw and run nothing")
     parser.add_argument("--out", type=Path, help="JSON of every mutant and what became of it")
@@ -882,7 +893,9 @@ def main(given: Sequence[str] | None = None) -> int:
     stop = time.monotonic() + 60 * asked.minutes
     outcomes: list[tuple[Mutant, Outcome]] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        judge = Judge(project, Path(folder).resolve(), asked.workers, asked.slow, asked.calls)
+        judge = Judge(
+            project, Path(folder).resolve(), asked.workers, asked.slow, asked.calls, asked.budget
+        )
         for floor in dict.fromkeys(project.floor(m.path) for m in chosen):
             judge.prepare(floor)
 
