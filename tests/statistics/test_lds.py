@@ -230,9 +230,16 @@ def test_refusals():
         scored(metrics=["w3"])
     with pytest.raises(ValueError, match="no method"):
         scored(predicted={})
-    few = tuple(part.isel(seed=slice(5)) for part in (x, y))
-    with pytest.raises(ValueError, match="six seeds"):
-        scored(few)
+    few, enough = (tuple(part.isel(seed=slice(n)) for part in (x, y)) for n in (5, 6))
+    three, four = ((x, y.isel(removal=slice(n))) for n in (3, 4))
+    for truth, predicted in ((few, enough), (enough, few), (three, three)):
+        with pytest.raises(ValueError, match="six seeds or four subsets"):
+            scored(truth, {"a": predicted})
+    for least in (enough, four):
+        assert np.isfinite(scored(least, {"a": least}).estimate).all()
+    with pytest.raises(ValueError, match="at least 3"):
+        lds.distributional_influence(x[:2], y[:2])
+    assert lds.distributional_influence(x[:3], y[:3]).shape == (SUBSETS, QUERIES)
     other = y.assign_coords(removal=range(SUBSETS)), y.assign_coords(removal=range(1, 1 + SUBSETS))
     with pytest.raises(ValueError, match="differ"):
         scored((x, other[0]), {"a": (x, other[1])})
