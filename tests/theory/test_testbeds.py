@@ -244,9 +244,7 @@ REFUSED = {
     "not finite": lambda: replace(BED, train_y=BED.train_y * np.nan),
     "strength and anchor_sd": lambda: replace(BED, strength=0),
     "target_sd not negative": lambda: replace(BED, target_sd=-1),
-    "hold values that are not": lambda: replace(
-        BED, query_x=np.where(BED.query_x > 1, np.inf, BED.query_x)
-    ),
+    "hold values that are not": lambda: replace(BED, query_x=[[1, 0, 0], [1, np.inf, 0]]),
     "values that are not finite": lambda: replace(BED, train_y=[0, 0, 0, np.nan, 0, 0, 0]),
     "anchor_sd are positive": lambda: replace(BED, anchor_sd=0),
     "strength and anchor_sd are": lambda: replace(BED, strength=-1),
