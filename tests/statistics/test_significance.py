@@ -1,9 +1,6 @@
 """Significance against loops over pairs, closed forms of scipy, invariances and simulated noise."""
 
-import inspect
-from importlib import import_module
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -409,22 +406,6 @@ def test_the_level_of_a_discovery_is_a_fixed_point():
         assert level >= least
     assert discovery_level(10, 10, 0.1, 0.5) == pytest.approx(0.05)  # all are real: q * target
     assert discovery_level(1000, 1, 0.1, 0.5) == 0.1 / 1000  # one alone: Bonferroni
-
-
-def test_one_convention_of_levels_on_the_whole_floor():
-    """95 % intervals, 5 % errors, 80 % power, unless a caller says otherwise."""
-    usual = {"level": 0.95, "alpha": 0.05, "q": 0.05, "target": 0.8}
-    seen = []
-    for path in sorted(Path(sg.__file__).parent.glob("[a-z]*.py")):
-        module = import_module(f"dtda_lib.statistics.{path.stem}")
-        for function in vars(module).values():
-            if inspect.isfunction(function) and function.__module__ == module.__name__:
-                given = inspect.signature(function).parameters
-                taken = {name: given[name].default for name in usual if name in given}
-                taken = {name: d for name, d in taken.items() if d is not inspect.Parameter.empty}
-                assert taken == {name: usual[name] for name in taken}, function.__qualname__
-                seen += taken
-    assert set(seen) == set(usual)
 
 
 # -------------------------------------------------------------- what is just allowed
