@@ -101,6 +101,16 @@ def test_pairs_without_noise_stand_beside_noisy_ones():
         np.testing.assert_array_equal(values[:3], certain)
 
 
+@pytest.mark.parametrize("sides", [1, 2])
+def test_blocks_of_draws_and_pairs_do_not_matter(monkeypatch, sides):
+    scores, options = stack(some(train=5)), {"names": list(NUMPY)}
+    weights = [rng(side).multinomial(6, np.full(6, 1 / 6), size=7) + 0.5 for side in range(sides)]
+    whole = sw.correlations(scores, *weights, **options)
+    assert np.isfinite(whole).all()
+    monkeypatch.setattr(sw, "_BLOCK", (2, 3))
+    np.testing.assert_allclose(sw.correlations(scores, *weights, **options), whole, atol=1e-12)
+
+
 def stack(scores):
     return sw.Centred(np.stack([s.values.reshape(len(s), -1) for s in scores.values()]))
 
