@@ -180,10 +180,10 @@ def init_minus_order(
     """
     full, by_init, by_order, rest = _replicates(scores, over)
     shares = [_share_quantities(part)[:, :2] for part in (full, by_init, by_order)]
-    differences = [init - order for init, order in (part.swapaxes(0, 1) for part in shares)]
+    differences = [part[:, :1] - part[:, 1:] for part in shares]
     low, high, quantile = _jackknife_interval(*differences, level)
-    ratio = _fieller(*shares, quantile)
-    found = {"estimate": differences[0][0], "low": low, "high": high}
+    ratio = _fieller(*shares, quantile[0])
+    found = {"estimate": differences[0][0, 0], "low": low[0], "high": high[0]}
     dims, coords = ("comparison", *rest.dims), {"comparison": ["difference", "ratio"]}
     both = {name: (dims, np.stack([found[name], ratio[name]])) for name in found}
     return xr.Dataset(both, {**coords, **rest.coords})

@@ -121,6 +121,9 @@ def test_no_two_streams_of_any_seeds_are_one():
     assert len(drawn | set(orders.values())) == 200 + 40 * 3
     again = torch.randperm(30, generator=order_generator(7, 1))
     assert tuple(again.tolist()) == orders[7, 1]
+    # As random by another rule, but then every run of the study would be another.
+    for part, order in enumerate([[3, 1, 7, 5, 0, 2, 6, 4], [0, 5, 4, 6, 3, 2, 7, 1]]):
+        assert torch.randperm(8, generator=order_generator(3, part)).tolist() == order
 
 
 def test_epochs_visit_each_point_once_unless_drawn_with_replacement():
