@@ -135,6 +135,7 @@ class Mutant:
     function: str  # qualified name of the function or class around it; "" for a module
     kind: str
     line: int
+    column: int
     start: int  # bytes from the beginning of the file
     stop: int
     old: str
@@ -160,9 +161,9 @@ class Mutant:
         return f"{short(self.old)} -> {short(self.new) or '(nothing)'}"
 
     @property
-    def identity(self) -> tuple[str, ...]:
+    def identity(self) -> tuple[str | int, ...]:
         """What names it in the file of reviewed mutants, wherever its line moves."""
-        return self.path, self.function, self.kind, self.change, self.code
+        return self.path, self.function, self.kind, self.change, self.code, self.column
 
 
 def mutants_of(path: str, source: bytes) -> list[Mutant]:
@@ -233,6 +234,7 @@ class _Finder:
             function.rstrip("."),
             kind,
             old.lineno,
+            old.col_offset,
             start,
             stop,
             self._text(old),
@@ -359,7 +361,7 @@ class _Finder:
         if not isinstance(node, ast.Call):
             return
         name = _name(node.func)
-        if name in SWAPPED_CALLS:
+        if name in SWAPPED_CALLS and not self._text(node.func).startswith("self."):
             before = self._text(node.func)[: -len(name)]
             yield "sidedness", node.func, f"{before}{SWAPPED_CALLS[name]}"
         if name in DROPPED_CALLS and len(node.args) == 1 and not node.keywords:
@@ -794,11 +796,11 @@ def drawn(
     return list(islice((mutant for mutant in ordered if mutant.compiles(source)), most))
 
 
-def reviewed(path: Path = REVIEWED) -> dict[tuple[str, ...], str]:
+def reviewed(path: Path = REVIEWED) -> dict[tuple[str | int, ...], str]:
     """Reason of each mutant that was looked at and found equivalent, by its identity."""
     if not path.exists():
         return {}
-    names = ("path", "function", "kind", "change", "code")
+    names = ("path", "function", "kind", "change", "code", "column")
     return {
         tuple(row[name] for name in names): row["reason"] for row in json.loads(path.read_text())
     }
