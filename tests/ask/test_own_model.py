@@ -601,6 +601,26 @@ def test_the_page_draws_the_numbers(answered):
     assert {given["stroke"] for given in circles[3:5]} == {own_page.HURTS}
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_interval_of_the_page_and_zero_fit_the_plot_exactly(answered, sign):
+    found, task = answered
+    one = found.sel(query=[0]) * sign  # all points help, or all hurt; the ends change places
+    if sign < 0:
+        one = one.rename(low="high", high="low")
+    one = one.assign(reliable=found.reliable.sel(query=[0]), q_value=found.q_value.sel(query=[0]))
+    made = own_page.page(one.assign_attrs(found.attrs), task, n=3)
+    lines = [given for tag, given in Seen(made.text).tags if tag == "line" and "x1" in given]
+    ends = [float(given[end]) for given in lines for end in ("x1", "x2")]
+    assert (min(ends), max(ends)) == (10, own_page.PLOT - 10)
+    table = dt.points_of(one, 0, 3)
+    low, high = min(0, table.low.min()), max(0, table.high.max())
+    assert f"<td>{low:.3g} to {high:.3g}: mean shift" in made.text
+    drawn = [given for given in lines if given["stroke"] != "silver"]
+    for given, point in zip(drawn, table.itertuples()):
+        places = [10 + (own_page.PLOT - 20) * (v - low) / (high - low) for v in point[3:5]]
+        assert [float(given["x1"]), float(given["x2"])] == pytest.approx(places, abs=0.06)
+
+
 def test_the_page_is_shown_to_people_only_and_can_be_saved(answered, tmp_path, monkeypatch):
     made = own_page.page(*answered)
     assert "JupyterLab" in own_page.show(made).data
