@@ -133,10 +133,6 @@ def jackknife_over_seeds(
     n = require_seeds(scores, dim).sizes[dim]
     kept = [np.delete(np.arange(n), i) for i in range(n)]
     values = _stack([statistic(scores.isel({dim: seeds})) for seeds in kept])
-    if positive and (
-        bool((values <= 0).any()) or bool((xr.DataArray(statistic(scores)) <= 0).any())
-    ):
-        raise ValueError("a statistic is 0 or below and has no logarithm: leave `positive` out.")
     return _around(statistic(scores), values, n, level, positive=positive)
 
 
@@ -169,6 +165,10 @@ def _around(
     estimate = xr.DataArray(estimate)
     quantile = stats.t.ppf((1 + level) / 2, n - 1)
     if positive:
+        if bool((left_out <= 0).any() or (estimate <= 0).any()):
+            raise ValueError(
+                "a statistic is 0 or below and has no logarithm: leave `positive` out."
+            )
         factor = np.exp(quantile * error(np.log(left_out)))
         ends = {"low": estimate / factor, "high": estimate * factor}
     else:

@@ -550,6 +550,18 @@ def test_few_seeds_are_told_how_many_it_takes():
         dt.reliable(simulated(8, 20, 2, 1.0), test="code")
 
 
+def test_one_pair_alone_is_reliable_exactly_where_its_interval_leaves_zero_out():
+    """No selection, so test and interval are one: both change where t is its 97.5 % quantile."""
+    shift = simulated(7, 1, 0, 0.0)
+    centred = (shift - shift.mean("seed")) / shift.std("seed", ddof=1)
+    critical = stats.t.ppf(0.975, 6) / np.sqrt(7)
+    for mean in (-1.001, -0.999, 0.0, 0.999, 1.001):
+        found = dt.reliable(centred + mean * critical, test="t").squeeze()
+        assert bool(found["reliable"]) == (abs(mean) > 1)
+        assert bool(found["low"] * found["high"] > 0) == (abs(mean) > 1)
+        assert float(found["high"] - found["low"]) == pytest.approx(2 * critical)
+
+
 def test_a_family_of_one_query_is_corrected_by_itself():
     shift = simulated(6, 50, 5, 2.0)
     wide = xr.concat([shift, shift.assign_coords(query=[1]) * 0.5], "query")
@@ -811,6 +823,26 @@ def test_no_text_of_a_user_becomes_markdown_or_maths(answered):
     labels = [one.get_text() for one in fig.axes[0].get_xticklabels()]
     assert labels == [r"\$\nosuch{\$", r"a\$b\$"]
     plt.close(fig)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_interval_of_the_page_and_zero_fit_the_plot_exactly(answered, sign):
+    found, task = answered
+    one = found.sel(query=[0]) * sign  # all points help, or all hurt; the ends change places
+    if sign < 0:
+        one = one.rename(low="high", high="low")
+    one = one.assign(reliable=found.reliable.sel(query=[0]), q_value=found.q_value.sel(query=[0]))
+    made = own_page.page(one.assign_attrs(found.attrs), task, n=3)
+    lines = [given for tag, given in Seen(made.text).tags if tag == "line" and "x1" in given]
+    ends = [float(given[end]) for given in lines for end in ("x1", "x2")]
+    assert (min(ends), max(ends)) == (10, own_page.PLOT - 10)
+    table = dt.points_of(one, 0, 3)
+    low, high = min(0, table.low.min()), max(0, table.high.max())
+    assert f"<td>{low:.3g} to {high:.3g}: mean shift" in made.text
+    drawn = [given for given in lines if given["stroke"] != "silver"]
+    for given, point in zip(drawn, table.itertuples()):
+        places = [10 + (own_page.PLOT - 20) * (v - low) / (high - low) for v in point[3:5]]
+        assert [float(given["x1"]), float(given["x2"])] == pytest.approx(places, abs=0.06)
 
 
 def test_the_page_is_shown_to_people_only_and_can_be_saved(answered, tmp_path, monkeypatch):

@@ -74,11 +74,13 @@ def test_it_is_the_mean_of_unrolling_over_batch_orders():
 
 
 @pytest.mark.parametrize("kind", ["ggn", "ekfac", "hessian"])
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_segments_of_a_ridge_regression_are_matrix_exponentials(kind, cut):
-    """`r' = -(H + l2) r + grad / N` for the time tau, with the gradients of the models taken."""
+@pytest.mark.parametrize(("cut", "momentum"), [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.6)])
+def test_segments_of_a_ridge_regression_are_matrix_exponentials(kind, cut, momentum):
+    """`r' = -(H + l2) r + grad / N` for the time tau, with the gradients of the models taken.
+
+    Momentum lets a step go 1 / (1 - momentum) as far in the end: so much more time passes."""
     task, model = RIDGE
-    recipe = full_batch(6)
+    recipe = full_batch(6, momentum=momentum)
     ours = source_shifts(
         task, model, recipe, [(0, 0)], "query_prediction", segments=cut, models=1, curvature=kind
     )
@@ -86,17 +88,18 @@ def test_segments_of_a_ridge_regression_are_matrix_exponentials(kind, cut):
     theta = initial_theta(model, 0, torch.float64)
     hessian = curvature.dense_hessian(network, theta, task)
     matrix = hessian + recipe.weight_decay * torch.eye(size, dtype=torch.float64)
-    path = [theta]
+    path, velocity = [theta], torch.zeros_like(theta)
     for _ in range(recipe.epochs):
         slope = gradients(network, path[-1], task)[0].mean(dim=0) + recipe.weight_decay * path[-1]
-        path.append(path[-1] - recipe.lr * slope)
+        velocity = momentum * velocity + slope
+        path.append(path[-1] - recipe.lr * velocity)
     steps = recipe.epochs // cut
     response = torch.zeros(task.n_train, size, dtype=torch.float64)
     for segment in range(cut):
         gradient = gradients(network, path[segment * steps + steps // 2], task)[0] / task.n_train
         flow = torch.zeros(size + 12, size + 12, dtype=torch.float64)
         flow[:size, :size], flow[:size, size:] = -matrix, gradient.T
-        moved = torch.linalg.matrix_exp(steps * recipe.lr * flow)
+        moved = torch.linalg.matrix_exp(steps * recipe.lr / (1 - momentum) * flow)
         response = (moved[:size, :size] @ response.T + moved[:size, size:]).T
     features = torch.cat([task.query_x, torch.ones(task.n_query, 1)], dim=1)
     expected = response @ features.T

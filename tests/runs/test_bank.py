@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import inspect
 import itertools
 import linecache
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from helpers import digits_like, table_like
 
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
-from dtda_lib.data.task import Task
+from dtda_lib.data.task import LOSSES, Task
 from dtda_lib.models.networks import get_model
+from dtda_lib.runs import training
 from dtda_lib.runs.bank import CONVOLUTION_SHARD_RUNS, RunBank
 from dtda_lib.runs.measures import get_measure, measure
 from dtda_lib.runs.protocols import paired, seed_pairs, unpaired
@@ -477,6 +479,42 @@ CHANGES = {
     "own model": {"model": functools.partial(Renamed, 8, 1)},
     "own model, setting": {"model": functools.partial(Renamed, 8, 1, bias=False)},
 }
+
+
+def edited(monkeypatch, owner, name, before, after):
+    """Puts another text of a function in its place, as an edit of its file would."""
+    function = inspect.unwrap(getattr(owner, name))
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(before) == 1, "that text is not there any more"
+    scope = dict(function.__globals__)
+    text = source.replace(before, after)
+    file = f"<{name} with {after}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), scope)
+    monkeypatch.setattr(owner, name, scope[name])
+
+
+FIELDS = {"optimiser": "adam", "lr": 0.06, "weight_decay": 0.1, "momentum": 0.5}
+FIELDS |= {"betas": (0.8, 0.999), "eps": 1e-7, "schedule": "linear", "batch_size": 3}
+FIELDS |= {"epochs": 4, "replacement": True, "keep_last": 1, "warm_epochs": 1}
+
+
+def test_keys_see_the_code_the_version_and_every_field_of_the_recipe(monkeypatch):
+    """Each change has a key of its own, and taking it back brings back the first."""
+    assert set(FIELDS) == {field.name for field in fields(Recipe)}
+    keys = {name: bank(recipe=replace(RECIPE, **{name: new})).key for name, new in FIELDS.items()}
+    keys["as it was"] = bank().key
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0")
+        keys["version"] = bank().key
+    with monkeypatch.context() as patch:
+        edited(patch, training._Stack, "_gradient", "gather(1, batch)", "gather(1, batch) * 2")
+        keys["trainer"] = bank().key
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "squared_error", lambda output, target: output[:, 0] - target)
+        keys["loss"] = bank().key
+    assert len(set(keys.values())) == len(keys), keys
+    assert bank().key == keys["as it was"]
 
 
 @pytest.mark.slow

@@ -51,6 +51,31 @@ def test_paired_runs_share_their_seeds():
     assert (runs.n_seeds, len(runs)) == (2, 10)
 
 
+def test_seeds_are_whole_numbers_of_any_size():
+    large = [(2**62 + 1, 2**62 + 3)]
+    runs = paired(DESIGN, large)
+    assert (runs.init_seeds.dtype, runs.order_seeds.dtype) == (np.int64, np.int64)
+    assert set(zip(runs.init_seeds.flat, runs.order_seeds.flat)) == set(large)
+
+
+def test_seeds_stay_what_they_were():
+    """Another rule would be as random, but every run of the study would be another."""
+    assert seed_pairs(12)[10:] == [(202828649, 1784641603), (1140381262, 984668504)]
+    assert seed_pairs(1, "second") == [(1900878814, 1206608935)]
+    runs = unpaired(leave_one_out(2), [(3, 4)])
+    assert runs.init_seeds.tolist() == [[3, 374914903, 1618090026]]
+    assert runs.order_seeds.tolist() == [[4, 446249705, 168102446]]
+
+
+def test_runs_say_whether_they_are_paired():
+    seeds = seed_pairs(2)
+    together, apart = paired(DESIGN, seeds), unpaired(DESIGN, seeds)
+    mixed = [Runs(DESIGN, together.init_seeds, apart.order_seeds)]
+    mixed += [Runs(DESIGN, apart.init_seeds, together.order_seeds), apart]
+    assert "paired=True" in repr(together)
+    assert all("paired=False" in repr(runs) for runs in mixed)
+
+
 def test_unpaired_runs_share_nothing_but_the_full_data_runs():
     seeds = seed_pairs(6)
     together, apart = paired(DESIGN, seeds), unpaired(DESIGN, seeds)

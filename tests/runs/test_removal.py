@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dtda_lib.runs.removal import (
     Design,
+    down_weighted,
     half_subsets,
     leave_groups_out,
     leave_k_out,
@@ -79,6 +80,15 @@ def test_half_subsets_keep_the_larger_half():
         assert len({tuple(row.tolist()) for row in design.weights}) == 8
 
 
+def test_a_fraction_is_what_is_taken_away():
+    """Fractions outermost; a fraction of 1 is a removal."""
+    design = down_weighted(4, [2, 0], [0.25, 1.0])
+    expected = [[1, 1, 1, 1], [1, 1, 0.75, 1], [0.75, 1, 1, 1], [1, 1, 0, 1], [0, 1, 1, 1]]
+    assert design.weights.tolist() == expected
+    assert design.labels == ("none", "2@0.25", "0@0.25", "2@1", "0@1")
+    assert torch.equal(design.weights[3:], leave_one_out(4, [2, 0]).weights[1:])
+
+
 def test_select_keeps_labels_and_points():
     part = leave_one_out(5).select([0, 4, 2])
     assert left_out(part) == [(), (3,), (1,)]
@@ -94,6 +104,9 @@ REFUSED = {
     "no 11 distinct groups of 2 out of 5": lambda: leave_k_out(5, 2, 11, generator()),
     "groups of 5 out of 5": lambda: leave_k_out(5, 5, 1, generator()),
     "groups of 0 out of 5": lambda: leave_k_out(5, 0, 1, generator()),
+    "there is no training point 4": lambda: down_weighted(4, [4], [0.5]),
+    "fraction 0 is impossible": lambda: down_weighted(4, [1], [0.5, 0]),
+    "fraction 1.5 is impossible": lambda: down_weighted(4, [1], [1.5]),
     "one label each": lambda: Design(torch.ones(2, 3), ("none",)),
     "not negative": lambda: Design(-torch.ones(1, 3), ("none",)),
     "must be finite": lambda: Design(torch.full((1, 3), torch.nan), ("none",)),

@@ -109,6 +109,23 @@ def test_initialisation_and_order_have_separate_seeds():
     torch.testing.assert_close(loss(1, 1, full), loss(1, 2, full), rtol=1e-10, atol=1e-12)
 
 
+def test_no_two_streams_of_any_seeds_are_one():
+    """Neither those of two seeds or parts, nor the one that initialises (`torch.manual_seed`)."""
+    orders = {
+        (seed, part): tuple(torch.randperm(30, generator=order_generator(seed, part)).tolist())
+        for seed in range(40)
+        for part in range(3)
+    }
+    initial = [torch.Generator().manual_seed(seed) for seed in range(200)]
+    drawn = {tuple(torch.randperm(30, generator=generator).tolist()) for generator in initial}
+    assert len(drawn | set(orders.values())) == 200 + 40 * 3
+    again = torch.randperm(30, generator=order_generator(7, 1))
+    assert tuple(again.tolist()) == orders[7, 1]
+    # As random by another rule, but then every run of the study would be another.
+    for part, order in enumerate([[3, 1, 7, 5, 0, 2, 6, 4], [0, 5, 4, 6, 3, 2, 7, 1]]):
+        assert torch.randperm(8, generator=order_generator(3, part)).tolist() == order
+
+
 def test_epochs_visit_each_point_once_unless_drawn_with_replacement():
     generator = order_generator(0)
     assert sorted(epoch_order(generator, 50, ADAM).tolist()) == list(range(50))

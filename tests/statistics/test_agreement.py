@@ -107,6 +107,17 @@ def test_all_distinct_splits_are_enumerated(n, count):
     assert all(sorted(a + b) == list(range(n)) for a, b in splits)
 
 
+@pytest.mark.parametrize("n", [11, 12])
+def test_random_splits_are_as_many_as_asked_for(n):
+    """Each leaves no seed out, and takes none twice; halves of an odd number differ by one."""
+    splits = list(ag.halves_of(n, 20, np.random.default_rng(3)))
+    assert len(splits) == 20
+    assert len({tuple(first) for first, _ in splits}) > 15
+    for first, second in splits:
+        assert len(first) == n // 2
+        assert sorted([*first, *second]) == list(range(n))
+
+
 @pytest.mark.slow
 def test_random_splits_are_reproducible_and_close_to_all():
     scores = noisy(draw(8, 30, dims=("train", "query")), 10, 2, seed=1)

@@ -86,6 +86,31 @@ def r_of(x, y, kind="pearson"):
     return np.corrcoef(*rows)[0, 1]
 
 
+def test_pairs_without_noise_stand_beside_noisy_ones():
+    """sd 0 and an SNR of 0 or an infinity for them, and numpy's numbers for the others."""
+    scores = some(methods="a")["a"]
+    scores[:, 0, 0], scores[:, 0, 1], scores[:, 0, 2] = 0.0, 0.1, -0.1
+    found = sw.Centred(scores.values.reshape(1, 6, -1)).statistics(
+        np.ones((1, 6)), list(NUMPY), slice(None)
+    )
+    for position, name in enumerate(NUMPY):
+        values = found[0, position, 0]
+        expected = NUMPY[name](scores.values.reshape(6, -1)[:, 3:])
+        np.testing.assert_allclose(values[3:], expected)
+        certain = {"mean": [0, 0.1, -0.1], "sd": [0, 0, 0], "snr": [0, np.inf, -np.inf]}[name]
+        np.testing.assert_array_equal(values[:3], certain)
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_blocks_of_draws_and_pairs_do_not_matter(monkeypatch, sides):
+    scores, options = stack(some(train=5)), {"names": list(NUMPY)}
+    weights = [rng(side).multinomial(6, np.full(6, 1 / 6), size=7) + 0.5 for side in range(sides)]
+    whole = sw.correlations(scores, *weights, **options)
+    assert np.isfinite(whole).all()
+    monkeypatch.setattr(sw, "_BLOCK", (2, 3))
+    np.testing.assert_allclose(sw.correlations(scores, *weights, **options), whole, atol=1e-12)
+
+
 def stack(scores):
     return sw.Centred(np.stack([s.values.reshape(len(s), -1) for s in scores.values()]))
 

@@ -442,6 +442,48 @@ def test_a_perfect_prediction_ends_on_the_floor():
         np.testing.assert_allclose(idle.predicted, idle.no_change)
 
 
+# -------------------------------------------------------------- what is just allowed
+
+
+def test_as_many_relabellings_and_splits_as_there_are_need_no_generator():
+    """999 and 64 unless said: all 512 of ten pairs and 35 splits of eight, and no larger case."""
+    pairs = draw(11, 2), draw(11, 2, seed=1)
+    ten = ds.distance(pairs[0][:10], pairs[1][:10], "mean", paired=True)
+    assert ten.attrs["exact"] == 1
+    assert ds.distance(LAW, LAW, "mean", paired=False, n_permutations=252).attrs["exact"] == 1
+    assert ds.distance(LAW, LAW, "mean", paired=True, n_permutations=16).attrs["exact"] == 1
+    with pytest.raises(ValueError, match="1024 relabellings exceed n_permutations = 999"):
+        ds.distance(*pairs, "mean", paired=True)
+    base, after = draw(9, 2, dims=("seed", "query")), draw(9, 1, 2, seed=1)
+    eight = ds.against_retrained(base[:8], after[:8], after[:8])
+    assert eight.attrs == {"distance": "w2", "n_splits": 35}
+    with pytest.raises(ValueError, match="126 splits exceed n_splits = 64"):
+        ds.against_retrained(base, after, after)
+
+
+def test_quantiles_and_tails_at_the_ends_of_their_levels():
+    x, y = np.random.default_rng(0).standard_normal((2, 7, 3))
+    np.testing.assert_allclose(quantile_shift(0)(x, y), y.min(axis=0) - x.min(axis=0))
+    np.testing.assert_allclose(quantile_shift(1)(x, y), y.max(axis=0) - x.max(axis=0))
+    np.testing.assert_allclose(cvar_shift(0)(x, y), y.mean(axis=0) - x.mean(axis=0))
+    for wrong in (-1e-9, 1 + 1e-9):
+        with pytest.raises(ValueError, match=r"lies in 0\.\.1"):
+            quantile_shift(wrong)
+    with pytest.raises(ValueError, match=r"lies in 0\.\.1, below 1"):
+        cvar_shift(-1e-9)
+
+
+def test_an_interval_needs_three_seeds_on_either_side():
+    x, y = pairs_of(3, 3, 5)
+    settings = {"paired": False, "n_permutations": 0}
+    assert ds.distance(x, y, "mean", **settings).low.notnull().all()
+    for one, other in ((x[:2], y), (x, y[:2])):
+        assert ds.distance(one, other, "mean", **settings).low.isnull().all()
+    both = ds.distance(x, x, "mean", **settings)  # Welch of equal spreads: n + m - 2
+    half = stats.t.ppf(0.975, 4) * np.sqrt(2 * x.var("seed", ddof=1) / 3)
+    np.testing.assert_allclose(both.high, half)
+
+
 # -------------------------------------------------------------- refusals
 
 LAW = draw(5, 2, 3)

@@ -1,5 +1,7 @@
 """LDS of means and laws: brute force, known answers, what must not matter, and what noise does."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -212,15 +214,34 @@ def test_null_is_that_of_permuted_subsets():
     assert high[0] == pytest.approx(exact, abs=0.12)
 
 
+def test_the_null_leaves_a_fortieth_of_all_orders_above():
+    """Against every order of eight subsets: 97.5 %, the upper end of a two-sided 5 % test."""
+    rng = np.random.default_rng(3)
+    x, effect = rng.standard_normal((SEEDS, 1)), rng.standard_normal((8, 1))
+    one = before(x), law(x[:, None] + effect)
+    high = scored(one, {"a": one}, n_permutations=4_000, metrics=["mean"]).null_high[0, 0]
+    orders = np.array(list(permutations(range(8))))
+    exact = 1 - 6 * ((orders - np.arange(8)) ** 2).sum(axis=1) / (8 * 63)  # Spearman's formula
+    assert (exact > high + 1e-9).mean() <= 0.025 + 0.008  # 3 standard errors of 4,000 draws
+    assert (exact > high - 1e-9).mean() >= 0.025 - 0.008
+
+
 def test_refusals():
     x, y = drawn()
     with pytest.raises(ValueError, match="unknown distance"):
         scored(metrics=["w3"])
     with pytest.raises(ValueError, match="no method"):
         scored(predicted={})
-    few = tuple(part.isel(seed=slice(5)) for part in (x, y))
-    with pytest.raises(ValueError, match="six seeds"):
-        scored(few)
+    few, enough = (tuple(part.isel(seed=slice(n)) for part in (x, y)) for n in (5, 6))
+    three, four = ((x, y.isel(removal=slice(n))) for n in (3, 4))
+    for truth, predicted in ((few, enough), (enough, few), (three, three)):
+        with pytest.raises(ValueError, match="six seeds or four subsets"):
+            scored(truth, {"a": predicted})
+    for least in (enough, four):
+        assert np.isfinite(scored(least, {"a": least}).estimate).all()
+    with pytest.raises(ValueError, match="at least 3"):
+        lds.distributional_influence(x[:2], y[:2])
+    assert lds.distributional_influence(x[:3], y[:3]).shape == (SUBSETS, QUERIES)
     other = y.assign_coords(removal=range(SUBSETS)), y.assign_coords(removal=range(1, 1 + SUBSETS))
     with pytest.raises(ValueError, match="differ"):
         scored((x, other[0]), {"a": (x, other[1])})

@@ -12,7 +12,7 @@ from scipy import stats
 from dtda_lib.statistics import over_seeds
 from dtda_lib.statistics import significance as sg
 from dtda_lib.statistics.over_seeds import mean_interval, mean_over_seeds, require_same_pairs
-from dtda_lib.statistics.power import power, seeds_needed
+from dtda_lib.statistics.power import detectable_snr, discovery_level, power, seeds_needed
 
 EACH_TEST = pytest.mark.parametrize("p_value", sg.P_VALUES.values(), ids=sg.P_VALUES)
 
@@ -404,8 +404,61 @@ def test_seeds_needed():
         assert n == 2 or power(snr, n - 1, alpha) < target
 
 
+@pytest.mark.parametrize(
+    ("n", "alpha", "target"), [(2, 0.05, 0.8), (10, 0.01, 0.3), (80, 0.2, 0.9)]
+)
+def test_detectable_snr_is_the_inverse_of_power(n, alpha, target):
+    found = detectable_snr(n, alpha, target)
+    law, critical = stats.nct(n - 1, np.sqrt(n) * found), stats.t.isf(alpha / 2, n - 1)
+    assert law.sf(critical) + law.cdf(-critical) == pytest.approx(target, rel=1e-6)
+    assert power(0.0, n, alpha) == alpha
+
+
+def test_the_level_of_a_discovery_is_a_fixed_point():
+    for n_pairs, n_real, q, target in [(1000, 100, 0.1, 0.5), (50, 1, 0.05, 0.8), (9, 9, 0.2, 0.4)]:
+        level = discovery_level(n_pairs, n_real, q, target)
+        found = (n_pairs - n_real) * level + n_real * target  # false and true discoveries
+        least = q / n_pairs
+        assert level == pytest.approx(max(least, q * found / n_pairs)) or level == least
+        assert level >= least
+    assert discovery_level(10, 10, 0.1, 0.5) == pytest.approx(0.05)  # all are real: q * target
+    assert discovery_level(1000, 1, 0.1, 0.5) == 0.1 / 1000  # one alone: Bonferroni
+
+
+# -------------------------------------------------------------- what is just allowed
+
+
+def test_the_ends_of_what_is_allowed_are_allowed():
+    """Each refusal below has a last case that is none."""
+    scores = draw(2, 3, dims=("seed", "pair"))
+    np.testing.assert_allclose(sg.t_test(scores), stats.ttest_1samp(scores.values, 0).pvalue)
+    runs = draw(2, 3, dims=("seed", "checkpoint"))
+    np.testing.assert_array_equal(over_seeds.average_checkpoints(runs, 1), runs[:, -1])
+    np.testing.assert_allclose(over_seeds.average_checkpoints(runs, 3), runs.mean("checkpoint"))
+    np.testing.assert_array_equal(sg.null_snr_tail_cdf(np.array([0.0, 1.0]), 5), [0, 1])
+    ends = xr.DataArray([0.0, 1.0, 0.05], dims="pair")
+    np.testing.assert_allclose(sg.benjamini_hochberg(ends).adjusted, [0, 1, 0.075])
+    assert sg.benjamini_hochberg(xr.DataArray([0.05], dims="pair")).discovery.all()
+    z2 = stats.norm.isf(0.025) ** 2
+    assert over_seeds.wilson_interval(0, 3) == pytest.approx((0, z2 / (3 + z2)))
+    assert over_seeds.wilson_interval(3, 3) == pytest.approx((3 / (3 + z2), 1))
+    assert over_seeds.wilson_interval(0, 0) == (0, 1)
+    assert seeds_needed(50.0) == 2
+
+
+def test_a_p_at_the_level_is_a_discovery_and_a_replication():
+    p = xr.DataArray([0.025, 0.05, 0.05000001], dims="pair")
+    mu = xr.ones_like(p)
+    found = sg.replication(xr.zeros_like(p), mu, p, mu)
+    assert (found.n_first, found.n_replicated, found.share) == (3, 2, 2 / 3)
+    assert sg.replication(xr.zeros_like(p), mu, p, 0 * mu).n_replicated == 0
+    table = sg.null_table(draw(4, 3, 5), alphas=(float(sg.sign_flip(draw(4, 3, 5)).min()),))
+    assert table.set_index("statistic").share["sign_flip"] > 0
+
+
 # -------------------------------------------------------------- refusals
 
+TWO = xr.Dataset({"a": ("seed", [1.0, 2.0]), "b": ("seed", [1.0, np.nan])})
 GOOD = draw(4, 2, 3)
 CHECKPOINTS = draw(2, 3, dims=("seed", "checkpoint"))
 P = xr.DataArray([0.1, 0.2], dims="pair")
@@ -428,7 +481,25 @@ REFUSED = {
     "law 'cauchy'": lambda: sg.simulate_null(3, 3, np.random.default_rng(), law="cauchy"),
     "k = 3": lambda: over_seeds.wilson_interval(3, 2),
     "snr = 0": lambda: seeds_needed(0),
+    "snr = inf": lambda: seeds_needed(np.inf),
     "target = 1": lambda: seeds_needed(1, target=1),
+    "alpha = 0 ": lambda: seeds_needed(1, alpha=0),
+    "alpha = 0.5 < target = 0.5": lambda: seeds_needed(1, alpha=0.5, target=0.5),
+    "target = 1 <": lambda: detectable_snr(5, target=1),
+    "alpha = 0 <": lambda: detectable_snr(5, alpha=0),
+    "alpha = 0.3 < target = 0.3": lambda: detectable_snr(5, alpha=0.3, target=0.3),
+    "n = 1 seeds": lambda: detectable_snr(1),
+    "n_real = 0 is": lambda: discovery_level(5, 0),
+    "n_real = 6 is": lambda: discovery_level(5, 6),
+    "q = 0 and": lambda: discovery_level(5, 1, q=0),
+    "q = 1 and": lambda: discovery_level(5, 1, q=1),
+    "and target = 0 must": lambda: discovery_level(5, 1, target=0),
+    "and target = 1 must": lambda: discovery_level(5, 1, target=1),
+    "q = 0 is": lambda: sg.benjamini_hochberg(P, 0),
+    "q = 1 is": lambda: sg.benjamini_hochberg(P, 1),
+    "none may be missing": lambda: sg.benjamini_hochberg(xr.DataArray([0.5, -1e-9], dims="pair")),
+    "lies in 0..1": lambda: sg.null_snr_tail_cdf(np.array([0.5, -1e-9]), 10),
+    "that are not finite": lambda: over_seeds.require_seeds(TWO),
     "differ in dimensions": lambda: sg.replication(P, P, P, GOOD),
     "labels": lambda: require_same_pairs(P, P[:1]),
     "mu_first": lambda: sg.replication(P, P * np.nan, P, P),

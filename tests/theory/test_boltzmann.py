@@ -46,6 +46,19 @@ def test_masses_are_those_of_a_cold_law():
     assert left == pytest.approx(bo.deepest_minima(UNEVEN)[1][0], rel=1e-4)
 
 
+def test_one_minimum_alone_has_fields_too():
+    loss, point = Polynomial([0.02, -0.2, 0.5, 0.1, 0.1]), Polynomial([0.3, -1, 0.4, 0.1])
+    [at], mass = bo.deepest_minima(loss)
+    assert mass == [1]
+    influence = point.deriv()(at) / loss.deriv(2)(at)
+    assert bo.influence_field(loss, point).value(np.array([at, 3.0])) == pytest.approx(influence)
+    field, h = bo.straight_field(loss, point), 1e-5
+    ends = [point.deriv()(at + s) / loss.deriv(2)(at + s) for s in (-h, h)]
+    assert field.value(at) == pytest.approx(influence)
+    assert field.slope(at) == pytest.approx((ends[1] - ends[0]) / (2 * h), rel=1e-6)
+    assert field.value(at + 9.0) == pytest.approx(influence)  # the bump has a width of 1
+
+
 @each_loss
 @pytest.mark.parametrize("make", [bo.influence_field, bo.straight_field])
 def test_influence_at_the_minima_and_slopes_everywhere(loss, point, make):

@@ -131,6 +131,29 @@ def test_impossible_chains_are_refused():
         noisy.stationary_covariance()
 
 
+def test_the_step_ends_where_the_chain_diverges():
+    """Curvature 1 + 1: a step of 1 turns every distance round and keeps it for ever."""
+    one = np.ones((1, 1)), np.zeros(1), 1.0
+    with pytest.raises(ValueError, match=r"step = 1\.0 is too large"):
+        LinearChain(*one, step=1.0, beta=2.0)
+    chain = LinearChain(*one, step=0.999, beta=2.0)
+    expected = 0.25 / (1 - 0.999)  # 1 / (beta A (1 - step A / 2))
+    assert chain.stationary_covariance()[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("remainder", [0.5, 1e-3])
+def test_relaxation_is_the_first_step_below_the_remainder(remainder):
+    chain = CHAINS["langevin"]
+    decay = np.eye(2) - chain.step * chain.curvature()
+    size = [np.linalg.norm(np.linalg.matrix_power(decay, n), 2) for n in range(200)]
+    assert chain.relaxation_steps(remainder) == np.argmax(np.array(size) <= remainder)
+    assert chain.relaxation_steps() == chain.relaxation_steps(1e-3)
+    seeds = (np.random.default_rng(0) for _ in range(2))
+    n_steps = chain.relaxation_steps()
+    ends = [chain.sample(2, next(seeds), n_steps=n)[0] for n in (None, n_steps)]
+    np.testing.assert_array_equal(*ends)
+
+
 def test_chains_in_a_parabola_are_the_linear_ones():
     loss, point = Polynomial([0, 0, 1.5]), Polynomial([0.3, -1, 0.4])
     rng = np.random.default_rng(0)

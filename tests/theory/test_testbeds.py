@@ -227,12 +227,31 @@ def test_gaussian_distances_keep_named_axes():
 # -------------------------------------------------------------- refusals
 
 BED = make_bed()
+
+
+def test_the_usual_line_is_what_its_text_says():
+    bed, far = line_with_far_point()
+    assert (bed.n_train, far, bed.target_sd) == (12, 11, 0)
+    np.testing.assert_allclose(bed.train_x[:, 1], [*np.linspace(-1, 1, 11), 3])
+    np.testing.assert_allclose(bed.query_x[[0, -1], 1], [-1, 3])
+    np.testing.assert_allclose(bed.without([[far]]).mean, [bed.law().mean], atol=1e-12)
+    plain = AnchoredRidge(BED.train_x, BED.train_y, BED.query_x, 0.3)
+    assert (plain.anchor_sd, plain.target_sd) == (1, 0)
+
+
 REFUSED = {
     "do not fit": lambda: replace(BED, train_y=BED.train_y[:3]),
     "not finite": lambda: replace(BED, train_y=BED.train_y * np.nan),
     "strength and anchor_sd": lambda: replace(BED, strength=0),
     "target_sd not negative": lambda: replace(BED, target_sd=-1),
+    "hold values that are not": lambda: replace(BED, query_x=[[1, 0, 0], [1, np.inf, 0]]),
+    "values that are not finite": lambda: replace(BED, train_y=[0, 0, 0, np.nan, 0, 0, 0]),
+    "anchor_sd are positive": lambda: replace(BED, anchor_sd=0),
+    "strength and anchor_sd are": lambda: replace(BED, strength=-1),
     "query of zeros": lambda: replace(BED, query_x=0 * BED.query_x),
+    "its prediction is always 0": lambda: replace(BED, query_x=[[1, 0, 0], [0, 0, 0]]),
+    "testbed: shapes": lambda: replace(BED, query_x=np.ones((4, 2))),
+    r"group \[0, 7\]": lambda: BED.without([[0, 7]]),
     r"group \[7\]": lambda: BED.without([[7]]),
     r"group \[-1\]": lambda: BED.predicted([[-1]]),
     r"group \[\]": lambda: BED.predicted([[]]),
