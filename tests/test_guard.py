@@ -1,7 +1,7 @@
 """Guard of the guard: a wrong number turns something red, wherever it is shown, and only then.
 
 nbval compares a rerun with what a notebook shows, within tolerances; without executing anything,
-`guard.problems` compares what is shown with its record and with the files that it comes from.
+`guard.breaches` compares what is shown with its record and with the files that it comes from.
 """
 
 import json
@@ -234,7 +234,7 @@ ON_RECORD_ALONE = {
 
 
 def test_every_committed_result_is_what_its_run_or_its_file_says():
-    assert guard.problems(ROOT) == []
+    assert guard.breaches(ROOT) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -243,7 +243,7 @@ def test_every_number_of_a_notebook_has_a_guard(path):
     assert set(sources) == set(record.read(ROOT)[path.stem])
     reasons = ON_RECORD_ALONE.get(path.stem, {})
     used = set()
-    for one in guard.shown(path, EVIDENCE):
+    for one in guard.shown_texts(path, EVIDENCE):
         assert one.guard in guard.GUARDS
         if one.guard != guard.ON_RECORD or not one.numbers:
             continue
@@ -276,7 +276,7 @@ def small_study(tmp_path_factory):
     kept = {stem: record.read(ROOT)[stem] for stem in STEMS}
     (root / record.RECORD).write_text(json.dumps(kept))
     pages.write(root)
-    assert guard.problems(root) == []
+    assert guard.breaches(root) == []
     return root
 
 
@@ -471,9 +471,9 @@ def widen(root, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_number_changed_by_hand_is_seen(study, kind):
     KINDS[kind](study)
-    assert guard.problems(study), kind
+    assert guard.breaches(study), kind
 
 
 def test_a_notebook_that_is_gone_is_no_longer_on_record(study):
     (study / "notebooks" / f"{SCOREBOARD}.ipynb").unlink()
-    assert any("12_scoreboard is on record and no notebook" in one for one in guard.problems(study))
+    assert any("12_scoreboard is on record and no notebook" in one for one in guard.breaches(study))

@@ -39,7 +39,7 @@ GUARDS = (MADE_AGAIN, RERUN, MACHINE, ON_RECORD)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownText:
     """A text that a cell of a committed notebook shows.
 
     Args:
@@ -62,7 +62,7 @@ class Shown:
         return len(NUMBER.findall(re.sub(r"<[^>]*>", " ", self.text)))
 
 
-def shown(notebook: Path, evidence: Evidence) -> Iterator[Shown]:
+def shown_texts(notebook: Path, evidence: Evidence) -> Iterator[ShownText]:
     """Every text that the code cells of a committed notebook show, with its guard."""
     for cell in code_cells(notebook):
         machine = "provenance(cfg" in source(cell)
@@ -78,7 +78,7 @@ def shown(notebook: Path, evidence: Evidence) -> Iterator[Shown]:
                     guard = MACHINE
                 else:
                     guard = RERUN if "nbval-check-output" in tags else ON_RECORD
-                yield Shown(cell["id"], kind, text, guard, expected)
+                yield ShownText(cell["id"], kind, text, guard, expected)
 
 
 def made_again(cell: Cell, kind: str, text: str, notebook: str, evidence: Evidence) -> str | None:
@@ -101,7 +101,7 @@ def made_again(cell: Cell, kind: str, text: str, notebook: str, evidence: Eviden
     return None
 
 
-def problems(root: Path) -> list[str]:
+def breaches(root: Path) -> list[str]:
     """Every committed result below a root that is not what the run or the file it comes from says.
 
     Nothing is executed: that results are those of today's code, nbval sees.
@@ -125,7 +125,7 @@ def _notebook_problems(notebook: Path, evidence: Evidence) -> Iterator[str]:
     for cell in sorted({*known, *now}):
         if known.get(cell) != now.get(cell):
             yield f"{notebook.stem}, cell {cell}: not what its run showed or compared: {mend}"
-    for one in shown(notebook, evidence):
+    for one in shown_texts(notebook, evidence):
         if one.guard == MADE_AGAIN and one.text != one.expected:
             yield f"{notebook.stem}, cell {one.cell}: not what its file says: {mend}"
 
@@ -178,7 +178,7 @@ def main() -> None:
     print(f"{'notebook':<32}{'numbers':>8}" + "".join(f"{guard:>12}" for guard in GUARDS))
     for path in notebooks(root):
         count: Counter[str] = Counter()
-        for one in shown(path, evidence):
+        for one in shown_texts(path, evidence):
             count[one.guard] += one.numbers
         shares = "".join(f"{count[guard] / count.total():>12.1%}" for guard in GUARDS)
         print(f"{path.stem:<32}{count.total():>8}{shares}")
