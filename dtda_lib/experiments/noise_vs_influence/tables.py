@@ -7,6 +7,7 @@ what it is about. Intervals are those of `over_sets`: over sets of seeds, points
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from dtda_lib.statistics.over_seeds import (
     mean_and_sd,
     signal_to_noise,
 )
-from dtda_lib.statistics.over_sets import cells_of_pairs, over_sets, ratio_cells
+from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.statistics.significance import (
     benjamini_hochberg,
     null_snr_tail,
@@ -76,19 +77,10 @@ def late_mean(scores: xr.DataArray, k: int | None = None) -> xr.DataArray:
 # ---------------------------------------------------------------- which pairs stand out
 
 
-def hits(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
-    """Which pairs stand out from noise, `(statistic, ...)`, from scores `(seed, train, query)`.
-
-    "code": p_code < ALPHA; "t" and "sign_flip": p < ALPHA in a single test; "t_fdr":
-    Benjamini-Hochberg discoveries among t-test p-values at rate Q over all pairs of a set.
-    """
-    found = {
-        "code": lambda: snr_tail(scores) < ALPHA,
-        "t": lambda: t_test(scores) < ALPHA,
-        "sign_flip": lambda: sign_flip(scores) < ALPHA,
-        "t_fdr": lambda: discoveries(t_test(scores)),
-    }
-    return xr.concat([found[test]() for test in tests], pd.Index(tests, name="statistic"))
+def p_values(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.Dataset:
+    """p of every pair by each of `TESTS`, from scores `(seed, train, query)`; "t_fdr" is t's."""
+    kinds = {"code": snr_tail, "t": t_test, "sign_flip": sign_flip, "t_fdr": t_test}
+    return xr.Dataset({test: kinds[test](scores) for test in tests})
 
 
 def discoveries(p: xr.DataArray) -> xr.DataArray:
@@ -96,9 +88,18 @@ def discoveries(p: xr.DataArray) -> xr.DataArray:
     return benjamini_hochberg(p, Q, over=("train", "query"))["discovery"]
 
 
+def _shares_of(p: xr.Dataset) -> xr.DataArray:
+    found = {n: discoveries(p[n]) if n == "t_fdr" else p[n] < ALPHA for n in p.data_vars}
+    return xr.Dataset(found).mean().to_dataarray("statistic")
+
+
 def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
-    """Share of pairs in each of `hits`, `(statistic,)`, from scores `(seed, train, query)`."""
-    return hits(scores, tests).mean(("train", "query"))
+    """Shares of pairs that stand out from noise, `(statistic,)`, from `(seed, train, query)`.
+
+    "code": p_code < ALPHA; "t" and "sign_flip": p < ALPHA in a single test; "t_fdr":
+    Benjamini-Hochberg discoveries among t-test p-values at rate Q over all pairs of a set.
+    """
+    return _shares_of(p_values(scores, tests))
 
 
 def share_table(
@@ -117,7 +118,11 @@ def share_table(
         late = late_mean(scores)
         n = late.sizes["seed"]
         several = "set" in late.dims
-        found = over_sets(hits(late), share=True) if several else jackknife(late, shares).clip(0, 1)
+        found = (
+            over_sets(p_values(late), _shares_of, share=True)
+            if several
+            else jackknife(late, shares).clip(0, 1)
+        )
         one = late.isel(set=0) if several else late
         # Without the sign-flip test, whose null the copies themselves are.
         quick = [test for test in TESTS if test != "sign_flip"]
@@ -163,47 +168,47 @@ def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.D
     Pairs are put into groups by the *other* sets of seeds, so that the luck of a set does not
     choose its own pairs: `by` "influence", their |mean shift|; "query loss", the mean loss of the
     full-data models on the query. Columns: size, by, `from` and `to` (nats); `of_pairs`, the share
-    of all pairs that are in the group; `share` of these that stand out, with its interval. The
-    last row of a size holds all pairs of at least `MATTERS` nats.
+    of all pairs that are in the group, and their number `n` over sets; `share` of these that stand
+    out, with its interval. The last row of a size holds all pairs of at least `MATTERS` nats.
 
     Args:
         all_scores: `Scores`; only those of leave-one-out are looked at.
         losses: Size -> query loss `(set, seed, removal, query)`.
     """
+    groups = [("influence", *ends) for ends in pairwise(INFLUENCE_EDGES)]
+    groups += [("query loss", *ends) for ends in pairwise(LOSS_EDGES)]
+    groups.append(("influence", MATTERS, np.inf))
+
+    def inside(part: xr.Dataset) -> xr.DataArray:
+        by = {
+            "influence": np.abs(_of_other_sets(part["mu"])),
+            "query loss": _of_other_sets(part["loss"]).broadcast_like(part["mu"]),
+        }
+        rows = [(by[name] >= start) & (by[name] < stop) for name, start, stop in groups]
+        return xr.concat(rows, "group")
+
+    def share(part: xr.Dataset) -> xr.DataArray:
+        group, pair = inside(part), ("set", "train", "query")
+        return (discoveries(part["p"]) & group).sum(pair) / group.sum(pair)
+
     rows = []
-    for (size, method), scores in all_scores.items():
-        if method != "loo":
-            continue
-        late = late_mean(scores)
-        found = discoveries(t_test(late))
-        loss = losses[size].sel(removal="none", drop=True).mean("seed")
-        influence = np.abs(_of_other_sets(late.mean("seed")))
-        groups = [("influence", influence, *ends) for ends in _neighbours(INFLUENCE_EDGES)]
-        groups += [("query loss", _of_other_sets(loss), *ends) for ends in _neighbours(LOSS_EDGES)]
-        groups.append(("influence", influence, MATTERS, np.inf))
-        for by, values, start, stop in groups:
-            inside = ((values >= start) & (values < stop)).broadcast_like(found)
-            rows.append(
-                {
-                    "size": size,
-                    "by": by,
-                    "from": start,
-                    "to": stop,
-                    "of_pairs": float(inside.mean()),
-                    "n": int(inside.sum()),
-                    **_numbers(over_sets(ratio_cells(found & inside, inside), share=True), "share"),
-                }
-            )
+    for size, loss in losses.items():
+        late = late_mean(all_scores[size, "loo"])
+        base = loss.sel(removal="none", drop=True).mean("seed")
+        data = xr.Dataset({"p": t_test(late), "mu": late.mean("seed"), "loss": base})
+        counts = inside(data).sum(("set", "train", "query"))
+        found = over_sets(data, share, share=True)
+        for row, (name, start, stop) in enumerate(groups):
+            n = int(counts[row])
+            about = {"size": size, "by": name, "from": start, "to": stop}
+            about |= {"of_pairs": n / data["p"].size, "n": n}
+            rows.append(about | _numbers(found.isel(group=row), "share"))
     return pd.DataFrame(rows)
 
 
 def _of_other_sets(means: xr.DataArray) -> xr.DataArray:
     """For each set the mean over all others, from means `(set, ...)`."""
     return (means.sum("set") - means) / (means.sizes["set"] - 1)
-
-
-def _neighbours(edges: Sequence[float]) -> Iterator[tuple[float, float]]:
-    return zip(edges[:-1], edges[1:], strict=True)
 
 
 # ---------------------------------------------------------------- found again
@@ -222,17 +227,13 @@ def replication_table(all_scores: Scores) -> pd.DataFrame:
     rows = []
     for (size, method), scores in all_scores.items():
         late = late_mean(scores)
-        sign = np.sign(late.mean("seed"))
-        p_code, p_t = snr_tail(late), t_test(late)
-        level = {"t_fdr": ALPHA, "code": null_snr_tail_cdf(ALPHA, late.sizes["seed"])}
-        for statistic, p, first in (
-            ("t_fdr", p_t, discoveries(p_t)),
-            ("code", p_code, p_code < ALPHA),
-        ):
-            other = xr.Dataset({"p": p, "sign": sign}).rename(set="other")
-            holds = (other["p"] < ALPHA) & (other["sign"] * sign > 0)
-            again = ratio_cells(cells_of_pairs(first & holds), first)
-            every = cells_of_pairs(holds.astype(np.float64))
+        p = p_values(late, ("code", "t_fdr"))
+        chance = {"t_fdr": ALPHA, "code": null_snr_tail_cdf(ALPHA, late.sizes["seed"])}
+        for statistic, level in chance.items():
+            data = xr.Dataset({"p": p[statistic], "sign": np.sign(late.mean("seed"))})
+            first = _first(data, statistic)
+            again = over_sets(data, lambda d, s=statistic: _again(d, s)[0], share=True)
+            excess = over_sets(data, lambda d, s=statistic: np.subtract(*_again(d, s)))
             rows.append(
                 {
                     "size": size,
@@ -240,13 +241,31 @@ def replication_table(all_scores: Scores) -> pd.DataFrame:
                     "statistic": statistic,
                     "n_pairs": late.sizes["train"] * late.sizes["query"],
                     "first": float(first.mean()),
-                    **_numbers(over_sets(again, share=True), "share"),
-                    "base_rate": float(every.mean()),
-                    **_numbers(over_sets(again - every), "excess", "excess_"),
-                    "chance": float(level[statistic]) / 2,
+                    **_numbers(again, "share"),
+                    "base_rate": _again(data, statistic)[1],
+                    **_numbers(excess, "excess", "excess_"),
+                    "chance": float(level) / 2,
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _first(data: xr.Dataset, statistic: str) -> xr.DataArray:
+    return discoveries(data["p"]) if statistic == "t_fdr" else data["p"] < ALPHA
+
+
+def _again(data: xr.Dataset, statistic: str) -> tuple[float, float]:
+    """Share of what stands out in one set, and of all pairs, that is found in another set."""
+    dims = ("set", "train", "query")
+    first, low = (x.transpose(*dims).values for x in (_first(data, statistic), data["p"] < ALPHA))
+    sign = data["sign"].transpose(*dims).values
+    found = every = 0
+    for shift in range(1, len(sign)):  # each set with each other one
+        holds = np.roll(low, shift, 0) & (np.roll(sign, shift, 0) * sign > 0)
+        found, every = found + (first & holds).sum(), every + holds.sum()
+    others = len(sign) - 1
+    among = first.sum() * others
+    return (found / among if among else np.nan), (every / (sign.size * others) if others else np.nan)
 
 
 def reliability_table(all_scores: Scores) -> pd.DataFrame:
@@ -270,6 +289,11 @@ def reliability_table(all_scores: Scores) -> pd.DataFrame:
 # ---------------------------------------------------------------- pairing and checkpoints
 
 
+def mean(cells: xr.DataArray) -> xr.DataArray:
+    """Over all axes."""
+    return cells.mean(skipna=False)
+
+
 def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     """How many times larger the noise of a shift is when its two runs do not share their seeds.
 
@@ -286,15 +310,15 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
         base, removed = loss.sel(removal="none", drop=True), loss.isel(removal=slice(1, None))
         alone = removed.var("seed", ddof=1) + base.var("seed", ddof=1)
         together = (removed - base).var("seed", ddof=1)
-        log = np.log(alone / together).rename(removal="train") / 2
-        q10, q90 = np.exp(np.quantile(log, (0.1, 0.9)))
+        log = np.log(alone / together).drop_vars(["removal", "point"]).rename(removal="train") / 2
+        q10, q90 = np.exp(np.quantile(log.mean("set"), (0.1, 0.9)))
         rows.append(
             {
                 "size": size,
                 "n_pairs": log.sizes["train"] * log.sizes["query"],
                 "paired": float(np.exp(np.log(together).mean() / 2)),
                 "unpaired": float(np.exp(np.log(alone).mean() / 2)),
-                **_numbers(np.exp(over_sets(log)), "ratio"),
+                **_numbers(np.exp(over_sets(log, mean)), "ratio"),
                 "q10": float(q10),
                 "q90": float(q90),
             }
@@ -316,14 +340,14 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
         p = [snr_tail(late) for late in levels]
         log_sigma = [np.log(late.std("seed", ddof=1)) for late in levels]
         for k in range(len(levels)):
-            sigma = np.exp(over_sets(log_sigma[k] - log_sigma[0]))
+            sigma = np.exp(over_sets(log_sigma[k] - log_sigma[0], mean))
             rows.append(
                 {
                     "size": size,
                     "method": method,
                     "k": k + 1,
                     "p": float(p[k].mean()),
-                    **_numbers(over_sets(p[k] - p[0]), "change", "change_"),
+                    **_numbers(over_sets(p[k] - p[0], mean), "change", "change_"),
                     **_numbers(sigma, "sigma", "sigma_"),
                     "p_null": null,
                 }
@@ -345,12 +369,16 @@ def within_table(all_scores: Scores) -> pd.DataFrame:
         if n < 2:
             continue
         parts = between_within(scores)
-        total = parts["between_raw"] + parts["within"]
-        share = over_sets(ratio_cells(parts["within"], total))
+        share = over_sets(parts, _within_share)
         within = float(share["estimate"])
         row = {"size": size, "method": method, **_numbers(share, "within")}
         rows.append(row | {"expected": float(np.sqrt(1 - within + within / n))})
     return pd.DataFrame(rows)
+
+
+def _within_share(parts: xr.Dataset) -> xr.DataArray:
+    total = parts["between_raw"] + parts["within"]
+    return parts["within"].sum() / total.sum()
 
 
 def base_table(removals: Mapping[int, RunBank], losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
