@@ -1,12 +1,16 @@
 """A run beside the evidence: what it says of each claim, and whether the two agree."""
 
+import re
 from collections.abc import Iterable
+
+from IPython.display import Markdown
 
 from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
 from .evidence import EVIDENCE, UNTESTED, Evidence, Finding
 from .headlines import headline
 from .markdown import folded, table
-from .wording import measured
+from .tables import displayed
+from .wording import bullets, measured, upper
 
 AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to tell"
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
@@ -41,6 +45,23 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
     )
     every = folded(f"All {len(claims)} claims of this run, with their rules", claims_table(claims))
     return "\n\n".join([*parts, every])
+
+
+def verdicts(claims: Iterable[Claim]) -> Markdown:
+    """What this run says of some claims, a bullet each: verdict, claim, number and what it is.
+
+    Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
+    """
+    return bullets(
+        f"**{upper(claim.status)}** ({claim.id}): {claim.claim}. {upper(_brief(claim.statistic))}: "
+        f"{measured(claim.estimate, claim.ci)}."
+        for claim in claims
+    )
+
+
+def _brief(statistic: str) -> str:
+    outside = re.sub(r" \([^()]*\d[^()]*\)", "", displayed(statistic))
+    return outside.split("; ")[0]
 
 
 def compared(claim: Claim, finding: Finding | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pandas as pd
 
 from .markdown import numbered, table
+from .tables import ends
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -45,58 +46,39 @@ class Claim:
     needs: str | None = None
 
     @classmethod
-    def from_row(
-        cls,
-        row: Mapping[str, Any],
-        *,
-        confirmed_if: "Region",
-        refuted_if: "Region | None" = None,
-        margin: "Region | None" = None,
-        value: str = "estimate",
-        count: str = "n",
-        interval: str = "95 % interval",
-        **text: Any,
-    ) -> Self:
-        """The claim that one row of a table decides: its status, numbers and rule.
-
-        Args:
-            row: Holds the estimate, the ends of its interval as `low` and `high`, and a count.
-            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it.
-            value: Name of the estimate in the row.
-            count: Name of what `n` counts.
-            interval: What the interval is, for the text of the rule.
-            **text: The other fields of the claim. A `rule` given here is added to the applied one.
+    def from_row(cls, row: Mapping[str, Any], **rule_and_text: Any) -> Self:
+        """The claim that one row of a table decides: its status, numbers and rule; `from_rows`.
 
         >>> row = {"estimate": 0.3, "low": 0.2, "high": 0.4, "n": 8}
         >>> words = {"claim": "it helps", "source": "x", "statistic": "gain", "setting": "toy"}
         >>> Claim.from_row(row, confirmed_if=above(0), id="X", estimand="law", **words).status
         'confirmed'
         """
-        return cls.from_rows(
-            [row],
-            confirmed_if=confirmed_if,
-            refuted_if=refuted_if,
-            margin=margin,
-            value=value,
-            count=count,
-            interval=interval,
-            **text,
-        )
+        return cls.from_rows([row], **rule_and_text)
 
     @classmethod
     def from_rows(
         cls,
         rows: "Iterable[Mapping[str, Any]] | pd.DataFrame",
         *,
-        confirmed_if: "Region",
+        confirmed_if: "Region | None" = None,
         refuted_if: "Region | None" = None,
         margin: "Region | None" = None,
         value: str = "estimate",
-        count: str = "n",
+        count: str | int = "n",
         interval: str = "95 % interval",
         **text: Any,
     ) -> Self:
-        """As `from_row`, for a claim of several parts: `combine` of all rows; the last is shown.
+        """The claim of several parts: `combine` of all rows; the numbers are those of the last.
+
+        Args:
+            rows: Each holds the estimate, the ends of its interval (`tables.ends`), and a count.
+            confirmed_if, refuted_if, margin: The rule, as `decide_interval` takes it. None of
+                them: `text` gives the `status` that another `rule` came to.
+            value: Name of the estimate in the row.
+            count: Name of what `n` counts, or `n` itself.
+            interval: What the interval is, for the text of the rule.
+            **text: The other fields of the claim. A `rule` given here is added to the applied one.
 
         Raises:
             ValueError: there is no row.
@@ -104,17 +86,15 @@ class Claim:
         parts = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
         if not parts:
             raise ValueError(f"claim {text.get('id')}: its table has no row.")
-        intervals = [(float(part["low"]), float(part["high"])) for part in parts]
-        regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
-        more = text.pop("rule", "")
-        return cls(
-            status=combine(decide_interval(ci, **regions) for ci in intervals),
-            estimate=float(parts[-1][value]),
-            ci=intervals[-1],
-            n=int(parts[-1][count]),
-            rule="; ".join(filter(None, [interval_rule(**regions, interval=interval), more])),
-            **text,
-        )
+        shown = parts[-1]
+        intervals = [_interval(part, value) for part in parts]
+        if confirmed_if is not None:
+            regions = {"confirmed_if": confirmed_if, "refuted_if": refuted_if, "margin": margin}
+            rules = [interval_rule(**regions, interval=interval), text.get("rule")]
+            text["status"] = combine(decide_interval(ci, **regions) for ci in intervals)
+            text["rule"] = "; ".join(filter(None, rules))
+        numbers = {"estimate": float(shown[value]), "ci": intervals[-1]}
+        return cls(**numbers, n=int(shown[count] if isinstance(count, str) else count), **text)
 
     def __post_init__(self) -> None:
         """Refuse an unknown status, an empty rule and a reversed interval."""
@@ -320,3 +300,11 @@ def shown_interval(ci: Sequence[float | None] | None) -> str:
 def _rounded(value: Any) -> float | None:
     """Six significant digits: enough to quote, few enough that jitter seldom shows in a diff."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def _interval(row: Mapping[str, Any], value: str) -> Interval | None:
+    """None for a number without one, such as an exact one."""
+    if not {"low", f"{value}_low"} & {*row.keys()}:
+        return None
+    low, high = ends(row, value)
+    return float(low), float(high)

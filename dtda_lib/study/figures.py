@@ -5,7 +5,7 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ import seaborn as sns
 from cycler import cycler
 from IPython import get_ipython
 from IPython.display import Image, Markdown, display
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure, SubFigure
 
 from .artefacts import checking, study_root, to_json, write_atomic
-from .methods import METHODS
+from .methods import METHODS, Style
 from .settings import Config
+from .tables import ends
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
 
@@ -62,6 +65,82 @@ def use_style() -> None:
         "svg.hashsalt": "dtda",
     }
     sns.set_theme(context="paper", style="ticks", rc=rc)
+
+
+# ---------------------------------------------------------------- what many figures draw
+
+
+def intervals(
+    axis: Axes,
+    rows: pd.DataFrame | Mapping[str, Any],
+    at: object,
+    look: Style,
+    *,
+    value: str = "estimate",
+    across: bool = False,
+    scale: float = 1,
+    **options: Any,
+) -> None:
+    """Mark estimates, with their intervals as error bars; no bar points inwards.
+
+    Args:
+        axis: Where to draw.
+        rows: A table or one row of it: the estimates and the ends of their intervals, as
+            `tables.ends` finds them; a missing end draws no bar.
+        at: Place on the other axis, one number or one for each row.
+        look: Colour and marker.
+        value: Name of the estimates.
+        across: Whether estimates lie along x, and `at` along y.
+        scale: Factor of the estimates, such as 100 for percentages.
+        **options: Further ones of `Axes.errorbar`.
+    """
+    middle, low, high = (np.atleast_1d(x) * scale for x in (rows[value], *ends(rows, value)))
+    reach = np.maximum([middle - low, high - middle], 0)
+    drawn = {"color": look.colour, "marker": look.marker, "ls": "", "lw": 1} | options
+    at = np.broadcast_to(at, middle.shape)
+    if across:
+        axis.errorbar(middle, at, xerr=reach, **drawn)
+    else:
+        axis.errorbar(at, middle, yerr=reach, **drawn)
+
+
+def side_by_side(n: int, step: float) -> np.ndarray:
+    """Shifts of n series about a common place, `step` apart, so that all are seen."""
+    return (np.arange(n) - (n - 1) / 2) * step
+
+
+def named_rows(axis: Axes, names: Sequence[str], **options: Any) -> None:
+    """Name the heights 0, 1, ... of an axis, the first on top."""
+    axis.set_yticks(range(len(names)), names, **options)
+    axis.invert_yaxis()
+
+
+def legend_above(
+    fig: Figure | SubFigure,
+    axis: Axes | None = None,
+    marks: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> None:
+    """The legend of all panels, above them: the series of one of them, then further marks.
+
+    Args:
+        fig: The figure.
+        axis: The panel whose series stand for those of all; None: none.
+        marks: Label -> keywords of `Line2D`; a mark without `ls` has no line.
+        **options: Of `Figure.legend`, such as `ncols`.
+    """
+    handles, labels = axis.get_legend_handles_labels() if axis else ([], [])
+    handles += [plt.Line2D([], [], **{"ls": "", **look}) for look in (marks or {}).values()]
+    fig.legend(handles, [*labels, *(marks or {})], loc="outside upper center", **options)
+
+
+def text_beside(axis: Axes, text: str, x: float = -0.15, **options: Any) -> None:
+    """Write beside an axis without ticks, such as a picture: left of it, or right if x > 1."""
+    place = {"ha": "right" if x < 1 else "left", "va": "center", "fontsize": 7}
+    axis.text(x, 0.5, text, transform=axis.transAxes, **(place | options))
+
+
+# ---------------------------------------------------------------- export
 
 
 class FigureMismatch(AssertionError):
@@ -229,3 +308,20 @@ def _constant_date() -> Iterator[None]:
             del os.environ["SOURCE_DATE_EPOCH"]
         else:
             os.environ["SOURCE_DATE_EPOCH"] = before
+
+
+# ---------------------------------------------------------------- panels and their axes
+
+
+def panels(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
+    """A figure in text width and so many inches high, and its axes `(row, column)`.
+
+    `shared`: as `plt.subplots` takes it, e.g. `sharey=True`.
+    """
+    return plt.subplots(rows, columns, figsize=(TEXT_WIDTH, height), squeeze=False, **shared)
+
+
+def ticks(side: Axis, values: Sequence[float], labels: Sequence[str] | None = None) -> None:
+    """Ticks of an x or y axis at these values alone, as plain numbers unless labelled."""
+    side.set_ticks(list(values), labels or [f"{value:g}" for value in values])
+    side.axes.minorticks_off()

@@ -1,13 +1,27 @@
 """Tables as readers see them: display names in place of keys, an interval beside its number."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
+import xarray as xr
+from IPython.display import Markdown
 
+from .markdown import folded, table
 from .methods import DELTAS, METHODS, TESTS
 
 NAMES = {key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()}
 """Key of a method, test or Δ -> its display name."""
+
+
+def displayed(text: str) -> str:
+    """A text with display names in place of the keys of methods that have an underscore.
+
+    >>> displayed("late correlation of unrolling, if_ggn")
+    'late correlation of unrolling, Gauss-Newton IF'
+    """
+    return re.sub(r"\b[a-z]+_[a-z_0-9]*[a-z]\b", lambda key: NAMES.get(key[0], key[0]), text)
 
 
 def readable(
@@ -50,3 +64,54 @@ def readable(
     return pd.DataFrame(
         {head: [cell(row, source) for row in rows] for head, source in columns.items()}
     )
+
+
+def ends(row: Mapping[str, Any] | pd.DataFrame, value: str = "estimate") -> tuple[Any, Any]:
+    """Ends of a number's interval: `<value>_low` and `<value>_high`, else `low` and `high`.
+
+    Args:
+        row: One row, or a table, which gives columns.
+        value: Name of the number.
+
+    >>> ends({"r": 0.5, "r_low": 0.4, "r_high": 0.6}, "r")
+    (0.4, 0.6)
+    """
+    name = f"{value}_" if f"{value}_low" in row else ""
+    return row[f"{name}low"], row[f"{name}high"]
+
+
+def numbers(found: xr.Dataset, value: str = "", **at: object) -> dict[str, float]:
+    """`estimate`, `low` and `high` of a dataset, for a row of a table.
+
+    Args:
+        found: With these three variables.
+        value: Name of the number in the row, `<value>`, `<value>_low`, `<value>_high`.
+        **at: Where, by labels; what is left must be one number each.
+    """
+    head = f"{value}_" if value else ""
+    names = {"estimate": value or "estimate", "low": f"{head}low", "high": f"{head}high"}
+    here = found.sel(at)
+    return {name: float(here[variable]) for variable, name in names.items()}
+
+
+def folded_tables(
+    summary: str, *frames: pd.DataFrame, names: Mapping[str, str] | None = None
+) -> Markdown:
+    """Tables that a reader unfolds: four significant digits, display names in place of keys.
+
+    Args:
+        summary: What is shown before.
+        *frames: Tables; a named index is their first column.
+        names: Display names of further keys, or other ones.
+    """
+    known = {**NAMES, **(names or {})}
+    texts = []
+    for frame in frames:
+        flat = frame if frame.index.name is None else frame.reset_index()
+        told = flat.apply(
+            lambda column: column.map(
+                "{:#.4g}".format if column.dtype.kind == "f" else lambda cell: known.get(cell, cell)
+            )
+        )
+        texts.append(table(told.to_dict("records")))
+    return Markdown(folded(summary, "\n\n".join(texts)))

@@ -6,6 +6,8 @@ from typing import Any
 
 from IPython.display import Markdown
 
+from .tables import ends
+
 
 def bullets(sentences: Iterable[str]) -> Markdown:
     """One bullet for each sentence."""
@@ -26,6 +28,12 @@ def with_interval(row: Mapping[str, Any], value: str = "estimate", digits: int =
     return f"{middle} ({low} to {high})"
 
 
+def bracketed(row: Mapping[str, Any], value: str = "estimate", digits: int = 2) -> str:
+    """The same with its interval in brackets: "0.90 [0.87, 0.94]"."""
+    middle, low, high = (f"{x:.{digits}f}" for x in (row[value], *ends(row, value)))
+    return f"{middle} [{low}, {high}]"
+
+
 def measured(value: float | None, ci: Sequence[float | None] | None = None, unit: str = "") -> str:
     """A number to two significant digits with its interval; more digits where that is narrow.
 
@@ -42,21 +50,26 @@ def measured(value: float | None, ci: Sequence[float | None] | None = None, unit
     if value is None:
         return "-"
     scale = 100 if unit == "%" else 1
-    ends = [scale * end for end in ci or () if end is not None and math.isfinite(end)]
+    reach = [scale * end for end in ci or () if end is not None and math.isfinite(end)]
     value *= scale
     finest = [1 - _magnitude(value)] if value else []
-    if len(ends) == 2 and ends[0] < ends[1]:
-        finest.append(-_magnitude(ends[1] - ends[0]))
+    if len(reach) == 2 and reach[0] < reach[1]:
+        finest.append(-_magnitude(reach[1] - reach[0]))
     digits = max(finest, default=0)
     form = f".{max(digits, 0)}f" if digits <= 6 else ".1e"
 
-    def told(x: float) -> str:
-        whole = x == 0 or (not ends and x == round(x) and abs(x) < 1e6)  # a count
+    def shown(x: float) -> str:
+        whole = x == 0 or (not reach and x == round(x) and abs(x) < 1e6)  # a count
         return str(round(x)) if whole else f"{x:{form}}"
 
     after = f" {unit}" if unit else ""
-    interval = f" [{told(ends[0])}, {told(ends[1])}]" if len(ends) == 2 else ""
-    return f"{told(value)}{after}{interval}"
+    interval = f" [{shown(reach[0])}, {shown(reach[1])}]" if len(reach) == 2 else ""
+    return f"{shown(value)}{after}{interval}"
+
+
+def told(row: Mapping[str, Any], value: str = "estimate", unit: str = "") -> str:
+    """A number of a row and its interval, as `measured` has them; see `tables.ends`."""
+    return measured(row[value], ends(row, value), unit)
 
 
 def _magnitude(value: float) -> int:

@@ -389,6 +389,15 @@ def test_a_claim_is_read_off_a_row():
     assert ruled.rule == f"{interval_rule(above(0.5))}; at every size"
 
 
+def test_a_row_gives_the_numbers_of_a_claim_that_another_rule_decides():
+    row = ROW | {"gap": 0.3, "gap_low": 0.2, "gap_high": 0.4}
+    one = Claim.from_row(row, status="partly", rule="by hand", value="gap", count=7, **TEXT)
+    assert (one.status, one.rule, one.estimate, one.ci, one.n) == (
+        *("partly", "by hand", 0.3),
+        *((0.2, 0.4), 7),
+    )
+
+
 def test_a_claim_of_several_rows_combines_them_and_shows_the_last():
     rows = pd.DataFrame([ROW, ROW | {"share": 0.7, "low": 0.6, "high": 0.8, "n_pairs": 60}])
     rule = {"confirmed_if": below(0.5), "value": "share", "count": "n_pairs"}

@@ -272,3 +272,39 @@ def test_no_figure_file_is_left_over(profile):
         if path.stem not in stems and not path.name.endswith((".claims.json", DUE.name))
     }
     assert not others
+
+
+# --- what many figures draw -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_intervals_reach_from_low_to_high_and_never_inwards(across):
+    rows = pd.DataFrame({"r": [0.1, 0.5], "r_low": [0.0, 0.6], "r_high": [0.4, 0.7]})
+    fig, axis = plt.subplots()
+    figures.intervals(axis, rows, [3, 4], METHODS["loo"], value="r", across=across, scale=100)
+    line, _, (bars,) = axis.containers[0]
+    xy = np.column_stack([np.array(line.get_xdata()), np.array(line.get_ydata())])
+    np.testing.assert_allclose(xy if across else xy[:, ::-1], [[10, 3], [50, 4]])
+    ends = np.array(bars.get_segments()[0])[:, 0 if across else 1]
+    np.testing.assert_allclose(ends, [0, 40])
+    assert (line.get_color(), line.get_marker()) == ("#000000", "o")
+    inwards = np.array(bars.get_segments()[1])[:, 0 if across else 1]
+    assert inwards[0] == 50  # its low end lies above it
+    plt.close(fig)
+
+
+def test_rows_are_named_from_above_and_a_legend_ends_with_marks():
+    fig, axis = plt.subplots()
+    axis.plot([0, 1], [0, 1], label="series")
+    figures.named_rows(axis, ["first", "second"])
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]
+    figures.legend_above(fig, axis, {"chance": {"ls": ":"}, "mark": {"marker": "o"}})
+    texts = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert texts == ["series", "chance", "mark"]
+    assert [line.get_linestyle() for line in fig.legends[0].get_lines()] == ["-", ":", "None"]
+    plt.close(fig)
+
+
+def test_series_side_by_side_keep_their_middle():
+    np.testing.assert_allclose(figures.side_by_side(3, 0.2), [-0.2, 0, 0.2])
+    np.testing.assert_allclose(figures.side_by_side(2, 0.2), [-0.1, 0.1])
