@@ -37,8 +37,8 @@ def over_sets(
     An ordinary interval is `estimate` -+ t standard errors. That of a `share` stays within 0 to 1:
     Wilson's, with t in place of z and as many cases as independent ones would need for that
     variance (Franco, Little, Louis and Slud 2019, J. Surv. Stat. Methodol. 7); without any spread,
-    cases are as many as there are groups on the first two axes, multiplied. An axis of one entry,
-    or a statistic that is NaN where something is left out, gives a NaN interval.
+    there are as many cases as entries of the first two axes, multiplied. An axis of one entry, or a
+    statistic that is NaN where something is left out, gives a NaN interval.
 
     Measured coverage of nominal 95 %, four sets of ten seeds, 30 points and 40 queries:
     tests/statistics/test_over_sets.py.
@@ -51,18 +51,18 @@ def over_sets(
     estimate = xr.DataArray(statistic(scores))
     if share and bool(((estimate < 0) | (estimate > 1)).any()):
         raise ValueError("a share lies in 0..1; for other statistics leave `share` out.")
-    variance, weighted, counts = 0.0, 0.0, []
+    variance, weighted = 0.0, 0.0
     for axis, most in groups.items():
         n = min(scores.sizes[axis], most)
-        counts.append(n)
         part = _variance_without(scores, statistic, axis, n) if n > 1 else estimate * np.nan
         variance, weighted = variance + part, weighted + part**2 / max(n - 1, 1)
-    df = xr.where(weighted > 0, variance**2 / weighted, counts[0] - 1.0)
+    entries = [scores.sizes[axis] for axis in groups]
+    df = xr.where(weighted > 0, variance**2 / weighted, entries[0] - 1.0)
     t = xr.apply_ufunc(lambda d: stats.t.ppf((1 + level) / 2, d), df)
     middle, half = estimate, t * np.sqrt(variance)
     if share:
         spread = estimate * (1 - estimate)
-        n = xr.where((variance > 0) & (spread > 0), spread / variance, float(np.prod(counts[:2])))
+        n = xr.where((variance > 0) & (spread > 0), spread / variance, float(np.prod(entries[:2])))
         n = n.where(np.isfinite(variance))
         middle = (estimate + t**2 / (2 * n)) / (1 + t**2 / n)
         half = t * np.sqrt(spread / n + (t / (2 * n)) ** 2) / (1 + t**2 / n)
@@ -76,5 +76,5 @@ def _variance_without(
     """Jackknife variance of leaving out each of n interleaved groups along an axis."""
     place = np.arange(scores.sizes[axis]) % n
     left = [scores.isel({axis: np.flatnonzero(place != group)}) for group in range(n)]
-    values = xr.concat([xr.DataArray(statistic(part)) for part in left], "group")
-    return (n - 1) * values.var("group", skipna=False)
+    values = xr.concat([xr.DataArray(statistic(part)) for part in left], "left out")
+    return (n - 1) * values.var("left out", skipna=False)

@@ -1,16 +1,11 @@
-"""Intervals over sets of seeds, points and queries: by hand, and how often they hold the truth."""
+"""Intervals over sets of seeds, points and queries, by hand; coverage: `test_noise.py`."""
 
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.experiments.noise_vs_influence import tables as noise
 from dtda_lib.statistics.over_sets import over_sets
-
-REPEATS, SETS, SEEDS, POINTS, QUERIES = 200, 4, 10, 30, 40
-LOUD, HEARD, EFFECT = 0.3, 0.5, 1.3  # shares of points and queries with influence; in sd
-MONTE_CARLO = 3 * np.sqrt(0.05 * 0.95 / REPEATS)
 
 
 def cells(values):
@@ -19,9 +14,6 @@ def cells(values):
 
 def mean(array):
     return array.mean(("set", "train", "query"))
-
-
-# --- by hand -------------------------------------------------------------------------------------
 
 
 def test_the_jackknife_variances_of_the_three_axes_add_up():
@@ -71,7 +63,7 @@ def test_any_statistic_of_several_arrays_is_left_out_of_whole():
 
 def test_a_share_without_any_hit_has_wilsons_interval():
     found = over_sets(cells(np.zeros((4, 30, 9))), mean, share=True)
-    t, n = stats.t.ppf(0.975, 3), 4 * 10
+    t, n = stats.t.ppf(0.975, 3), 4 * 30
     assert (float(found["estimate"]), float(found["low"])) == (0, pytest.approx(0, abs=1e-12))
     assert float(found["high"]) == pytest.approx(t**2 / (n + t**2))
     every = over_sets(cells(np.ones((4, 30, 9))), mean, share=True)
@@ -101,74 +93,3 @@ def test_what_cannot_be_done_is_refused_or_nan():
         assert float(alone["estimate"]) == 0.5
         assert np.isnan(alone["low"])
         assert np.isnan(alone["high"])
-
-
-# --- coverage ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def draws():
-    """Shifts `(repeat, set, seed, train, query)`, unit noise that pairs share as runs make them.
-
-    New points, queries and seeds in each repeat. Returns the shifts and the true means.
-    """
-    rng = np.random.default_rng(3)
-    shape = (REPEATS, SETS, SEEDS, POINTS, QUERIES)
-
-    def noise(*axes):
-        drawn = [n if axis in (0, *axes) else 1 for axis, n in enumerate(shape)]
-        return rng.standard_normal(drawn, dtype=np.float32)
-
-    shared = noise(1, 2), noise(1, 2, 3), noise(1, 2, 4), noise(1, 2, 3, 4)
-    loud = rng.random((REPEATS, 1, 1, POINTS, 1)) < LOUD
-    heard = rng.random((REPEATS, 1, 1, 1, QUERIES)) < HEARD
-    weights = np.sqrt([0.1, 0.2, 0.3, 0.4])
-    scores = sum(w * part for w, part in zip(weights, shared, strict=True)) + EFFECT * loud * heard
-    return xr.DataArray(scores, dims=("repeat", "set", "seed", "train", "query"))
-
-
-def coverage(found, truth):
-    return float(((found["low"] <= truth) & (truth <= found["high"])).mean())
-
-
-def beyond(ratio):
-    """Probability that |mean / sd| of ten seeds exceeds a ratio, over loud and other pairs."""
-    t = ratio * np.sqrt(SEEDS)
-    heard = LOUD * HEARD
-    strong = stats.nct(SEEDS - 1, EFFECT * np.sqrt(SEEDS))
-    return heard * (strong.sf(t) + strong.cdf(-t)) + (1 - heard) * 2 * stats.t.sf(t, SEEDS - 1)
-
-
-CASES = ("t", "code", "t_fdr", "again", "excess")
-
-
-@pytest.mark.slow
-def test_coverage(draws):
-    p = noise.p_values(draws, ("code", "t", "t_fdr"))
-    dims = ("set", "train", "query")
-
-    def shares(part):
-        found = {n: noise.discoveries(part[n]) if n == "t_fdr" else part[n] < 0.05 for n in part}
-        return xr.Dataset(found).mean(dims).to_dataarray("statistic")
-
-    found = over_sets(p, shares, share=True)
-    truths = {
-        "t": beyond(stats.t.isf(0.025, SEEDS - 1) / np.sqrt(SEEDS)),
-        "code": beyond(stats.norm.isf(0.025)),
-        "t_fdr": float(found["estimate"].sel(statistic="t_fdr").mean()),
-    }
-    for name, truth in truths.items():
-        one = found.sel(statistic=name)
-        print(name, truth, float(one["estimate"].mean()), coverage(one, truth), float((one.high-one.low).mean()))
-    m = over_sets(draws.mean("seed"), lambda x: x.mean(dims))
-    print("mean", coverage(m, LOUD*HEARD*EFFECT))
-    sign = np.sign(draws.mean("seed"))
-    res = []
-    for r in range(REPEATS):
-        d = xr.Dataset({"p": p["t_fdr"], "sign": sign}).isel(repeat=r)
-        a = over_sets(d, lambda d: noise._again(d, "t_fdr")[0], share=True)
-        e = over_sets(d, lambda d: np.subtract(*noise._again(d, "t_fdr")))
-        res.append([float(x[v]) for x in (a, e) for v in ("estimate", "low", "high")])
-    res = np.array(res)
-    for i, n in ((0, "again"), (3, "excess")):
-        t = np.nanmean(res[:, i]); print(n, t, np.mean((res[:, i+1] <= t) & (t <= res[:, i+2])), np.isnan(res[:,i+1]).mean())

@@ -5,12 +5,13 @@ Thresholds are our choice and stated in each claim's rule; the papers' numbers a
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dtda_lib.statistics.significance import null_snr_tail_cdf
-from dtda_lib.study.claims import NOT_TESTED, Claim, Region, above, below, between, decide
+from dtda_lib.study.claims import NOT_TESTED, Claim, above, below, between, decide
 
 from .tables import ALPHA, MATTERS, Q
 
@@ -24,7 +25,6 @@ _P_CHANGE = 0.02  # of the mean published p: what 5 % less noise does to a pair 
 _SIGMA_FALLS = 0.95  # of sigma: 5 % less noise, which one seed more in ten gives
 _SAVES = np.sqrt(2)  # of sigma: half of the seeds
 OVER_SETS = "95 % interval over sets of seeds, points and queries"
-_LAW = "law over sets of seeds of the mean of the late checkpoints"
 _ALL_SIZES = "over several sizes: all alike, else partly or inconclusive"
 
 
@@ -86,20 +86,33 @@ def matter_claim(matter: pd.DataFrame, setting: str) -> Claim:
         setting: What was trained, in words.
     """
     part = matter[(matter["from"] == MATTERS) & np.isinf(matter["to"])].sort_values("size")
-    return Claim.from_rows(
+    return _over_sizes(
         part,
+        "share",
+        setting,
         confirmed_if=below(MOST),
-        value="share",
-        interval=OVER_SETS,
-        rule=f"{_ALL_SIZES}; an influence matters from {MATTERS:g} nats on, which changes the "
-        "probability of the right class by 1 %, and is judged by the other sets of seeds",
+        because=f"an influence matters from {MATTERS:g} nats on, which changes the probability of "
+        "the right class by 1 %, and is judged by the other sets of seeds",
         id="B1-matters",
         claim="influence that is large enough to matter is drowned by training noise, too",
         source=_PAPER,
-        statistic=f"share of pairs of |μ| ≥ {MATTERS:g} nats, {STATISTICS['t_fdr']} "
-        f"{_sizes(part)}".strip(),
+        statistic=f"share of pairs of |μ| ≥ {MATTERS:g} nats, {STATISTICS['t_fdr']}",
+    )
+
+
+def _over_sizes(
+    part: pd.DataFrame, value: str, setting: str, *, because: str, **text: Any
+) -> Claim:
+    """A claim that has to hold at every size of a table; the largest is shown."""
+    text["statistic"] += f" {_sizes(part, value)}".rstrip()
+    return Claim.from_rows(
+        part,
+        value=value,
+        interval=OVER_SETS,
+        rule=f"{_ALL_SIZES}; {because}",
         setting=f"{setting}, {part['size'].iloc[-1]} per class",
-        estimand=_LAW,
+        estimand="law over sets of seeds of the mean of the late checkpoints",
+        **text,
     )
 
 
@@ -113,53 +126,45 @@ def low_noise_claims(
         replicated: `tables.replication_table`.
         setting: What was trained, in words.
     """
-    return [
-        _low_noise_claim(*(_of_loo(t, statistic) for t in (shares_of, replicated)), name, setting)
-        for name, statistic in (("B2", "t_fdr"), ("B2-code", "code"))
-    ]
-
-
-def _of_loo(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
-    chosen = (table["method"] == "loo") & (table["statistic"] == statistic)
-    return table[chosen].sort_values("size")
-
-
-def _low_noise_claim(part: pd.DataFrame, again: pd.DataFrame, name: str, setting: str) -> Claim:
-    statistic, largest = part["statistic"].iloc[0], part.iloc[-1]
-    exist = bool((again["excess_low"] > 0).all())
-    rare = bool((part["high"] < _RARE).all())
-    found = "; ".join(
-        f"{row['size']} per class: {row['share']:.3g} of discoveries found again, "
-        f"all pairs {row['base_rate']:.3g}"
-        for _, row in again.iterrows()
-    )
-    return Claim(
-        id=name,
-        claim="low-noise pairs are rare but exist",
-        source=_PAPER,
-        status=decide(
-            confirmed=exist and rare,
-            refuted=bool((again["excess_high"] <= 0).all()) or bool((part["low"] > MOST).all()),
-            partly=exist,
-        ),
-        statistic=f"share of pairs, {STATISTICS[statistic]} {_sizes(part)}; replication: {found}",
-        estimate=float(largest["share"]),
-        ci=(float(largest["low"]), float(largest["high"])),
-        n=int(largest["n_pairs"]),
-        setting=f"{setting}, {largest['size']} per class",
-        estimand="law over sets of seeds; replication between disjoint sets",
-        rule=(
-            f"{OVER_SETS}; exist: at every size the share found again (p < .05, same sign) exceeds "
-            f"that of all pairs by an interval above 0; rare: whole interval below {_RARE:g} at "
-            "every size; confirmed if both, partly if they exist, refuted if none do or the share "
-            f"lies above {MOST:g} at every size"
-        ),
-    )
+    claims = []
+    for name, statistic in (("B2", "t_fdr"), ("B2-code", "code")):
+        part, again = (
+            t[(t["method"] == "loo") & (t["statistic"] == statistic)].sort_values("size")
+            for t in (shares_of, replicated)
+        )
+        exist, rare = (again["excess_low"] > 0).all(), (part["high"] < _RARE).all()
+        none, common = (again["excess_high"] <= 0).all(), (part["low"] > MOST).all()
+        found = "; ".join(
+            f"{row['size']} per class: {row['share']:.3g} of discoveries found again, "
+            f"all pairs {row['base_rate']:.3g}"
+            for _, row in again.iterrows()
+        )
+        claims.append(
+            Claim.from_row(
+                part.iloc[-1],
+                status=decide(
+                    confirmed=bool(exist and rare), refuted=bool(none or common), partly=bool(exist)
+                ),
+                value="share",
+                count="n_pairs",
+                id=name,
+                claim="low-noise pairs are rare but exist",
+                source=_PAPER,
+                statistic=f"share of pairs, {STATISTICS[statistic]} {_sizes(part)}; {found}",
+                setting=f"{setting}, {part['size'].iloc[-1]} per class",
+                estimand="law over sets of seeds; replication between disjoint sets",
+                rule=f"{OVER_SETS}; exist: at every size the share found again (p < .05, same "
+                "sign) exceeds that of all pairs by an interval above 0; rare: whole interval "
+                f"below {_RARE:g} at every size; confirmed if both, partly if they exist, refuted "
+                f"if none do or the share lies above {MOST:g} at every size",
+            )
+        )
+    return claims
 
 
 def checkpoint_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
-    """B9: averaging more late checkpoints stabilises the estimate (leave-one-out); by the mean
-    published p (B9) and by sigma (B9-sigma).
+    """B9: more late checkpoints stabilise the estimate (leave-one-out), by the mean published p
+    (B9) and by sigma (B9-sigma).
 
     Args:
         table: `tables.checkpoint_table`; a single checkpoint tests nothing.
@@ -167,58 +172,47 @@ def checkpoint_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """
     part = table[(table["method"] == "loo") & (table["k"] == table["k"].max())].sort_values("size")
     k = int(part["k"].iloc[-1])
-    untested = {"status": NOT_TESTED} if k == 1 else {}
-    common = {
-        "claim": "more late checkpoints stabilise the estimate",
-        "source": "published code, comment in run_correlation_analysis.py",
-        "setting": f"{setting}, {part['size'].iloc[-1]} per class",
-        "estimand": "law over sets of seeds of the mean of the k latest checkpoints",
-        "interval": OVER_SETS,
-    }
-    regions = {
-        "change": (
-            below(-_P_CHANGE),
-            {"margin": between(-_P_CHANGE, _P_CHANGE), "refuted_if": above(_P_CHANGE)},
-            f"{_ALL_SIZES}; {_P_CHANGE:g} is what 5 % less noise does to a pair of |μ|/σ = .7",
-        ),
-        "sigma": (
-            below(_SIGMA_FALLS),
-            {"refuted_if": above(_SIGMA_FALLS)},
-            f"{_ALL_SIZES}; one seed more in ten lowers the noise as much",
-        ),
-    }
-    words = {
-        "change": f"change of the mean published p from 1 to {k} checkpoints",
-        "sigma": f"σ with {k} checkpoints / σ with one",
-    }
-    return [
-        replace(
-            Claim.from_rows(
-                part.rename(columns={f"{name}_low": "low", f"{name}_high": "high"}),
-                confirmed_if=confirmed_if,
-                **against,
-                value=name,
-                count="k",
-                rule=rule,
-                id="B9" if name == "change" else f"B9-{name}",
-                statistic=f"{words[name]} {_sizes(part, name)}".strip(),
-                **common,
-            ),
-            **untested,
-        )
-        for name, (confirmed_if, against, rule) in regions.items()
-    ]
+    by_p = _over_sizes(
+        part,
+        "change",
+        setting,
+        confirmed_if=below(-_P_CHANGE),
+        margin=between(-_P_CHANGE, _P_CHANGE),
+        refuted_if=above(_P_CHANGE),
+        because=f"{_P_CHANGE:g} is what 5 % less noise does to a pair of |μ|/σ = .7",
+        id="B9",
+        statistic=f"change of the mean published p from 1 to {k} checkpoints",
+        **_STABILISE,
+    )
+    by_sigma = _over_sizes(
+        part,
+        "sigma",
+        setting,
+        confirmed_if=below(_SIGMA_FALLS),
+        because="one seed more in ten lowers the noise as much",
+        id="B9-sigma",
+        statistic=f"σ with {k} checkpoints / σ with one",
+        **_STABILISE,
+    )
+    return [c if k > 1 else replace(c, status=NOT_TESTED) for c in (by_p, by_sigma)]
+
+
+_STABILISE = {
+    "claim": "more late checkpoints stabilise the estimate",
+    "source": "published code, comment in run_correlation_analysis.py",
+    "count": "k",
+}
 
 
 def calibration_claim(n_seeds: int) -> Claim:
     """R2: the published p is not calibrated; exact for Gaussian noise, nothing is simulated."""
-    inside = Region(0.8 * ALPHA, 1.2 * ALPHA)
     exact = float(null_snr_tail_cdf(ALPHA, n_seeds))
     return Claim.from_row(
-        {"estimate": exact, "low": exact, "high": exact, "n": n_seeds},
-        confirmed_if=Region(high=inside.low),
-        refuted_if=inside,
+        {"estimate": exact, "low": exact, "high": exact},
+        confirmed_if=below(0.8 * ALPHA),
+        refuted_if=between(0.8 * ALPHA, 1.2 * ALPHA),
         interval="value",
+        count=n_seeds,
         rule=f"the t-test gives {ALPHA:g} by its definition",
         id="R2",
         claim="the published p is not calibrated, the t-test's is",
@@ -236,18 +230,15 @@ def pairing_claim(table: pd.DataFrame, setting: str) -> Claim:
         table: `tables.pairing_table`.
         setting: What was trained, in words.
     """
-    part = table.sort_values("size")
-    return Claim.from_rows(
-        part,
+    return _over_sizes(
+        table.sort_values("size"),
+        "ratio",
+        setting,
         confirmed_if=above(_SAVES),
-        value="ratio",
         count="n_pairs",
-        interval=OVER_SETS,
-        rule=f"{_ALL_SIZES}; σ {_SAVES:.2f} times smaller saves half of the seeds",
+        because=f"σ {_SAVES:.2f} times smaller saves half of the seeds",
         id="R6",
         claim="pairing the seeds of the two runs of a shift cuts its noise",
         source="this study",
-        statistic=f"σ of unpaired runs / σ of paired runs {_sizes(part, 'ratio')}".strip(),
-        setting=f"{setting}, {part['size'].iloc[-1]} per class",
-        estimand="law over sets of seeds of the mean of the late checkpoints",
+        statistic="σ of unpaired runs / σ of paired runs",
     )

@@ -22,7 +22,7 @@ class Parameters(ProfiledParameters, notebook="01_noise_vs_influence"):
         "runs per law in each set", at=(3, 10, 10), between=(2, 10_000), because=SPREAD
     )
     points_per_class: int = whole_number(
-        "training points per class that are left out, the same ones at each size",
+        "points left out of each class, the same at each size",
         at=(2, 5, 10),
         between=(1, 50),
     )

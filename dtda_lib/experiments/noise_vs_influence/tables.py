@@ -6,7 +6,7 @@ function here only arranges what `significance` and `over_sets` compute; each ro
 what it is about. Intervals are those of `over_sets`: over sets of seeds, points and queries.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,19 +20,18 @@ from dtda_lib.statistics.over_seeds import (
     average_checkpoints,
     between_within,
     jackknife_over_seeds,
-    mean_and_sd,
-    signal_to_noise,
 )
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.statistics.significance import (
+    P_VALUES,
     benjamini_hochberg,
     null_snr_tail,
     null_snr_tail_cdf,
-    sign_flip,
     sign_flip_null,
     snr_tail,
     t_test,
 )
+from dtda_lib.study.tables import numbers
 
 Key = tuple[int, str]
 Scores = Mapping[Key, xr.DataArray]
@@ -77,20 +76,9 @@ def late_mean(scores: xr.DataArray, k: int | None = None) -> xr.DataArray:
 # ---------------------------------------------------------------- which pairs stand out
 
 
-def p_values(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.Dataset:
-    """p of every pair by each of `TESTS`, from scores `(seed, train, query)`; "t_fdr" is t's."""
-    kinds = {"code": snr_tail, "t": t_test, "sign_flip": sign_flip, "t_fdr": t_test}
-    return xr.Dataset({test: kinds[test](scores) for test in tests})
-
-
 def discoveries(p: xr.DataArray) -> xr.DataArray:
     """Benjamini-Hochberg discoveries at rate Q over the pairs of each set."""
     return benjamini_hochberg(p, Q, over=("train", "query"))["discovery"]
-
-
-def _shares_of(p: xr.Dataset) -> xr.DataArray:
-    found = {n: discoveries(p[n]) if n == "t_fdr" else p[n] < ALPHA for n in p.data_vars}
-    return xr.Dataset(found).mean().to_dataarray("statistic")
 
 
 def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
@@ -99,7 +87,20 @@ def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
     "code": p_code < ALPHA; "t" and "sign_flip": p < ALPHA in a single test; "t_fdr":
     Benjamini-Hochberg discoveries among t-test p-values at rate Q over all pairs of a set.
     """
-    return _shares_of(p_values(scores, tests))
+    return _shares_of(_p_values(scores, tests))
+
+
+def _p_values(scores: xr.DataArray, tests: Sequence[str]) -> xr.Dataset:
+    return xr.Dataset({test: P_VALUES[test.removesuffix("_fdr")](scores) for test in tests})
+
+
+def _shares_of(p: xr.Dataset) -> xr.DataArray:
+    found = {test: _standing_out(p[test], test) for test in p.data_vars}
+    return xr.Dataset(found).mean().to_dataarray("statistic")
+
+
+def _standing_out(p: xr.DataArray, test: str) -> xr.DataArray:
+    return discoveries(p) if test.endswith("_fdr") else p < ALPHA
 
 
 def share_table(
@@ -113,31 +114,29 @@ def share_table(
     together, which keeps their dependence. Scores without the axis `set` get a jackknife interval
     over seeds, cut to 0..1 (NaN with two seeds).
     """
+    quick = [test for test in TESTS if test != "sign_flip"]  # whose null the copies themselves are
     rows = []
     for (size, method), scores in all_scores.items():
         late = late_mean(scores)
-        n = late.sizes["seed"]
-        several = "set" in late.dims
-        found = (
-            over_sets(p_values(late), _shares_of, share=True)
-            if several
-            else jackknife(late, shares).clip(0, 1)
-        )
-        one = late.isel(set=0) if several else late
-        # Without the sign-flip test, whose null the copies themselves are.
-        quick = [test for test in TESTS if test != "sign_flip"]
+        if "set" in late.dims:
+            found, one = over_sets(_p_values(late, TESTS), _shares_of, share=True), late[0]
+        else:
+            found, one = jackknife(late, shares).clip(0, 1), late
+        n, n_pairs = one.sizes["seed"], one.sizes["train"] * one.sizes["query"]
         flips = [shares(sign_flip_null(one, generator), quick) for _ in range(n_flips)]
         noise = {"code": float(null_snr_tail_cdf(ALPHA, n)), "t_fdr": 0.0}
         for statistic in TESTS:
             null = [float(flip.sel(statistic=statistic)) for flip in flips if statistic in quick]
+            share = numbers(found, statistic=statistic)
             rows.append(
                 {
                     "size": size,
                     "method": method,
                     "statistic": statistic,
-                    "n_pairs": late.sizes["train"] * late.sizes["query"],
+                    "n_pairs": n_pairs,
                     "n_seeds": n,
-                    **_numbers(found.sel(statistic=statistic), "share"),
+                    "share": share.pop("estimate"),
+                    **share,
                     "noise": noise.get(statistic, ALPHA),
                     "noise_high": float(np.quantile(null, 0.975)) if null else np.nan,
                 }
@@ -151,12 +150,6 @@ def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
         return jackknife_over_seeds(scores, statistic)
     only = statistic(scores)
     return xr.Dataset({"estimate": only, "low": only * np.nan, "high": only * np.nan})
-
-
-def _numbers(found: xr.Dataset, name: str, prefix: str = "") -> dict[str, float]:
-    """Estimate and ends of an interval as columns of a table."""
-    columns = {name: "estimate", f"{prefix}low": "low", f"{prefix}high": "high"}
-    return {column: float(found[variable]) for column, variable in columns.items()}
 
 
 # ---------------------------------------------------------------- influence that matters
@@ -178,40 +171,30 @@ def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.D
     groups = [("influence", *ends) for ends in pairwise(INFLUENCE_EDGES)]
     groups += [("query loss", *ends) for ends in pairwise(LOSS_EDGES)]
     groups.append(("influence", MATTERS, np.inf))
+    pair = ("set", "train", "query")
 
     def inside(part: xr.Dataset) -> xr.DataArray:
-        by = {
-            "influence": np.abs(_of_other_sets(part["mu"])),
-            "query loss": _of_other_sets(part["loss"]).broadcast_like(part["mu"]),
-        }
+        others = (part.sum("set") - part) / (part.sizes["set"] - 1)
+        by = {"influence": np.abs(others["mu"]), "query loss": others["loss"]}
         rows = [(by[name] >= start) & (by[name] < stop) for name, start, stop in groups]
         return xr.concat(rows, "group")
 
     def share(part: xr.Dataset) -> xr.DataArray:
-        group, pair = inside(part), ("set", "train", "query")
+        group = inside(part)
         return (discoveries(part["p"]) & group).sum(pair) / group.sum(pair)
 
     rows = []
     for size, loss in losses.items():
         late = late_mean(all_scores[size, "loo"])
-        base = loss.sel(removal="none", drop=True).mean("seed")
-        data = xr.Dataset({"p": t_test(late), "mu": late.mean("seed"), "loss": base})
-        counts = inside(data).sum(("set", "train", "query"))
-        found = over_sets(data, share, share=True)
+        mu = late.mean("seed")
+        base = loss.sel(removal="none", drop=True).mean("seed").broadcast_like(mu)
+        data = xr.Dataset({"p": t_test(late), "mu": mu, "loss": base})
+        found, counts = over_sets(data, share, share=True), inside(data).sum(pair)
         for row, (name, start, stop) in enumerate(groups):
-            n = int(counts[row])
-            about = {"size": size, "by": name, "from": start, "to": stop}
-            about |= {"of_pairs": n / data["p"].size, "n": n}
-            rows.append(about | _numbers(found.isel(group=row), "share"))
+            about = {"size": size, "by": name, "from": start, "to": stop, "n": int(counts[row])}
+            about["of_pairs"] = about["n"] / mu.size
+            rows.append(about | numbers(found.isel(group=row), "share"))
     return pd.DataFrame(rows)
-
-
-def _of_other_sets(means: xr.DataArray) -> xr.DataArray:
-    """For each set the mean over all others, from means `(set, ...)`."""
-    return (means.sum("set") - means) / (means.sizes["set"] - 1)
-
-
-# ---------------------------------------------------------------- found again
 
 
 def replication_table(all_scores: Scores) -> pd.DataFrame:
@@ -219,78 +202,53 @@ def replication_table(all_scores: Scores) -> pd.DataFrame:
 
     Over all ordered pairs of sets. `statistic` "t_fdr": discoveries of the t-test (FDR) are found
     again where p < ALPHA with the same sign in the other set; "code": the same with p_code < ALPHA
-    in both. Columns: size, method, statistic, n_pairs; `first`, the share of pairs that stand out;
-    `share` of these found again with its interval; `base_rate`, the same criterion over all pairs;
-    `excess` = share - base_rate with its interval (`excess_low`, `excess_high`); `chance`, what
-    noise would give. NaN where nothing stands out.
+    in both. Columns: size, method, statistic; `first`, the share of pairs that stand out; `share`
+    of these found again; `base_rate`, the same criterion over all pairs; `excess` = share -
+    base_rate; share and excess with their intervals; `chance`, what noise would give. NaN where
+    nothing stands out.
     """
     rows = []
     for (size, method), scores in all_scores.items():
         late = late_mean(scores)
-        p = p_values(late, ("code", "t_fdr"))
         chance = {"t_fdr": ALPHA, "code": null_snr_tail_cdf(ALPHA, late.sizes["seed"])}
-        for statistic, level in chance.items():
-            data = xr.Dataset({"p": p[statistic], "sign": np.sign(late.mean("seed"))})
-            first = _first(data, statistic)
-            again = over_sets(data, lambda d, s=statistic: _again(d, s)[0], share=True)
-            excess = over_sets(data, lambda d, s=statistic: np.subtract(*_again(d, s)))
+        for test, level in chance.items():
+            p = _p_values(late, [test])[test]
+            data = xr.Dataset({"p": p, "sign": np.sign(late.mean("seed"))})
+            again = over_sets(data, lambda part, test=test: found_again(part, test)[0], share=True)
+            excess = over_sets(data, lambda part, test=test: np.subtract(*found_again(part, test)))
             rows.append(
                 {
                     "size": size,
                     "method": method,
-                    "statistic": statistic,
-                    "n_pairs": late.sizes["train"] * late.sizes["query"],
-                    "first": float(first.mean()),
-                    **_numbers(again, "share"),
-                    "base_rate": _again(data, statistic)[1],
-                    **_numbers(excess, "excess", "excess_"),
+                    "statistic": test,
+                    "first": float(_standing_out(p, test).mean()),
+                    **numbers(again, "share"),
+                    "base_rate": found_again(data, test)[1],
+                    **numbers(excess, "excess"),
                     "chance": float(level) / 2,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _first(data: xr.Dataset, statistic: str) -> xr.DataArray:
-    return discoveries(data["p"]) if statistic == "t_fdr" else data["p"] < ALPHA
-
-
-def _again(data: xr.Dataset, statistic: str) -> tuple[float, float]:
-    """Share of what stands out in one set, and of all pairs, that is found in another set."""
-    dims = ("set", "train", "query")
-    first, low = (x.transpose(*dims).values for x in (_first(data, statistic), data["p"] < ALPHA))
-    sign = data["sign"].transpose(*dims).values
+def found_again(data: xr.Dataset, test: str) -> tuple[float, float]:
+    """Share of what stands out in one set of seeds that another finds with the same sign, and the
+    share of all pairs that it finds so; from `p` and `sign` of the mean, `(set, train, query)`."""
+    data = data.transpose("set", "train", "query")
+    first, low = _standing_out(data["p"], test).values, data["p"].values < ALPHA
+    sign, others = data["sign"].values, data.sizes["set"] - 1
     found = every = 0
-    for shift in range(1, len(sign)):  # each set with each other one
-        holds = np.roll(low, shift, 0) & (np.roll(sign, shift, 0) * sign > 0)
+    for step in range(1, others + 1):  # each set with each other one
+        holds = np.roll(low, step, 0) & (np.roll(sign, step, 0) * sign > 0)
         found, every = found + (first & holds).sum(), every + holds.sum()
-    others = len(sign) - 1
-    among = first.sum() * others
-    return (found / among if among else np.nan), (every / (sign.size * others) if others else np.nan)
-
-
-def reliability_table(all_scores: Scores) -> pd.DataFrame:
-    """How well the seeds of one set know mean, sd and ratio: the ceiling for any comparison.
-
-    Columns: size, method, then "mean", "sd" and "snr": Pearson correlation over pairs between two
-    sets, averaged over all pairs of sets.
-    """
-    rows = []
-    for (size, method), scores in all_scores.items():
-        late = late_mean(scores)
-        mu, sigma = mean_and_sd(late)
-        row = {"size": size, "method": method}
-        for name, values in {"mean": mu, "sd": sigma, "snr": signal_to_noise(late)}.items():
-            between = np.corrcoef(values.transpose("set", ...).values.reshape(len(values), -1))
-            row[name] = float(between[np.triu_indices(len(between), 1)].mean())
-        rows.append(row)
-    return pd.DataFrame(rows)
+    among, pairs = first.sum() * others, sign.size * others
+    return found / among if among else np.nan, every / pairs if pairs else np.nan
 
 
 # ---------------------------------------------------------------- pairing and checkpoints
 
 
-def mean(cells: xr.DataArray) -> xr.DataArray:
-    """Over all axes."""
+def _mean(cells: xr.DataArray) -> xr.DataArray:
     return cells.mean(skipna=False)
 
 
@@ -300,7 +258,7 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     The variance of the difference of two *independent* runs is the sum of their variances, which
     the paired runs themselves give: no other runs are needed. Columns: size, n_pairs; `paired` and
     `unpaired`, sigma in nats, geometric means over sets and pairs; `ratio` = unpaired / paired of
-    a pair, geometric mean with its interval; `q10`, `q90`, quantiles of the ratio over pairs.
+    a pair, geometric mean with its interval; `q10`, `q90`, quantiles over pairs of the ratio.
 
     Args:
         losses: Size -> query loss `(set, seed, removal, query)`, "none" the full data.
@@ -308,19 +266,18 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     rows = []
     for size, loss in losses.items():
         base, removed = loss.sel(removal="none", drop=True), loss.isel(removal=slice(1, None))
-        alone = removed.var("seed", ddof=1) + base.var("seed", ddof=1)
-        together = (removed - base).var("seed", ddof=1)
-        log = np.log(alone / together).drop_vars(["removal", "point"]).rename(removal="train") / 2
-        q10, q90 = np.exp(np.quantile(log.mean("set"), (0.1, 0.9)))
+        alone = np.log(removed.var("seed", ddof=1) + base.var("seed", ddof=1)) / 2
+        together = np.log((removed - base).var("seed", ddof=1)) / 2
+        log = (alone - together).drop_vars(["removal", "point"]).rename(removal="train")
+        spread = np.exp(log.mean("set").quantile((0.1, 0.9))).values
         rows.append(
             {
                 "size": size,
-                "n_pairs": log.sizes["train"] * log.sizes["query"],
-                "paired": float(np.exp(np.log(together).mean() / 2)),
-                "unpaired": float(np.exp(np.log(alone).mean() / 2)),
-                **_numbers(np.exp(over_sets(log, mean)), "ratio"),
-                "q10": float(q10),
-                "q90": float(q90),
+                "n_pairs": log[0].size,
+                "paired": float(np.exp(together.mean())),
+                "unpaired": float(np.exp(alone.mean())),
+                **numbers(np.exp(over_sets(log, _mean)), "ratio"),
+                **dict(zip(("q10", "q90"), map(float, spread), strict=True)),
             }
         )
     return pd.DataFrame(rows)
@@ -330,26 +287,24 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
     """How averaging k = 1, 2, ... late checkpoints changes sigma and the published p.
 
     Columns: size, method, k; `p`, the mean published p; `change`, its difference from k = 1;
-    `sigma`, sigma relative to k = 1, a geometric mean over pairs; the last two with intervals
-    (`change_low`, ...). `p_null`: the mean published p if every pair were Gaussian noise.
+    `sigma`, sigma relative to k = 1, a geometric mean over pairs; the last two with intervals.
+    `p_null`: the mean published p if every pair were Gaussian noise.
     """
     rows = []
     for (size, method), scores in all_scores.items():
-        null = null_snr_tail(scores.sizes["seed"])
-        levels = [late_mean(scores, k) for k in range(1, scores.sizes["checkpoint"] + 1)]
+        levels = [late_mean(scores, k + 1) for k in range(scores.sizes["checkpoint"])]
         p = [snr_tail(late) for late in levels]
         log_sigma = [np.log(late.std("seed", ddof=1)) for late in levels]
         for k in range(len(levels)):
-            sigma = np.exp(over_sets(log_sigma[k] - log_sigma[0], mean))
             rows.append(
                 {
                     "size": size,
                     "method": method,
                     "k": k + 1,
                     "p": float(p[k].mean()),
-                    **_numbers(over_sets(p[k] - p[0], mean), "change", "change_"),
-                    **_numbers(sigma, "sigma", "sigma_"),
-                    "p_null": null,
+                    **numbers(over_sets(p[k] - p[0], _mean), "change"),
+                    **numbers(np.exp(over_sets(log_sigma[k] - log_sigma[0], _mean)), "sigma"),
+                    "p_null": null_snr_tail(scores.sizes["seed"]),
                 }
             )
     return pd.DataFrame(rows)
@@ -361,24 +316,20 @@ def within_table(all_scores: Scores) -> pd.DataFrame:
     Columns: size, method; `within`, the share of the variance of a single checkpoint that lies
     between the checkpoints of one run (the rest lies between seeds; sums over pairs), with its
     interval; `expected`, sigma of the mean of all checkpoints relative to one, were checkpoints
-    independent given the run. A trend that all runs share counts as within.
+    independent given the run. A trend that all runs share counts as within. No row with a single
+    checkpoint.
     """
+
+    def share(parts: xr.Dataset) -> xr.DataArray:
+        return parts["within"].sum() / (parts["between_raw"] + parts["within"]).sum()
+
     rows = []
     for (size, method), scores in all_scores.items():
-        n = scores.sizes["checkpoint"]
-        if n < 2:
-            continue
-        parts = between_within(scores)
-        share = over_sets(parts, _within_share)
-        within = float(share["estimate"])
-        row = {"size": size, "method": method, **_numbers(share, "within")}
-        rows.append(row | {"expected": float(np.sqrt(1 - within + within / n))})
+        if (n := scores.sizes["checkpoint"]) > 1:
+            found = numbers(over_sets(between_within(scores), share), "within")
+            expected = float(np.sqrt(1 - found["within"] * (1 - 1 / n)))
+            rows.append({"size": size, "method": method, **found, "expected": expected})
     return pd.DataFrame(rows)
-
-
-def _within_share(parts: xr.Dataset) -> xr.DataArray:
-    total = parts["between_raw"] + parts["within"]
-    return parts["within"].sum() / total.sum()
 
 
 def base_table(removals: Mapping[int, RunBank], losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
