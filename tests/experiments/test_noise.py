@@ -164,7 +164,8 @@ def test_checkpoint_table_shows_that_independent_noise_averages_out():
     table = noise.checkpoint_table(SCORES).set_index(["method", "k"])
     assert table.loc[("loo", 1), "sigma"] == 1
     assert table.loc[("loo", 3), "sigma"] == pytest.approx(3**-0.5, rel=0.05)
-    assert table.loc[("loo", 3), "change_high"] < 0
+    weak = noise.checkpoint_table({(10, "loo"): scores(share=1.0, strength=1.0)})
+    assert weak["change_high"].iloc[-1] < 0
     change = table.loc[("loo", 3), "p"] - table.loc[("loo", 1), "p"]
     assert table.loc[("loo", 3), "change"] == pytest.approx(change)
     assert table["p_null"].iloc[0] == pytest.approx(null_snr_tail(8))
