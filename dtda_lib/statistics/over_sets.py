@@ -40,8 +40,8 @@ def over_sets(
     there are as many cases as entries of the first two axes, multiplied. An axis of one entry, or a
     statistic that is NaN where something is left out, gives a NaN interval.
 
-    Measured coverage of nominal 95 %, with four sets of ten seeds, 30 points and 40 queries that all
-    are new in each of 200 repeats (tests/experiments/test_noise.py): shares of pairs beyond a
+    Measured coverage of nominal 95 %, with four sets of ten seeds, 30 points and 40 queries, all of
+    them new in each of 200 repeats (tests/experiments/test_noise.py): shares of pairs beyond a
     threshold 96 %, discoveries at a false discovery rate 96 %, a mean 95 %, an excess of one share
     over another 96 %, the share of discoveries found again (91 %) above 99 %.
 

@@ -132,6 +132,8 @@ HEADLINES = (
         key="B9",
         number="change of the mean published p, all checkpoints - one",
         because="the mean of the published p against k is what the published code reports",
+        needs="notebook 01 at the published sizes: four sets of ten seeds at three sizes "
+        "(3,720 runs, about 45 minutes on two cores)",
     ),
     Headline(
         id="B10",
@@ -196,6 +198,8 @@ HEADLINES = (
         number="σ of unpaired runs / σ of paired runs at the largest size",
         expected="1 if pairing does not matter, 1.41 if it saves half of the seeds",
         because="the only variant: the published network, digits and sizes",
+        needs="notebook 01 at the published sizes: four sets of ten seeds at three sizes "
+        "(3,720 runs, about 45 minutes on two cores)",
     ),
     Headline(
         id="C1",
