@@ -213,3 +213,27 @@ def _stack(values: Sequence[xr.DataArray | float]) -> xr.DataArray:
 def mean_over_seeds(scores: Scores, dim: str = "seed") -> xr.Dataset:
     """`jackknife_over_seeds` of the mean: its 95 % Student's t interval."""
     return jackknife_over_seeds(scores, lambda part: part.mean(dim), dim=dim)
+
+
+# ---------------------------------------------------------------- variance components
+
+
+def between_within(
+    scores: xr.DataArray, between: str = "seed", within: str = "checkpoint"
+) -> xr.Dataset:
+    """Variance of each pair between runs and within a run, in squared units of the scores.
+
+    Balanced one-way random-effects layout: `within` = mean square within groups MSW,
+    `between_raw` = (MSB - MSW) / (number within), unbiased but negative now and then, and `between`
+    = the same truncated at 0. A trend shared by all runs counts as `within`, and dependence between
+    neighbouring checkpoints moves variance into `between`. Source: Searle, Casella and
+    McCulloch 1992, chapter 3.
+    """
+    scores = require_seeds(require_seeds(scores, between), within)
+    mean_square_within = scores.var(within, ddof=1, keep_attrs=False).mean(between)
+    # MSB / (number within), as MSB is the variance of group means times their size.
+    group_variance = scores.mean(within, keep_attrs=False).var(between, ddof=1)
+    raw = group_variance - mean_square_within / scores.sizes[within]
+    return xr.Dataset(
+        {"between": raw.clip(min=0), "within": mean_square_within, "between_raw": raw}
+    )

@@ -523,3 +523,25 @@ def test_the_interval_of_a_mean_is_students():
     np.testing.assert_allclose(turned["high"], high)
     one = mean_interval(values[:, 0].values)
     assert tuple(one.values()) == pytest.approx((float(found["estimate"][0]), low[0], high[0]))
+
+
+def test_between_within_against_anova():
+    scores = draw(6, 5, 3, dims=("seed", "checkpoint", "pair")) + 2 * draw(6, 1, 3, seed=1).values
+    parts = over_seeds.between_within(scores)
+    for pair in range(3):
+        ratio = stats.f_oneway(*scores.values[:, :, pair]).statistic
+        within = np.mean([np.var(run, ddof=1) for run in scores.values[:, :, pair]])
+        assert parts.within[pair].item() == pytest.approx(within)
+        assert parts.between_raw[pair].item() == pytest.approx((ratio - 1) * within / 5)
+
+
+def test_between_within_recovers_components_and_truncates():
+    runs = 3 * draw(40, 1, 500, dims=("seed", "checkpoint", "pair"))
+    scores = runs.values + draw(40, 4, 500, dims=runs.dims, seed=1)
+    assert over_seeds.between_within(scores).mean().to_array().values == pytest.approx(
+        [9, 1, 9], rel=0.03
+    )
+    noise = over_seeds.between_within(draw(5, 4, 500, dims=runs.dims))
+    assert abs(noise.between_raw.mean()) < 0.03  # unbiased, hence negative about half the time
+    assert (noise.between_raw < 0).mean() > 0.4
+    np.testing.assert_array_equal(noise.between, np.maximum(noise.between_raw, 0))

@@ -1,10 +1,9 @@
-"""What notebook 01 trains and simulates, declared from its parameters."""
+"""What notebook 01 trains, declared from its parameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from dtda_lib.attribution.registry import get_estimator
@@ -15,91 +14,98 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
-from dtda_lib.runs.shifts import print_costs
-from dtda_lib.statistics.significance import simulate_null
+from dtda_lib.runs.shifts import print_costs_by_kind
 from dtda_lib.study.settings import Config
 
-from .tables import Key, score_arrays
+from .tables import Key, in_sets, late_mean, score_arrays
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Digits at several sizes, left out one by one, with one or two sets of seeds.
+    """Digits at several sizes; the same points are left out one by one, over several sets of seeds.
 
     Args:
         tasks: Size (training points per class) -> task.
-        removals: Set of seeds ("first", "second") -> size -> leave-one-out bank. The second set is
-            the replication and may be absent.
+        removals: Size -> leave-one-out bank over all seeds, set after set.
         gradients: As `removals`: gradient scores of the full-data models.
-        null: Seeds (`n_seeds`) and pairs (`n_pairs`) of the simulation without influence.
+        n_sets: Disjoint sets that the seeds of a bank are cut into.
     """
 
     tasks: Mapping[int, Task]
-    removals: Mapping[str, Mapping[int, RunBank]]
-    gradients: Mapping[str, Mapping[int, RunBank]]
-    null: Mapping[str, int]
+    removals: Mapping[int, RunBank]
+    gradients: Mapping[int, RunBank]
+    n_sets: int
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
-        """The published CNN2-L on digits 0 to 2, sizes and seeds as `cfg` says; nothing trains."""
+        """The published CNN2-L on digits 0 to 2, sizes and seeds as `cfg` says; nothing trains.
+
+        The first set of seeds holds the published ones. Training sets are nested, and the points
+        that are left out are the first of each class, so that they are the same at all sizes.
+        """
         tasks = {
             size: get_task("mnist3", per_class=size, queries_per_class=cfg.queries_per_class)
             for size in cfg.sizes
         }
-        model = get_model("cnn2l")
         recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
-        sets = {"first": (seed_pairs(cfg.n_seeds, "first"), cfg.sizes)}
-        if cfg.n_replication_seeds:
-            again = [size for size in cfg.sizes if size in cfg.replication_sizes]
-            sets["second"] = (seed_pairs(cfg.n_replication_seeds, "second"), again)
-        kinds = {
-            "leave-one-out": (leave_one_out, "query_loss"),
-            "gradients": (nothing, get_estimator("gradient_similarity", recipe)),
+        seeds = seed_pairs(cfg.n_sets * cfg.n_seeds, "first")
+        removed = {size: first_of_each_class(t, cfg.points_per_class) for size, t in tasks.items()}
+        designs = {
+            "leave-one-out": lambda size, n: leave_one_out(n, removed[size]),
+            "gradients": lambda size, n: nothing(n),
+        }
+        measures = {
+            "leave-one-out": "query_loss",
+            "gradients": get_estimator("gradient_similarity", recipe),
         }
         removals, gradients = (
             {
-                name: {
-                    size: RunBank(
-                        tasks[size],
-                        model,
-                        recipe,
-                        paired(design(tasks[size].n_train), seeds),
-                        [measure],
-                        title=f"{kind}, {size} per class, {name} seeds",
-                        device=cfg.device,
-                        workers=cfg.workers,
-                    )
-                    for size in sizes
-                }
-                for name, (seeds, sizes) in sets.items()
+                size: RunBank(
+                    task,
+                    get_model("cnn2l"),
+                    recipe,
+                    paired(design(size, task.n_train), seeds),
+                    [measures[kind]],
+                    title=f"{kind}, {size} per class",
+                    device=cfg.device,
+                    workers=cfg.workers,
+                )
+                for size, task in tasks.items()
             }
-            for kind, (design, measure) in kinds.items()
+            for kind, design in designs.items()
         )
-        return cls(tasks, removals, gradients, {"n_seeds": cfg.n_seeds, "n_pairs": cfg.n_null})
+        return cls(tasks, removals, gradients, cfg.n_sets)
 
     @property
     def banks(self) -> list[RunBank]:
         """All banks, in the order in which they are trained."""
-        groups = (self.removals, self.gradients)
-        return [bank for sets in groups for sizes in sets.values() for bank in sizes.values()]
+        return [*self.removals.values(), *self.gradients.values()]
 
     def print_cost(self) -> None:
         """Print what training will take on this machine, from timed probes."""
-        print_costs(self.banks)
+        print_costs_by_kind({bank.title: [bank] for bank in self.banks})
 
-    def scores(self, seeds: str) -> dict[Key, xr.DataArray]:
-        """`tables.score_arrays` of one set of seeds, empty if it is absent; trains what is
-        missing."""
-        if seeds not in self.removals:
-            return {}
-        return score_arrays(self.removals[seeds], self.gradients[seeds])
+    def scores(self) -> dict[Key, xr.DataArray]:
+        """`tables.score_arrays` `(set, seed, checkpoint, train, query)`; trains what is missing."""
+        found = score_arrays(self.removals, self.gradients)
+        return {key: in_sets(array, self.n_sets) for key, array in found.items()}
 
-    def simulated_null(self, generator: np.random.Generator) -> xr.DataArray:
-        """Noise of as many seeds without any influence, `(seed, pair)`."""
-        return simulate_null(**self.null, generator=generator)
+    def losses(self) -> dict[int, xr.DataArray]:
+        """Size -> query loss `(set, seed, removal, query)`, mean of the late checkpoints; "none" is
+        the full data. Trains what is missing."""
+        return {
+            size: late_mean(in_sets(bank.dataset()["query_loss"], self.n_sets))
+            for size, bank in self.removals.items()
+        }
+
+
+def first_of_each_class(task: Task, per_class: int) -> list[int]:
+    """Positions of the first training points of each class, at most `per_class` of each."""
+    labels = task.train_y.tolist()
+    return [k for k, label in enumerate(labels) if labels[:k].count(label) < per_class]
 
 
 def specification(cfg: Config) -> dict[str, Any]:
     """What decides the numbers, as plain data: what trains, and the settings of the analysis."""
     experiment = Experiment.of(cfg)
-    return {"banks": [bank.key for bank in experiment.banks], "null": experiment.null}
+    return {"banks": [bank.key for bank in experiment.banks], "sets": experiment.n_sets}

@@ -12,27 +12,23 @@ class Parameters(ProfiledParameters, notebook="01_noise_vs_influence"):
     sizes: tuple[int, ...] = whole_numbers(
         "training points per class, e.g. (10, 20)", at=((4,), (10,), (10, 20, 50)), between=(1, 50)
     )
+    n_sets: int = whole_number(
+        "disjoint sets of seeds",
+        at=(3, 3, 4),
+        between=(3, 1_000),
+        because="one set is left out at a time of what compares two",
+    )
     n_seeds: int = whole_number(
-        "runs per law", at=(3, 10, 10), between=(2, 100_000), because=SPREAD
+        "runs per law in each set", at=(3, 10, 10), between=(2, 10_000), because=SPREAD
     )
-    replication_sizes: tuple[int, ...] = whole_numbers(
-        "sizes that are trained again with independent seeds",
-        at=((4,), (10,), (10,)),
+    points_per_class: int = whole_number(
+        "points left out of each class, the same at each size",
+        at=(2, 5, 10),
         between=(1, 50),
-    )
-    n_replication_seeds: int = whole_number(
-        "independent runs for the replication",
-        at=(3, 10, 10),
-        between=(2, 100_000),
-        also=(0,),
-        because=SPREAD,
     )
     n_checkpoints: int = whole_number(
         "late checkpoints that are measured", at=(2, 5, 5), between=(1, 15)
     )
     queries_per_class: int = whole_number(
-        "query images per class", at=(5, 100, 300), between=(1, 300)
-    )
-    n_null: int = whole_number(
-        "simulated noise-only pairs", at=(2_000, 20_000, 20_000), between=(100, 10_000_000)
+        "query images per class", at=(5, 50, 100), between=(1, 300)
     )

@@ -1,6 +1,6 @@
 """Drawing: each function takes tidy results and returns the figure and exactly what it shows.
 
-Nothing is computed here that a text quotes; numbers come from `noise` and `significance`.
+Nothing is computed here that a text quotes; numbers come from `tables` and `significance`.
 """
 
 from collections.abc import Mapping
@@ -9,56 +9,72 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 from scipy import stats
 
-from dtda_lib.data.task import Task
 from dtda_lib.statistics.over_seeds import mean_and_sd
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn
-from dtda_lib.study.methods import METHODS, TESTS, Style, palette
+from dtda_lib.statistics.significance import null_snr_tail_cdf
+from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, side_by_side
+from dtda_lib.study.methods import CONTROL, METHODS, TESTS, Style, Table, palette
+from dtda_lib.study.wording import measured
 
-from .tables import ALPHA, late_mean
+from .tables import ALPHA, MATTERS, late_mean
 
-_SEEDS = palette({"first": "first seeds", "second": "second seeds"}, control="first")
+_NULL = {"color": METHODS["null"].colour, "ls": ":", "lw": 1}
 
 
 def influence_against_noise(
-    scores: Mapping[int, xr.DataArray], *, bins: int = 60, decades: float = 3.5
+    scores: Mapping[int, xr.DataArray], shares: pd.DataFrame, *, bins: int = 64
 ) -> Drawn:
     """Density of all pairs over |mean| and standard deviation of the shift, one panel per size.
 
-    Both axes are logarithmic; pairs further than `decades` below the largest value are counted in
-    the outermost bins. Lines: where the published statistic and the t-test reach p = .05.
+    Both axes are logarithmic and alike; they hold all but the least half per cent of |mu|, which
+    are counted on the panel. Lines: where the published statistic and the t-test reach p = .05,
+    with the share of pairs above.
+
+    Args:
+        scores: Size -> leave-one-out shifts `(set, seed, checkpoint, train, query)`; a pair counts
+            once for each set of seeds.
+        shares: `tables.share_table`.
     """
     moments = {size: mean_and_sd(late_mean(array)) for size, array in scores.items()}
-    top = max(max(np.abs(mu).max(), sd.max()) for mu, sd in moments.values())
-    high = np.ceil(np.log10(float(top)) * 4) / 4
-    edges = np.linspace(high - decades, high, bins + 1)
+    least = min(float(np.quantile(np.abs(mu), 0.005)) for mu, _ in moments.values())
+    top = max(float(np.maximum(np.abs(mu), sd).max()) for mu, sd in moments.values())
+    edges = np.linspace(np.floor(np.log10(max(least, 1e-12))), np.ceil(np.log10(top)), bins + 1)
+    line = 10 ** edges[[0, -1]]
     fig, axes = plt.subplots(
         1, len(scores), figsize=(TEXT_WIDTH, 2.8), sharex=True, sharey=True, squeeze=False
     )
     frames = []
     for axis, (size, (mu, sd)) in zip(axes[0], moments.items(), strict=True):
         n = scores[size].sizes["seed"]
-        log_sd, log_mu = (
-            np.clip(np.log10(np.maximum(np.abs(v.values).ravel(), 1e-300)), edges[0], edges[-1])
-            for v in (sd, mu)
-        )
-        counts, _, _ = np.histogram2d(log_sd, log_mu, bins=(edges, edges))
-        share = counts / counts.sum()
+        with np.errstate(divide="ignore"):
+            logs = [np.log10(np.abs(values.values).ravel()) for values in (sd, mu)]
+        counts, _, _ = np.histogram2d(*logs, bins=(edges, edges))
+        share = counts / len(logs[0])
         shown = np.ma.masked_equal(share.T, 0)
         mesh = axis.pcolormesh(10**edges, 10**edges, shown, norm="log", rasterized=True)
-        axis.set(xscale="log", yscale="log", xlabel="σ over seeds (nats)")
-        axis.set_title(f"{size} per class\n{int(counts.sum()):,} pairs")
-        line = np.array([10 ** edges[0], 10 ** edges[-1]])
-        thresholds = {
+        axis.set(xscale="log", yscale="log", xlabel="σ over seeds (nats)", xlim=line, ylim=line)
+        axis.set_title(f"{size} per class\n{sd.isel(set=0).size:,} pairs")
+        ratios = {
             "code": stats.norm.isf(ALPHA / 2),
             "t": stats.t.isf(ALPHA / 2, n - 1) / np.sqrt(n),
         }
-        for name, ratio in thresholds.items():
-            style = TESTS[name]
-            axis.plot(line, ratio * line, color=style.colour, ls=style.linestyle, lw=1.2)
-        axis.set(xlim=line, ylim=line)
+        above = shares[(shares["size"] == size) & (shares["method"] == "loo")]
+        above = above.set_index("statistic")["share"]
+        for height, (name, ratio) in zip((0.97, 0.89), ratios.items(), strict=True):
+            colour = TESTS[name].colour
+            axis.plot(line, ratio * line, color=colour, ls=TESTS[name].linestyle, lw=1.2)
+            axis.text(
+                0.04,
+                height,
+                f"{measured(above[name], unit='%')} above",
+                color=colour,
+                fontsize=7,
+                va="top",
+                transform=axis.transAxes,
+            )
+        beyond = measured(max(0.0, 1 - float(share.sum())), unit="%")
+        axis.text(0.96, 0.03, f"{beyond} lower", fontsize=7, ha="right", transform=axis.transAxes)
         left, below = np.meshgrid(edges[:-1], edges[:-1], indexing="ij")
         # Empty bins too: on another CPU a pair may fall into a neighbouring one.
         columns = {
@@ -68,11 +84,9 @@ def influence_against_noise(
         }
         frames.append(pd.DataFrame({"size": size, **columns}))
     axes[0, 0].set_ylabel("|μ| over seeds (nats)")
-    handles = [
-        plt.Line2D([], [], color=TESTS[s].colour, ls=TESTS[s].linestyle, label=text)
-        for s, text in (("code", "published p = .05"), ("t", "t-test p = .05"))
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=2)
+    words = {"code": "published p = .05", "t": "t-test p = .05"}
+    looks = {words[s]: {"color": TESTS[s].colour, "ls": TESTS[s].linestyle} for s in words}
+    legend_above(fig, None, looks, ncols=2)
     fig.colorbar(mesh, ax=axes[0].tolist(), label="share of pairs", pad=0.02)
     return fig, pd.concat(frames, ignore_index=True)
 
@@ -80,7 +94,7 @@ def influence_against_noise(
 def significant_shares(table: pd.DataFrame) -> Drawn:
     """Share of pairs called significant per statistic; one panel per size, one mark per method.
 
-    Bars: jackknife over seeds. Grey: 97.5 % point with random signs of whole seeds.
+    Bars: the table's intervals. Grey: 97.5 % point with random signs of whole seeds.
     """
     sizes = sorted(table["size"].unique())
     tests = [t for t in TESTS if t in set(table["statistic"])]
@@ -90,174 +104,144 @@ def significant_shares(table: pd.DataFrame) -> Drawn:
         for index, method in enumerate(methods):
             part = table[(table["size"] == size) & (table["method"] == method)]
             part = part.set_index("statistic").loc[tests]
-            at = np.arange(len(tests)) + (index - (len(methods) - 1) / 2) * 0.22
-            _interval_points(axis, at, part, METHODS[method])
+            at = np.arange(len(tests)) + side_by_side(len(methods), 0.22)[index]
+            intervals(axis, part, at, METHODS[method], value="share", label=METHODS[method].label)
             axis.plot(at, part["noise_high"], "_", color=METHODS["null"].colour, ms=7, mew=1.5)
         axis.set_xticks(range(len(tests)), [TESTS[t].tick for t in tests])
         axis.set_title(f"{size} per class")
-        axis.set_ylim(-0.02, 1.02)
-    axes[0, 0].set_ylabel("share of pairs, p < .05")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], marker="_", ls="", color=METHODS["null"].colour, ms=7))
-    fig.legend(handles, [*labels, "noise only, 97.5 %"], loc="outside upper center", ncols=4)
+        axis.set_ylim(-0.04, 1.04)
+    axes[0, 0].set_ylabel("share of pairs")
+    null = {"marker": "_", "color": METHODS["null"].colour, "ms": 7}
+    legend_above(fig, axes[0, 0], {"noise only, 97.5 %": null}, ncols=4)
     return fig, table
 
 
-def _interval_points(axis: Axes, at: np.ndarray, part: pd.DataFrame, style: Style) -> None:
-    low = (part["share"] - part["low"]).clip(lower=0)
-    high = (part["high"] - part["share"]).clip(lower=0)
-    axis.errorbar(
-        at,
-        part["share"],
-        yerr=[low, high],
-        fmt=style.marker,
-        color=style.colour,
-        label=style.label,
-        lw=1,
-    )
+def _looks(sizes: list[int]) -> Table[Style]:
+    """One look for each size of the training set."""
+    return palette({size: f"{size} per class" for size in sizes})
+
+
+def matter_curves(table: pd.DataFrame, *, at_least: int = 100) -> Drawn:
+    """Share of pairs that stand out against their |mean shift| and against the query's loss.
+
+    Groups of fewer than `at_least` pairs over all sets are left out. The first and last group of
+    each panel are open to their side.
+    """
+    shown = table[
+        (table["n"] >= at_least) & ~((table["from"] == MATTERS) & (table["to"] == np.inf))
+    ]
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.5), sharey=True)
+    labels = {"influence": "|μ| in the other sets (nats)", "query loss": "loss of the query (nats)"}
+    looks = _looks(sorted(table["size"].unique()))
+    for axis, (by, label) in zip(axes, labels.items(), strict=True):
+        for index, (size, style) in enumerate(looks.items()):
+            rows = shown[(shown["by"] == by) & (shown["size"] == size)]
+            open_below = rows["from"] == 0
+            middle = np.log10(rows["to"].where(open_below, rows["from"])) + 0.5 - open_below
+            at = middle + side_by_side(len(looks), 0.08)[index]
+            intervals(axis, rows, at, style, value="share", ls=style.linestyle, label=style.label)
+        edges = np.log10(sorted(set(table.loc[table["by"] == by, "from"]) - {0}))
+        axis.set_xticks(edges, [f"$10^{{{edge:.0f}}}$" for edge in edges])
+        axis.set(xlabel=label, ylim=(-0.04, 1.04))
+    axes[0].set_ylabel("share that stands out")
+    axes[0].axvline(np.log10(MATTERS), **_NULL)
+    legend_above(fig, axes[0], ncols=3)
+    return fig, shown
 
 
 def replicated_shares(table: pd.DataFrame) -> Drawn:
-    """Share of first-set discoveries found again by second seeds, beside the two base lines."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.3), sharey=True)
-    methods = list(dict.fromkeys(table["method"]))
+    """Share of what stands out in one set of seeds that is found again in another, by size."""
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.4), sharey=True)
     sizes = sorted(table["size"].unique())
-    titles = {"t": "discoveries of the t-test (FDR 5 %)", "code": "of the published statistic"}
-    for axis, statistic in zip(axes, ("t", "code"), strict=True):
-        for index, method in enumerate(methods):
-            part = table[(table["statistic"] == statistic) & (table["method"] == method)]
-            part = part.set_index("size").loc[sizes]
-            at = np.arange(len(sizes)) + (index - (len(methods) - 1) / 2) * 0.22
-            _interval_points(axis, at, part, METHODS[method])
-            axis.plot(at, part["base_rate"], "_", color=METHODS[method].colour, ms=9, mew=1.5)
-            discoveries = (part["first"] * part["n_pairs"]).round().astype(int)
-            for x, share, count in zip(at, part["share"], discoveries, strict=True):
-                if not np.isfinite(share):
-                    axis.annotate("none", (x, 0.02), rotation=90, fontsize=6, ha="center")
-                elif count < 50:
-                    axis.annotate(f"n = {count}", (x, share), fontsize=6, ha="center")
-        axis.axhline(ALPHA / 2, color=METHODS["null"].colour, ls=":", lw=1)
+    for axis, statistic in zip(axes, ("t_fdr", "code"), strict=True):
+        for index, method in enumerate(dict.fromkeys(table["method"])):
+            rows = table[(table["statistic"] == statistic) & (table["method"] == method)]
+            rows = rows.set_index("size").loc[sizes]
+            at = np.arange(len(sizes)) + (index - 1) * 0.22
+            intervals(axis, rows, at, METHODS[method], value="share", label=METHODS[method].label)
+            axis.plot(at, rows["base_rate"], "_", color=METHODS[method].colour, ms=9, mew=1.5)
+            for x in at[~np.isfinite(rows["share"])]:
+                axis.annotate("none", (x, 0.02), rotation=90, fontsize=6, ha="center")
+        axis.axhline(table.loc[table["statistic"] == statistic, "chance"].iloc[0], **_NULL)
         axis.set_xticks(range(len(sizes)), [f"{size} per class" for size in sizes])
-        axis.set_title(titles[statistic])
-        axis.set_ylim(-0.02, 1.05)
+        axis.set_title(TESTS[statistic].label)
+        axis.set_ylim(-0.04, 1.04)
     axes[0].set_ylabel("share found again")
-    handles, labels = axes[0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], marker="_", ls="", color="k", ms=9))
-    handles.append(plt.Line2D([], [], color=METHODS["null"].colour, ls=":"))
-    fig.legend(handles, [*labels, "all pairs", "chance"], loc="outside upper center", ncols=5)
+    marks = {"all pairs": {"marker": "_", "color": "k", "ms": 9}, "noise only": _NULL}
+    legend_above(fig, axes[0], marks, ncols=5)
     return fig, table
 
 
-def pair_panels(
-    task: Task, scores: xr.DataArray, second: xr.DataArray, pairs: Mapping[str, tuple[int, int]]
-) -> Drawn:
-    """The two digits of each pair beside the distribution of the shift over seeds.
+def pairing_points(table: pd.DataFrame) -> Drawn:
+    """Noise of a shift with and without shared seeds, and their ratio, by size."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.3))
+    looks = palette({"unpaired": "seeds not shared", "paired": "seeds shared"}, control="unpaired")
+    at = np.arange(len(table))
+    for name, style in looks.items():
+        left.plot(at, table[name], **style.line)
+    left.set(yscale="log", ylabel="σ over seeds (nats)")
+    left.legend()
+    right.vlines(at, table["q10"], table["q90"], color=CONTROL, lw=5, alpha=0.3)
+    intervals(right, table, at, looks["paired"], value="ratio")
+    for x, (_, row) in zip(at, table.iterrows(), strict=True):
+        right.annotate(f"× {row['ratio']:.1f}", (x + 0.08, row["ratio"]), fontsize=8, va="center")
+    right.axhline(1, **_NULL)
+    right.set(ylabel="σ not shared / σ shared", ylim=(0, None))
+    for axis in (left, right):
+        axis.set_xticks(at, [f"{size} per class" for size in table["size"]])
+        axis.set_xlim(-0.4, len(at) - 0.4)
+    return fig, table
 
-    Small marks: single checkpoints; large: their mean per seed; bar: mean and t interval of it.
+
+def checkpoint_curves(table: pd.DataFrame, within: pd.DataFrame) -> Drawn:
+    """Mean published p and relative sigma of leave-one-out against the averaged checkpoints.
+
+    Ticks: sigma of all checkpoints if those of a run were independent.
     """
-    fig, axes = plt.subplots(
-        len(pairs),
-        3,
-        figsize=(TEXT_WIDTH, 1.25 * len(pairs) + 0.3),
-        width_ratios=(1, 1, 4.2),
-        squeeze=False,
-    )
-    rows = []
-    for row, (name, (k, q)) in zip(axes, pairs.items(), strict=True):
-        for axis, part, position in ((row[0], "train", k), (row[1], "query", q)):
-            axis.imshow(
-                getattr(task, f"{part}_x")[position, 0].numpy(), cmap="gray_r", vmin=0, vmax=1
-            )
-            axis.axis("off")
-            axis.set_title(f"{part} {getattr(task, f'{part}_id')[position]}", fontsize=7)
-        for level, (part, array) in enumerate((("first", scores), ("second", second))):
-            pair = array.isel(train=k, query=q)
-            _seed_strip(row[2], pair, level, _SEEDS[part].colour)
-            for seed in range(pair.sizes["seed"]):
-                for checkpoint in pair["checkpoint"].values:
-                    shift = float(pair.isel(seed=seed).sel(checkpoint=checkpoint))
-                    rows.append(
-                        {
-                            "pair": name,
-                            "train_id": task.train_id[k],
-                            "query_id": task.query_id[q],
-                            "seeds": part,
-                            "seed": seed,
-                            "checkpoint": checkpoint,
-                            "shift": shift,
-                        }
-                    )
-        row[2].axvline(0, color="0.6", lw=0.8, zorder=0)
-        row[2].set_yticks([0, 1], [style.label for style in _SEEDS.values()])
-        row[2].set_ylim(1.6, -0.6)
-        row[2].set_title(name)
-    axes[-1][2].set_xlabel("shift of the query loss upon removal (nats)")
-    return fig, pd.DataFrame(rows)
-
-
-def _seed_strip(axis: Axes, pair: xr.DataArray, level: int, colour: str) -> None:
-    late = pair.mean("checkpoint").values.astype(float)  # (seed,)
-    spread = np.linspace(-0.28, 0.28, len(late))
-    for offset, seed in zip(spread, pair.transpose("seed", "checkpoint").values, strict=True):
-        axis.plot(seed, np.full(len(seed), level + offset), ".", color=colour, alpha=0.3, ms=2)
-    axis.plot(late, level + spread, "o", color=colour, ms=3)
-    half = stats.t.ppf(0.975, len(late) - 1) * late.std(ddof=1) / np.sqrt(len(late))
-    axis.errorbar(
-        late.mean(), level + 0.42, xerr=half, fmt="|", color=colour, ms=6, mew=1.5, capsize=2
-    )
-
-
-def checkpoint_curves(table: pd.DataFrame, size: int) -> Drawn:
-    """Mean p, relative sigma and relative |mu| against the number of averaged checkpoints."""
-    part = table[table["size"] == size]
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.3))
-    panels = {
-        "mean_p_code": "mean published p",
-        "sigma_ratio": "σ relative to k = 1",
-        "abs_mu_ratio": "|μ| relative to k = 1",
-    }
-    shown = ["size", "method", "k"]
-    for axis, (name, label) in zip(axes, panels.items(), strict=True):
-        for method, rows in part.groupby("method", sort=False):
-            axis.errorbar(
-                rows["k"],
-                rows[name],
-                yerr=[
-                    (rows[name] - rows[f"{name}_low"]).clip(lower=0),
-                    (rows[f"{name}_high"] - rows[name]).clip(lower=0),
-                ],
-                **METHODS[method].line,
-            )
-        axis.set_xlabel("late checkpoints k")
-        axis.set_title(label)
-        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
-        shown += [name, f"{name}_low", f"{name}_high"]
-    axes[0].axhline(part["mean_p_code_null"].iloc[0], color=METHODS["null"].colour, ls=":")
-    axes[0].set_ylim(0, 1)
-    handles, labels = axes[0].get_legend_handles_labels()
-    handles.append(plt.Line2D([], [], color=METHODS["null"].colour, ls=":"))
-    fig.legend(handles, [*labels, "noise only"], loc="outside upper center", ncols=4)
-    return fig, part[[*shown, "mean_p_code_null"]]
-
-
-def null_curves(p_values: Mapping[str, np.ndarray], n: int) -> Drawn:
-    """Distribution function of each statistic's p when there is no influence, n seeds."""
-    levels = np.concatenate([np.logspace(-3, -1, 21), np.linspace(0.15, 1, 18)])
+    part = table[table["method"] == "loo"]
+    part = part.assign(p_low=part["p"] + part["change_low"] - part["change"])
+    part = part.assign(p_high=part["p"] + part["change_high"] - part["change"])
+    expected = within[within["method"] == "loo"].set_index("size")["expected"]
     fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.4))
-    rows = []
-    for name, values in p_values.items():
-        share = np.array([(values <= level).mean() for level in levels])
-        for axis in axes:
-            style = TESTS[name]
-            axis.plot(levels, share, color=style.colour, ls=style.linestyle, label=style.label)
-        rows += [
-            {"statistic": name, "n_seeds": n, "level": level, "share": s}
-            for level, s in zip(levels, share, strict=True)
-        ]
+    for size, style in _looks(sorted(part["size"].unique())).items():
+        rows = part[part["size"] == size]
+        for axis, name in zip(axes, ("p", "sigma"), strict=True):
+            look = {"value": name, "ls": style.linestyle, "label": style.label}
+            intervals(axis, rows, rows["k"], style, **look)
+        if size in expected:
+            axes[1].plot(rows["k"].max() + 0.3, expected[size], "_", color=style.colour, ms=9)
+    axes[0].axhline(part["p_null"].iloc[0], **_NULL)
+    axes[0].annotate("noise only", (1, part["p_null"].iloc[0] + 0.02), fontsize=7)
+    axes[0].set(ylim=(0, 1), ylabel="mean published p")
+    axes[1].axhline(1, **_NULL)
+    axes[1].set(ylabel="σ / σ of one checkpoint", ylim=(0, 1.2))
     for axis in axes:
-        axis.plot([1e-3, 1], [1e-3, 1], color=METHODS["null"].colour, lw=0.8, label="calibrated")
+        axis.set_xlabel("late checkpoints averaged, k")
+        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
+    legend_above(fig, axes[0], ncols=3)
+    return fig, part.drop(columns=["p_low", "p_high"])
+
+
+def null_curves(n_seeds: int) -> Drawn:
+    """Exact distribution function of the published p and of the t-test's without any influence."""
+    levels = np.concatenate([np.logspace(-3, -1, 21), np.linspace(0.15, 1, 18)])
+    curves = {"code": null_snr_tail_cdf(levels, n_seeds), "t": levels}
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.4))
+    for axis in axes:
+        for name, shares in curves.items():
+            style = TESTS[name]
+            axis.plot(levels, shares, color=style.colour, ls=style.linestyle, label=style.label)
+        axis.axvline(ALPHA, **_NULL)
         axis.set_xlabel("level")
-    axes[1].set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-4, 1))
+    published = float(null_snr_tail_cdf(ALPHA, n_seeds))
+    axes[1].set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-5, 1))
+    axes[1].annotate(
+        f"{measured(published, unit='%')} at .05", (ALPHA * 1.2, published), fontsize=7, va="center"
+    )
     axes[0].set_ylabel("share of p below the level")
     axes[0].legend()
-    return fig, pd.DataFrame(rows)
+    frames = [
+        pd.DataFrame({"statistic": name, "n_seeds": n_seeds, "level": levels, "share": shares})
+        for name, shares in curves.items()
+    ]
+    return fig, pd.concat(frames, ignore_index=True)

@@ -1,11 +1,13 @@
 """Noise against influence: tidy tables over many score arrays, as the notebooks show them.
 
-`Scores` maps `(size, method)` to an array `(seed, checkpoint, train, query)`, where size is the
-number of training points per class. Every function here only arranges what `significance` and
-`agreement` compute; each row of a table says what it is about.
+`Scores` maps `(size, method)` to an array `(set, seed, checkpoint, train, query)`, where size is
+the number of training points per class and the seeds of a set belong to no other set. Every
+function here only arranges what `significance` and `over_sets` compute; each row of a table says
+what it is about. Intervals are those of `over_sets`: over sets of seeds, points and queries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,45 +15,56 @@ import xarray as xr
 
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.shifts import shift_upon_removal
-from dtda_lib.statistics.agreement import STATISTICS, cross_set_reliability, split_half
 from dtda_lib.statistics.over_seeds import (
     Statistic,
     average_checkpoints,
+    between_within,
     jackknife_over_seeds,
-    mean_and_sd,
 )
+from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.statistics.significance import (
     P_VALUES,
     benjamini_hochberg,
     null_snr_tail,
     null_snr_tail_cdf,
-    replication,
-    sign_flip,
     sign_flip_null,
     snr_tail,
     t_test,
 )
+from dtda_lib.study.tables import numbers
 
 Key = tuple[int, str]
 Scores = Mapping[Key, xr.DataArray]
 
 ALPHA, Q = 0.05, 0.05  # nominal level of single tests; false discovery rate over all pairs
 TESTS = ("code", "t", "sign_flip", "t_fdr")
+MATTERS = 0.01
+"""Nats: the least |mu| that matters. It changes the probability of the right class by 1 %."""
+INFLUENCE_EDGES = (0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, np.inf)  # nats
+LOSS_EDGES = (0, 1e-3, 1e-2, 1e-1, 1, np.inf)  # nats
 
 
 def score_arrays(
     removals: Mapping[int, RunBank], gradients: Mapping[int, RunBank]
 ) -> dict[Key, xr.DataArray]:
     """Leave-one-out shifts of the query loss and gradient scores, `(seed, checkpoint, train,
-    query)`, from banks by size; trains what is missing."""
+    query)`, from banks by size, for the points that are left out; trains what is missing."""
     found: dict[Key, xr.DataArray] = {}
     for size, bank in removals.items():
-        found[size, "loo"] = shift_upon_removal(bank.dataset()["query_loss"])
+        found[size, "loo"] = shift = shift_upon_removal(bank.dataset()["query_loss"])
         similarity = gradients[size].dataset()["gradient_similarity"].sel(removal="none")
         for name in similarity["estimator"].values:
-            found[size, str(name)] = similarity.sel(estimator=name)
+            found[size, str(name)] = similarity.sel(estimator=name, train=shift["train"].values)
     dims = ("seed", "checkpoint", "train", "query")
     return {key: array.transpose(*dims) for key, array in found.items()}
+
+
+def in_sets(runs: xr.DataArray, n_sets: int) -> xr.DataArray:
+    """Runs along `seed`, cut into consecutive sets: `(set, seed, ...)`, seeds counted from 0."""
+    names = [name for name in ("seed", "init_seed", "order_seed") if name in runs.coords]
+    each = runs.sizes["seed"] // n_sets
+    cut = runs.drop_vars(names).rename(seed="run").coarsen(run=each)
+    return cut.construct(run=("set", "seed"))
 
 
 def late_mean(scores: xr.DataArray, k: int | None = None) -> xr.DataArray:
@@ -60,23 +73,34 @@ def late_mean(scores: xr.DataArray, k: int | None = None) -> xr.DataArray:
     return average_checkpoints(scores.astype(np.float64), k)
 
 
-def shares(scores: xr.DataArray) -> xr.DataArray:
-    """Shares of pairs called significant, `(statistic,)`, from scores `(seed, train, query)`.
+# ---------------------------------------------------------------- which pairs stand out
+
+
+def discoveries(p: xr.DataArray) -> xr.DataArray:
+    """Benjamini-Hochberg discoveries at rate Q over the pairs of each set."""
+    return benjamini_hochberg(p, Q, over=("train", "query"))["discovery"]
+
+
+def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
+    """Shares of pairs that stand out from noise, `(statistic,)`, from `(seed, train, query)`.
 
     "code": p_code < ALPHA; "t" and "sign_flip": p < ALPHA in a single test; "t_fdr":
-    Benjamini-Hochberg discoveries among t-test p-values at rate Q over all pairs. "mean_code" and
-    "mean_t" are mean p-values.
+    Benjamini-Hochberg discoveries among t-test p-values at rate Q over all pairs of a set.
     """
-    p_code, p_t = snr_tail(scores), t_test(scores)
-    found = {
-        "code": (p_code < ALPHA).mean(),
-        "t": (p_t < ALPHA).mean(),
-        "sign_flip": (sign_flip(scores) < ALPHA).mean(),
-        "t_fdr": benjamini_hochberg(p_t, Q)["discovery"].mean(),
-        "mean_code": p_code.mean(),
-        "mean_t": p_t.mean(),
-    }
-    return _stacked(found, "statistic")
+    return _shares_of(_p_values(scores, tests))
+
+
+def _p_values(scores: xr.DataArray, tests: Sequence[str]) -> xr.Dataset:
+    return xr.Dataset({test: P_VALUES[test.removesuffix("_fdr")](scores) for test in tests})
+
+
+def _shares_of(p: xr.Dataset) -> xr.DataArray:
+    found = {test: _standing_out(p[test], test) for test in p.data_vars}
+    return xr.Dataset(found).mean().to_dataarray("statistic")
+
+
+def _standing_out(p: xr.DataArray, test: str) -> xr.DataArray:
+    return discoveries(p) if test.endswith("_fdr") else p < ALPHA
 
 
 def share_table(
@@ -84,115 +108,40 @@ def share_table(
 ) -> pd.DataFrame:
     """What share of pairs is distinguishable from noise, beside what noise alone would give.
 
-    Columns: size, method, statistic, n_pairs, n_seeds; `share` with its jackknife interval over
-    seeds (`low`, `high`, cut to 0..1; NaN with two seeds); `noise`, the share expected if every
-    pair were Gaussian noise; `noise_high`, the 97.5 % point over `n_flips` copies in which each
-    seed's sign is flipped at random for all pairs together, which keeps their dependence.
+    Columns: size, method, statistic, n_pairs; n_seeds (of a set); `share` with its interval `low`,
+    `high`; `noise`, the share expected if every pair were Gaussian noise; `noise_high`, the 97.5 %
+    point over `n_flips` copies in which each seed's sign is flipped at random for all pairs
+    together, which keeps their dependence. Scores without the axis `set` get a jackknife interval
+    over seeds, cut to 0..1 (NaN with two seeds).
     """
+    quick = [test for test in TESTS if test != "sign_flip"]  # whose null the copies themselves are
     rows = []
     for (size, method), scores in all_scores.items():
         late = late_mean(scores)
-        n = late.sizes["seed"]
-        found = _with_interval(late)
-        flips = [_quick_shares(sign_flip_null(late, generator)) for _ in range(n_flips)]
+        if "set" in late.dims:
+            found, one = over_sets(_p_values(late, TESTS), _shares_of, share=True), late[0]
+        else:
+            found, one = jackknife(late, shares).clip(0, 1), late
+        n, n_pairs = one.sizes["seed"], one.sizes["train"] * one.sizes["query"]
+        flips = [shares(sign_flip_null(one, generator), quick) for _ in range(n_flips)]
         noise = {"code": float(null_snr_tail_cdf(ALPHA, n)), "t_fdr": 0.0}
         for statistic in TESTS:
-            null = [flip[statistic] for flip in flips if statistic in flip]
+            null = [float(flip.sel(statistic=statistic)) for flip in flips if statistic in quick]
+            share = numbers(found, statistic=statistic)
             rows.append(
                 {
                     "size": size,
                     "method": method,
                     "statistic": statistic,
-                    "n_pairs": late.sizes["train"] * late.sizes["query"],
+                    "n_pairs": n_pairs,
                     "n_seeds": n,
-                    **found[statistic],
+                    "share": share.pop("estimate"),
+                    **share,
                     "noise": noise.get(statistic, ALPHA),
                     "noise_high": float(np.quantile(null, 0.975)) if null else np.nan,
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _quick_shares(scores: xr.DataArray) -> dict[str, float]:
-    """Without the sign-flip test, whose null the copies themselves are."""
-    p_t = t_test(scores)
-    return {
-        "code": float((snr_tail(scores) < ALPHA).mean()),
-        "t": float((p_t < ALPHA).mean()),
-        "t_fdr": float(benjamini_hochberg(p_t, Q)["discovery"].mean()),
-    }
-
-
-def _with_interval(late: xr.DataArray) -> dict[str, dict[str, float]]:
-    """Estimate and jackknife interval of each of `shares`."""
-    found = jackknife(late, shares).clip(0, 1)
-    columns = {"share": "estimate", "low": "low", "high": "high"}
-    return {
-        str(name): {c: float(found[v].sel(statistic=name)) for c, v in columns.items()}
-        for name in found["statistic"].values
-    }
-
-
-def _stacked(values: Mapping[str, xr.DataArray], dim: str) -> xr.DataArray:
-    """Scalars as one array with named entries."""
-    data = np.array([float(value) for value in values.values()])
-    return xr.DataArray(data, {dim: list(values)}, (dim,))
-
-
-def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
-    """How averaging k = 1, 2, ... late checkpoints changes spread, mean and p.
-
-    Columns: size, method, k, then for each quantity of `checkpoint_quantities` its value and its
-    jackknife interval over seeds (`_low`, `_high`; NaN with two seeds); `mean_p_code_null`: the
-    mean of p_code if every pair were Gaussian noise.
-    """
-    rows = []
-    for (size, method), scores in all_scores.items():
-        found = jackknife(scores, checkpoint_quantities)
-        null = null_snr_tail(scores.sizes["seed"])
-        for k in found["k"].values:
-            row: dict[str, object] = {"size": size, "method": method, "k": int(k)}
-            for name in found["quantity"].values:
-                at = found.sel(k=k, quantity=name)
-                # Intervals of ratios are made on the logarithm, so that none reaches below 0.
-                at = np.exp(at) if name.endswith("_ratio") else at
-                row[str(name)] = float(at["estimate"])
-                row[f"{name}_low"], row[f"{name}_high"] = float(at["low"]), float(at["high"])
-            rows.append(row | {"mean_p_code_null": null})
-    return pd.DataFrame(rows)
-
-
-def checkpoint_quantities(scores: xr.DataArray) -> xr.DataArray:
-    """What depends on the number k of averaged checkpoints, `(k, quantity)`.
-
-    "mean_p_code", "mean_p_t" and "share_t" (p < ALPHA) over pairs; "sigma_ratio" and
-    "abs_mu_ratio", *logarithms* of geometric means over pairs relative to k = 1;
-    "mean_p_code_change", the difference from k = 1.
-    """
-    rows = []
-    for k in range(1, scores.sizes["checkpoint"] + 1):
-        late = late_mean(scores, k)
-        mu, sigma = mean_and_sd(late)
-        p_t = t_test(late)
-        quantities = {
-            "mean_p_code": snr_tail(late).mean(),
-            "mean_p_t": p_t.mean(),
-            "share_t": (p_t < ALPHA).mean(),
-            "sigma_ratio": _mean_log(sigma),
-            "abs_mu_ratio": _mean_log(np.abs(mu)),
-        }
-        rows.append(_stacked(quantities, "quantity").expand_dims(k=[k]))
-    found = xr.concat(rows, "k")
-    ratios = [q for q in found["quantity"].values if q.endswith("_ratio")]
-    found.loc[{"quantity": ratios}] -= found.sel(quantity=ratios, k=1)
-    change = found.sel(quantity="mean_p_code") - found.sel(quantity="mean_p_code", k=1)
-    change = change.drop_vars(["quantity", "k"]).assign_coords(k=found["k"])
-    change = change.expand_dims(quantity=["mean_p_code_change"])
-    return xr.concat([found, change], "quantity").transpose("k", "quantity")
-
-
-def _mean_log(values: xr.DataArray) -> xr.DataArray:
-    return np.log(values.where(values > 0)).mean(skipna=True)
 
 
 def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
@@ -203,120 +152,205 @@ def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
     return xr.Dataset({"estimate": only, "low": only * np.nan, "high": only * np.nan})
 
 
-def replication_table(first: Scores, second: Scores) -> pd.DataFrame:
-    """Which discoveries of the first seeds are found again with independent second seeds.
+# ---------------------------------------------------------------- influence that matters
 
-    A discovery is a Benjamini-Hochberg discovery at rate Q among p-values of the t-test or of the
-    published statistic; found again means p < ALPHA by the same statistic *and* the same sign in
-    the second set. Sizes that were not trained twice are left out. Columns: size, method,
-    statistic, n_pairs; as shares of all pairs `first` and `second` (discoveries of either set),
-    `both` and `again` (of the first, found again); `share` = again / first with its Wilson
-    interval (pairs taken as independent: too narrow), `base_rate` (the same criterion over all
-    pairs), `chance` (if all were noise), `jaccard` (both / either).
+
+def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
+    """What share of leave-one-out pairs stands out (t-test, FDR), by how much they matter.
+
+    Pairs are put into groups by the *other* sets of seeds, so that the luck of a set does not
+    choose its own pairs: `by` "influence", their |mean shift|; "query loss", the mean loss of the
+    full-data models on the query. Columns: size, by, `from` and `to` (nats); `of_pairs`, the share
+    of all pairs that are in the group, and their number `n` over sets; `share` of these that stand
+    out, with its interval. The last row of a size holds all pairs of at least `MATTERS` nats.
+
+    Args:
+        all_scores: `Scores`; only those of leave-one-out are looked at.
+        losses: Size -> query loss `(set, seed, removal, query)`.
+    """
+    groups = [("influence", *ends) for ends in pairwise(INFLUENCE_EDGES)]
+    groups += [("query loss", *ends) for ends in pairwise(LOSS_EDGES)]
+    groups.append(("influence", MATTERS, np.inf))
+    pair = ("set", "train", "query")
+
+    def inside(part: xr.Dataset) -> xr.DataArray:
+        others = (part.sum("set") - part) / (part.sizes["set"] - 1)
+        by = {"influence": np.abs(others["mu"]), "query loss": others["loss"]}
+        rows = [(by[name] >= start) & (by[name] < stop) for name, start, stop in groups]
+        return xr.concat(rows, "group")
+
+    def share(part: xr.Dataset) -> xr.DataArray:
+        group = inside(part)
+        return (discoveries(part["p"]) & group).sum(pair) / group.sum(pair)
+
+    rows = []
+    for size, loss in losses.items():
+        late = late_mean(all_scores[size, "loo"])
+        mu = late.mean("seed")
+        base = loss.sel(removal="none", drop=True).mean("seed").broadcast_like(mu)
+        data = xr.Dataset({"p": t_test(late), "mu": mu, "loss": base})
+        found, counts = over_sets(data, share, share=True), inside(data).sum(pair)
+        for row, (name, start, stop) in enumerate(groups):
+            about = {"size": size, "by": name, "from": start, "to": stop, "n": int(counts[row])}
+            about["of_pairs"] = about["n"] / mu.size
+            rows.append(about | numbers(found.isel(group=row), "share"))
+    return pd.DataFrame(rows)
+
+
+def replication_table(all_scores: Scores) -> pd.DataFrame:
+    """Are the pairs that stand out in one set of seeds found again in another?
+
+    Over all ordered pairs of sets. `statistic` "t_fdr": discoveries of the t-test (FDR) are found
+    again where p < ALPHA with the same sign in the other set; "code": the same with p_code < ALPHA
+    in both. Columns: size, method, statistic; `first`, the share of pairs that stand out; `share`
+    of these found again; `base_rate`, the same criterion over all pairs; `excess` = share -
+    base_rate; share and excess with their intervals; `chance`, what noise would give. NaN where
+    nothing stands out.
     """
     rows = []
-    for key in (key for key in first if key in second):
-        one, two = late_mean(first[key]), late_mean(second[key])
-        for statistic in ("t", "code"):
-            p = P_VALUES[statistic]
-            found = replication(
-                p(one), one.mean("seed"), p(two), two.mean("seed"), alpha=ALPHA, q=Q
-            )
-            counts = {
-                "first": found.n_first,
-                "second": found.n_second,
-                "both": found.n_both,
-                "again": found.n_replicated,
-            }
+    for (size, method), scores in all_scores.items():
+        late = late_mean(scores)
+        chance = {"t_fdr": ALPHA, "code": null_snr_tail_cdf(ALPHA, late.sizes["seed"])}
+        for test, level in chance.items():
+            p = _p_values(late, [test])[test]
+            data = xr.Dataset({"p": p, "sign": np.sign(late.mean("seed"))})
+            again = over_sets(data, lambda part, test=test: found_again(part, test)[0], share=True)
+            excess = over_sets(data, lambda part, test=test: np.subtract(*found_again(part, test)))
             rows.append(
                 {
-                    "size": key[0],
-                    "method": key[1],
-                    "statistic": statistic,
-                    "n_pairs": found.n_pairs,
-                    # Shares, not counts: a pair at the edge may fall otherwise on another CPU.
-                    **{name: count / found.n_pairs for name, count in counts.items()},
-                    "share": found.share,
-                    **dict(zip(("low", "high"), found.ci, strict=True)),
-                    "base_rate": found.base_rate,
-                    "chance": found.chance,
-                    "jaccard": found.jaccard,
+                    "size": size,
+                    "method": method,
+                    "statistic": test,
+                    "first": float(_standing_out(p, test).mean()),
+                    **numbers(again, "share"),
+                    "base_rate": found_again(data, test)[1],
+                    **numbers(excess, "excess"),
+                    "chance": float(level) / 2,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def reliability_table(
-    first: Scores,
-    second: Scores,
-    *,
-    n_splits: int,
-    generator: np.random.Generator,
-) -> pd.DataFrame:
-    """How well mean, sd and SNR over seeds are known: the ceiling for any comparison.
+def found_again(data: xr.Dataset, test: str) -> tuple[float, float]:
+    """Share of what stands out in one set of seeds that another finds with the same sign, and the
+    share of all pairs that it finds so; from `p` and `sign` of the mean, `(set, train, query)`."""
+    data = data.transpose("set", "train", "query")
+    first, low = _standing_out(data["p"], test).values, data["p"].values < ALPHA
+    sign, others = data["sign"].values, data.sizes["set"] - 1
+    found = every = 0
+    for step in range(1, others + 1):  # each set with each other one
+        holds = np.roll(low, step, 0) & (np.roll(sign, step, 0) * sign > 0)
+        found, every = found + (first & holds).sum(), every + holds.sum()
+    among, pairs = first.sum() * others, sign.size * others
+    return found / among if among else np.nan, every / pairs if pairs else np.nan
 
-    Columns: size, method, statistic, `half` (Pearson correlation over pairs between random halves
-    of the seeds, averaged over splits), `reliability` (Spearman-Brown, for all seeds) and
-    `between_sets` (correlation between the two independent seed sets, which needs no formula).
+
+# ---------------------------------------------------------------- pairing and checkpoints
+
+
+def _mean(cells: xr.DataArray) -> xr.DataArray:
+    return cells.mean(skipna=False)
+
+
+def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
+    """How many times larger the noise of a shift is when its two runs do not share their seeds.
+
+    The variance of the difference of two *independent* runs is the sum of their variances, which
+    the paired runs themselves give: no other runs are needed. Columns: size, n_pairs; `paired` and
+    `unpaired`, sigma in nats, geometric means over sets and pairs; `ratio` = unpaired / paired of
+    a pair, geometric mean with its interval; `q10`, `q90`, quantiles over pairs of the ratio.
+
+    Args:
+        losses: Size -> query loss `(set, seed, removal, query)`, "none" the full data.
     """
     rows = []
-    for key, scores in first.items():
-        late = late_mean(scores)
-        for name, statistic in STATISTICS.items():
-            row = {"size": key[0], "method": key[1], "statistic": name}
-            if late.sizes["seed"] >= 4:
-                halves = split_half(late, statistic, n_splits=n_splits, generator=generator)
-                row |= {n: float(halves[v]) for n, v in _HALVES.items()}
-            else:
-                row |= dict.fromkeys(_HALVES, np.nan)
-            row["between_sets"] = np.nan
-            if key in second:
-                other = late_mean(second[key])
-                other = other.assign_coords(seed=other["seed"] + late.sizes["seed"])
-                row["between_sets"] = float(cross_set_reliability(late, other, statistic))
-            rows.append(row)
+    for size, loss in losses.items():
+        base, removed = loss.sel(removal="none", drop=True), loss.isel(removal=slice(1, None))
+        alone = np.log(removed.var("seed", ddof=1) + base.var("seed", ddof=1)) / 2
+        together = np.log((removed - base).var("seed", ddof=1)) / 2
+        log = (alone - together).drop_vars(["removal", "point"]).rename(removal="train")
+        spread = np.exp(log.mean("set").quantile((0.1, 0.9))).values
+        rows.append(
+            {
+                "size": size,
+                "n_pairs": log[0].size,
+                "paired": float(np.exp(together.mean())),
+                "unpaired": float(np.exp(alone.mean())),
+                **numbers(np.exp(over_sets(log, _mean)), "ratio"),
+                **dict(zip(("q10", "q90"), map(float, spread), strict=True)),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-_HALVES = {"half": "r_half", "reliability": "reliability"}
+def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
+    """How averaging k = 1, 2, ... late checkpoints changes sigma and the published p.
 
-
-def example_pairs(scores: xr.DataArray) -> dict[str, tuple[int, int]]:
-    """One low-noise and one high-noise `(train, query)` position, chosen by a rule.
-
-    Among pairs whose |mu| or sigma lies in the top tenth: "low noise" has the largest |mu|/sigma;
-    "high noise" the largest sigma with |mu|/sigma < 0.1 (or, if there is none, the smallest
-    ratio).
+    Columns: size, method, k; `p`, the mean published p; `change`, its difference from k = 1;
+    `sigma`, sigma relative to k = 1, a geometric mean over pairs; the last two with intervals.
+    `p_null`: the mean published p if every pair were Gaussian noise.
     """
-    mu, sigma = mean_and_sd(late_mean(scores))
-    mu, sigma = np.abs(mu.values), sigma.values  # (train, query)
-    ratio = mu / np.maximum(sigma, np.finfo(float).tiny)
-    strong = mu >= np.quantile(mu, 0.9)
-    low = np.unravel_index(np.where(strong, ratio, -1).argmax(), mu.shape)
-    drowned = np.where(ratio < 0.1, sigma, -1)
-    high = drowned.argmax() if drowned.max() > 0 else ratio.argmin()
-    high = np.unravel_index(high, mu.shape)
-    return {"low noise": tuple(map(int, low)), "high noise": tuple(map(int, high))}
+    rows = []
+    for (size, method), scores in all_scores.items():
+        levels = [late_mean(scores, k + 1) for k in range(scores.sizes["checkpoint"])]
+        p = [snr_tail(late) for late in levels]
+        log_sigma = [np.log(late.std("seed", ddof=1)) for late in levels]
+        for k in range(len(levels)):
+            rows.append(
+                {
+                    "size": size,
+                    "method": method,
+                    "k": k + 1,
+                    "p": float(p[k].mean()),
+                    **numbers(over_sets(p[k] - p[0], _mean), "change"),
+                    **numbers(np.exp(over_sets(log_sigma[k] - log_sigma[0], _mean)), "sigma"),
+                    "p_null": null_snr_tail(scores.sizes["seed"]),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
-def base_table(removals: Mapping[int, RunBank]) -> pd.DataFrame:
-    """How well the full-data models do: mean query loss after the last epoch and its spread.
+def within_table(all_scores: Scores) -> pd.DataFrame:
+    """How much of the variance of a score lies within a run, and what averaging could gain.
 
-    Columns: size, runs in the bank, seeds, `loss` (nats, mean over queries and seeds), `loss_sd`
-    (over seeds), `shift_sd` (standard deviation of the shift over pairs and seeds, for scale).
+    Columns: size, method; `within`, the share of the variance of a single checkpoint that lies
+    between the checkpoints of one run (the rest lies between seeds; sums over pairs), with its
+    interval; `expected`, sigma of the mean of all checkpoints relative to one, were checkpoints
+    independent given the run. A trend that all runs share counts as within. No row with a single
+    checkpoint.
+    """
+
+    def share(parts: xr.Dataset) -> xr.DataArray:
+        return parts["within"].sum() / (parts["between_raw"] + parts["within"]).sum()
+
+    rows = []
+    for (size, method), scores in all_scores.items():
+        if (n := scores.sizes["checkpoint"]) > 1:
+            found = numbers(over_sets(between_within(scores), share), "within")
+            expected = float(np.sqrt(1 - found["within"] * (1 - 1 / n)))
+            rows.append({"size": size, "method": method, **found, "expected": expected})
+    return pd.DataFrame(rows)
+
+
+def base_table(removals: Mapping[int, RunBank], losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
+    """How well the full-data models do: is the influence that of a trained network?
+
+    Columns: size, runs, `steps` of the optimiser in a run; `loss` (nats, mean of the late
+    checkpoints over queries and seeds) and `loss_sd` (over seeds); `shift_sd`, the standard
+    deviation of the shift over pairs and seeds, for scale.
     """
     rows = []
     for size, bank in removals.items():
-        loss = bank.dataset()["query_loss"].astype(np.float64).isel(checkpoint=-1)
-        full = loss.sel(removal="none").mean("query")
+        full = losses[size].sel(removal="none", drop=True)
+        shift = losses[size].isel(removal=slice(1, None)) - full
         rows.append(
             {
                 "size": size,
                 "runs": len(bank.runs),
-                "seeds": loss.sizes["seed"],
+                "steps": bank.recipe.steps(bank.task.n_train),
                 "loss": float(full.mean()),
-                "loss_sd": float(full.std(ddof=1)),
-                "shift_sd": float(shift_upon_removal(loss).std()),
+                "loss_sd": float(full.mean("query").std(ddof=1)),
+                "shift_sd": float(shift.std()),
             }
         )
     return pd.DataFrame(rows)
