@@ -239,9 +239,6 @@ def test_refusals():
             scored(truth, {"a": predicted})
     for least in (enough, four):
         assert np.isfinite(scored(least, {"a": least}).estimate).all()
-    with pytest.raises(ValueError, match="at least 3"):
-        lds.distributional_influence(x[:2], y[:2])
-    assert lds.distributional_influence(x[:3], y[:3]).shape == (SUBSETS, QUERIES)
     other = y.assign_coords(removal=range(SUBSETS)), y.assign_coords(removal=range(1, 1 + SUBSETS))
     with pytest.raises(ValueError, match="differ"):
         scored((x, other[0]), {"a": (x, other[1])})
