@@ -54,7 +54,7 @@ class RunBank(Shown):
         ValueError: the design does not fit the task, measures are unknown, share a name or cannot
             be taken on this model (`Measure.check`), or the executor would hang.
         TypeError: the executor is none.
-        RuntimeError: a measure of one's own fails or is not what it declares.
+        RuntimeError: a measure of one's own fails or ends the process.
     """
 
     trained_finite = True  # a run is finite, or NaN throughout because it diverged

@@ -128,8 +128,7 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
         Plain data; "unknown" where a network or a measure cannot be run in float64.
 
     Raises:
-        RuntimeError: a measure fails, or returns something else than it declares
-            (`measures.take`).
+        ValueError, RuntimeError: a measure fails, or is not what it declares (`measures.take`).
     """
     double = torch.float64
     network = Network.of(lambda: new_module(model, 1).to(double))

@@ -80,16 +80,16 @@ def take(m: Measure, network: Network, theta: Tensor, task: Task) -> Tensor:
     """What a measure returns, if it is what it declares: real numbers with its axes.
 
     Raises:
-        RuntimeError: one sentence, where a measure of one's own fails, ends the process, or returns
-            no tensor, another shape, or a kind of number that no array can hold.
+        ValueError: no tensor, another shape, or a kind of number that no array can hold.
+        RuntimeError: a measure of one's own fails or ends the process.
     """
     who = f"measure {m.name!r}"
     with user_code(who, name_errors=m.is_own):
         value = m(network, theta, task)
     if not isinstance(value, Tensor):
-        raise RuntimeError(f"{who} returned {type(value).__name__}; return a torch.Tensor.")
+        raise ValueError(f"{who} returned {type(value).__name__}; return a torch.Tensor.")
     if value.dtype not in _KEPT:
-        raise RuntimeError(
+        raise ValueError(
             f"{who} returned {value.dtype}; return real numbers, such as torch.float32."
         )
     known = {dim: len(names) for dim, names in m.labels.items()} | {
@@ -100,7 +100,7 @@ def take(m: Measure, network: Network, theta: Tensor, task: Task) -> Tensor:
     wanted = [known.get(dim, n) for dim, n in zip(m.dims, value.shape)]
     if value.ndim != len(m.dims) or wanted != list(value.shape):
         axes = ", ".join(f"{dim}: {known[dim]}" if dim in known else dim for dim in m.dims)
-        raise RuntimeError(f"{who} returned the shape {tuple(value.shape)}; its axes are ({axes}).")
+        raise ValueError(f"{who} returned the shape {tuple(value.shape)}; its axes are ({axes}).")
     return value
 
 

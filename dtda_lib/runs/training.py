@@ -84,11 +84,10 @@ def train(
         For each measure a tensor `(runs, checkpoint, *dims)` on the CPU.
 
     Raises:
-        ValueError: no runs, or shapes that do not fit.
+        ValueError: no runs, shapes that do not fit, or a measure that is not what it declares.
         FloatingPointError: a run diverged; named by its seeds and epoch. With `keep_diverged` only
             where a measure of whole numbers could not say so.
-        RuntimeError: the model or a measure of one's own fails, ends the process or returns
-            something else than was declared (`measures.take`).
+        RuntimeError: the model or a measure of one's own fails or ends the process.
     """
     device = torch.device(device)
     runs = len(init_seeds)
