@@ -34,7 +34,7 @@ from dtda_lib.experiments.your_own_model import claims as rules
 from dtda_lib.experiments.your_own_model import examples as own_examples
 from dtda_lib.experiments.your_own_model import judged as own_question
 from dtda_lib.experiments.your_own_model import plots as own_plots
-from dtda_lib.models.networks import Network, initial_theta, new_module
+from dtda_lib.models.networks import Network, get_model, initial_theta, new_module
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
@@ -503,6 +503,34 @@ def test_sizes_are_readable():
     assert [readable_bytes(n) for n in (1, 12_000, 3_400_000, 2e9)] == [
         *("1 kB", "12 kB", "3.4 MB", "2.0 GB")
     ]
+
+
+def test_shifts_are_the_plain_loops_and_take_the_bytes_that_were_told(tmp_path, monkeypatch):
+    """Loss without the point less loss with it, over both checkpoints of the same two seeds."""
+    monkeypatch.setenv("DTDA_CACHE", str(tmp_path / "kept"))
+    task, model = table_like(n_query=1500), get_model("mlp", widths=(8, 1))
+    bank = dt.retraining_bank(task, model, SHORT, 2, points=[0, 4], chunk=1, **ALONE)
+    told = dt.plan(bank, timed=False)
+    found = dt.shifts(bank)
+    assert found.dims == ("seed", "train", "query")
+    assert found["train"].values.tolist() == [0, 4]
+    for seed, (init, order) in enumerate(seed_pairs(2)):
+
+        def losses(left_out, init=init, order=order):
+            weight = torch.ones(task.n_train, dtype=torch.float64)
+            weight[left_out] = 0
+            nets = plain_loop(task, model, SHORT, init, order, weight)
+            each = [task.per_example_loss(net(task.query_x), task.query_y) for net in nets]
+            return torch.stack(each).mean(dim=0).detach().numpy()
+
+        for row, point in enumerate([0, 4]):
+            expected = losses([point]) - losses([])
+            np.testing.assert_allclose(found[seed, row], expected, rtol=1e-8, atol=1e-12)
+    files = list((tmp_path / "kept").rglob("*.safetensors"))
+    assert (told.runs, told.missing, told.shards, len(files)) == (6, 6, 6, 6)
+    payload = 6 * 2 * 1500 * 8  # runs, checkpoints, queries, bytes of a float64
+    assert payload < told.disk_bytes
+    assert told.disk_bytes == pytest.approx(sum(f.stat().st_size for f in files), rel=0.03)
 
 
 # --- the answer ----------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.source import source_shifts
 from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
 from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.runs.measures import get_measure
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.training import train
 
 RIDGE = table_like(n_train=12), get_model("mlp", widths=(8, 1))
 TANH = table_like(n_train=12), get_model("mlp", widths=(8, 4, 1), activation="tanh")
@@ -167,6 +169,18 @@ def test_with_small_steps_it_follows_unrolling(momentum):
     exact = unrolled_shifts(task, model, recipe, SEEDS).values
     assert np.corrcoef(ours.ravel(), exact.ravel())[0, 1] > 0.9
     assert 0.7 < (ours * exact).sum() / (exact**2).sum() < 1.4
+
+
+def test_it_follows_the_training_of_both_seeds():
+    """With batches, where the order matters: the final models are those that `train` makes."""
+    task, model = TANH
+    recipe = Recipe("sgd", lr=0.1, momentum=0.5, batch_size=4, epochs=2)
+    loss = source.BatchLoss(task, model, "cpu")
+    theta, _ = source._segments(loss, model, recipe, SEEDS, 2, 1)
+    weights = torch.ones(2, task.n_train, dtype=torch.float64)
+    parameters = get_measure("parameters")
+    trained = train(task, model, recipe, *zip(*SEEDS), weights, [parameters])["parameters"]
+    torch.testing.assert_close(theta, trained[:, 0])
 
 
 def test_what_it_cannot_do_is_refused():

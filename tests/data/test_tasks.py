@@ -13,6 +13,7 @@ from helpers import digits_like, table_like
 
 from dtda_lib.data import sources
 from dtda_lib.data.named import TASKS, concrete, get_task, mnist, mnist3, regression1d
+from dtda_lib.data.own import _standardised
 from dtda_lib.data.sources import published_positions
 
 CONCRETE_SHA256 = "a7b551df57aaa38ccb9cb7cd1e4e3863a94de25a7192e783cb9d3f061412e162"
@@ -111,6 +112,19 @@ def test_concrete_shares_no_inputs_between_training_and_queries():
     assert set(other.train_id) != set(task.train_id)
 
 
+def test_columns_are_standardised_one_by_one_by_the_training_rows():
+    """As many rows as columns, so that another axis would fit as well."""
+    table = np.random.default_rng(0).normal(size=(5, 3)) * [1, 10, 0] + [0, 5, 2]
+    train, query = _standardised(table[:3], table[3:])
+    for column in range(2):
+        known = table[:3, column]
+        mean, spread = sum(known) / 3, (sum((known - sum(known) / 3) ** 2) / 3) ** 0.5
+        np.testing.assert_allclose(train[:, column], (known - mean) / spread)
+        np.testing.assert_allclose(query[:, column], (table[3:, column] - mean) / spread)
+    assert not train[:, 2].any()
+    assert not query[:, 2].any()
+
+
 def test_regression1d_is_reproducible_and_has_its_gap():
     task, again = regression1d(), regression1d()
     assert task.digest == again.digest
@@ -135,6 +149,15 @@ def test_the_digest_follows_every_tensor_but_not_the_name():
     digits = digits_like()
     assert replace(digits, n_outputs=11).digest != digits.digest
     assert task.to(dtype=torch.float32).digest != task.digest
+
+
+@pytest.mark.parametrize("field", ["train_x", "train_y", "query_x", "query_y"])
+def test_one_value_that_is_not_finite_is_refused(field):
+    task = table_like()
+    spoilt = getattr(task, field).clone()
+    spoilt.view(-1)[3] = torch.nan
+    with pytest.raises(ValueError, match=r"hold NaN or infinity|must be finite"):
+        replace(task, **{field: spoilt})
 
 
 def test_every_task_states_where_it_comes_from():
