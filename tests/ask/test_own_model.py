@@ -486,15 +486,16 @@ def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
     assert again.missing == 0
     assert math.isnan(again.seconds)
     assert again.sigma == pytest.approx(float(pilot.std("seed", ddof=1).median()))
-    assert "pilot" in str(again)
     assert again.seeds_for(1.0, only_one=True) >= again.seeds_for(1.0)
     assert again.snr_one == math.inf
     assert "nothing with 3 seeds" in str(again)
     whole, per_query = (
-        dt.plan(bank, family=family, test="t", timed=False) for family in ("all", "query")
+        dt.plan(bank, family=family, test="t", pilot=pilot, timed=False)
+        for family in ("all", "query")
     )
     assert per_query.snr_one < whole.snr_one < math.inf
     assert "Student's t" in str(whole)
+    assert "pilot" in str(whole)
     with pytest.raises(ValueError, match="share of pairs"):
         dt.plan(bank, real=0.0, timed=False)
 
