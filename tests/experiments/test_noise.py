@@ -109,7 +109,7 @@ def test_pairs_are_sorted_by_the_other_sets_and_not_by_their_own_luck():
     """One set sees huge shifts that no other sees: they must not count as influence that matters
     in that set, where they stand out, but in the others, where they do not."""
     values = 1e-6 * np.random.default_rng(0).standard_normal(SHAPE)
-    values[0, :, :, :5] += 1.0
+    values[0, :, :, :5] -= 1.0
     loss = losses(0.0, own=1e-9) - 5 + 0.05
     table = noise.matter_table({(10, "loo"): labelled(values)}, {10: loss})
     relevant = table[(table["from"] == noise.MATTERS) & np.isinf(table["to"])].iloc[0]
