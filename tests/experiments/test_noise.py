@@ -109,7 +109,7 @@ def test_pairs_are_sorted_by_the_other_sets_and_not_by_their_own_luck():
     """One set sees huge shifts that no other sees: they must not count as influence that matters
     in that set, where they stand out, but in the others, where they do not."""
     values = 1e-6 * np.random.default_rng(0).standard_normal(SHAPE)
-    values[0, :, :, :5] += 1.0
+    values[0, :, :, :5] -= 1.0
     loss = losses(0.0, own=1e-9) - 5 + 0.05
     table = noise.matter_table({(10, "loo"): labelled(values)}, {10: loss})
     relevant = table[(table["from"] == noise.MATTERS) & np.isinf(table["to"])].iloc[0]
@@ -348,9 +348,15 @@ def test_the_published_p_is_not_calibrated_and_its_level_is_exact():
 
 
 def test_the_hero_figure_shows_every_pair_or_counts_it(table):
-    array = {10: scores()}
-    fig, data = plots.influence_against_noise(array, table)
-    assert data["share_of_pairs"].sum() == pytest.approx(1, abs=0.005 + 1e-9)
+    array = scores()
+    array[..., 0, 0] = np.resize([1.0, -1.0], 8)[:, None]  # a mean of 0, below every axis
+    fig, data = plots.influence_against_noise({10: array}, table)
+    mu = np.abs(array.values.mean(axis=(1, 2)))
+    inside = (mu >= 10 ** data["log10_abs_mu_bin"].min()).mean()
+    assert 0.99 < inside < 1
+    assert data["share_of_pairs"].sum() == pytest.approx(inside)
+    told = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert told == ["published p = .05", "t-test p = .05"]
     texts = [text.get_text() for text in fig.axes[0].texts]
     beyond_axes = 1 - data["share_of_pairs"].sum()
     assert float(texts[-1].split()[0]) == pytest.approx(100 * beyond_axes, rel=0.06)

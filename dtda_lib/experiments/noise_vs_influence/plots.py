@@ -179,8 +179,9 @@ def pairing_points(table: pd.DataFrame) -> Drawn:
     at = np.arange(len(table))
     for name, style in looks.items():
         left.plot(at, table[name], **style.line)
-    left.set(yscale="log", ylabel="σ over seeds (nats)")
-    left.legend()
+    ends = table["paired"].min() / 3, table["unpaired"].max() * 3
+    left.set(yscale="log", ylabel="σ over seeds (nats)", ylim=ends)
+    left.legend(loc="lower left")
     right.vlines(at, table["q10"], table["q90"], color=CONTROL, lw=5, alpha=0.3)
     intervals(right, table, at, looks["paired"], value="ratio")
     for x, (_, row) in zip(at, table.iterrows(), strict=True):
@@ -214,7 +215,7 @@ def checkpoint_curves(table: pd.DataFrame, within: pd.DataFrame) -> Drawn:
     axes[0].annotate("noise only", (1, part["p_null"].iloc[0] + 0.02), fontsize=7)
     axes[0].set(ylim=(0, 1), ylabel="mean published p")
     axes[1].axhline(1, **_NULL)
-    axes[1].set(ylabel="σ / σ of one checkpoint", ylim=(0, 1.2))
+    axes[1].set(ylabel="σ / σ of one checkpoint", ylim=(0, None))
     for axis in axes:
         axis.set_xlabel("late checkpoints averaged, k")
         axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))

@@ -60,10 +60,12 @@ def score_arrays(
 
 
 def in_sets(runs: xr.DataArray, n_sets: int) -> xr.DataArray:
-    """Runs along `seed`, cut into consecutive sets: `(set, seed, ...)`, seeds counted from 0."""
-    names = [name for name in ("seed", "init_seed", "order_seed") if name in runs.coords]
-    each = runs.sizes["seed"] // n_sets
-    cut = runs.drop_vars(names).rename(seed="run").coarsen(run=each)
+    """Runs along `seed`, cut into consecutive sets: `(set, seed, ...)`.
+
+    Of the labels only removals are kept: comparing labels at each step would take most of the time.
+    """
+    bare = runs.drop_vars([name for name in runs.coords if name != "removal"])
+    cut = bare.rename(seed="run").coarsen(run=runs.sizes["seed"] // n_sets)
     return cut.construct(run=("set", "seed"))
 
 
@@ -91,7 +93,8 @@ def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
 
 
 def _p_values(scores: xr.DataArray, tests: Sequence[str]) -> xr.Dataset:
-    return xr.Dataset({test: P_VALUES[test.removesuffix("_fdr")](scores) for test in tests})
+    p = {kind: P_VALUES[kind](scores) for kind in {test.removesuffix("_fdr") for test in tests}}
+    return xr.Dataset({test: p[test.removesuffix("_fdr")] for test in tests})
 
 
 def _shares_of(p: xr.Dataset) -> xr.DataArray:
@@ -249,7 +252,7 @@ def found_again(data: xr.Dataset, test: str) -> tuple[float, float]:
 
 
 def _mean(cells: xr.DataArray) -> xr.DataArray:
-    return cells.mean(skipna=False)
+    return cells.mean(("set", "train", "query"), skipna=False)
 
 
 def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
@@ -268,7 +271,8 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
         base, removed = loss.sel(removal="none", drop=True), loss.isel(removal=slice(1, None))
         alone = np.log(removed.var("seed", ddof=1) + base.var("seed", ddof=1)) / 2
         together = np.log((removed - base).var("seed", ddof=1)) / 2
-        log = (alone - together).drop_vars(["removal", "point"]).rename(removal="train")
+        log = (alone - together).drop_vars(["removal", "point"], errors="ignore")
+        log = log.rename(removal="train")
         spread = np.exp(log.mean("set").quantile((0.1, 0.9))).values
         rows.append(
             {
@@ -293,8 +297,10 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
     rows = []
     for (size, method), scores in all_scores.items():
         levels = [late_mean(scores, k + 1) for k in range(scores.sizes["checkpoint"])]
-        p = [snr_tail(late) for late in levels]
-        log_sigma = [np.log(late.std("seed", ddof=1)) for late in levels]
+        p = xr.concat([snr_tail(late) for late in levels], "k")
+        log_sigma = xr.concat([np.log(late.std("seed", ddof=1)) for late in levels], "k")
+        change = over_sets(p - p[0], _mean)
+        sigma = np.exp(over_sets(log_sigma - log_sigma[0], _mean))
         for k in range(len(levels)):
             rows.append(
                 {
@@ -302,8 +308,8 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
                     "method": method,
                     "k": k + 1,
                     "p": float(p[k].mean()),
-                    **numbers(over_sets(p[k] - p[0], _mean), "change"),
-                    **numbers(np.exp(over_sets(log_sigma[k] - log_sigma[0], _mean)), "sigma"),
+                    **numbers(change.isel(k=k), "change"),
+                    **numbers(sigma.isel(k=k), "sigma"),
                     "p_null": null_snr_tail(scores.sizes["seed"]),
                 }
             )
