@@ -269,7 +269,7 @@ def test_a_start_that_all_seeds_share_is_said_wherever_the_answer_is():
     found = dt.reliable(dt.shifts(bank))
     assert found.attrs["random"] == "batch order alone"
     assert "Seeds differ in batch order alone" in own_page.page(found, TABLE).text
-    other = dt.retraining_bank(TABLE, lambda: nn.Linear(8, 1), SHORT, 3, points=[0], **ALONE)
+    other = dt.retraining_bank(TABLE, lambda: nn.Linear(8, 1), SHORT, 4, points=[0], **ALONE)
     assert "initial weights and batch order" in str(dt.plan(other, timed=False))
     assert "Seeds differ" not in own_page.page(dt.reliable(dt.shifts(other)), TABLE).text
 

@@ -39,12 +39,12 @@ from oracles import against, influence, pearson, t_interval
 from torch import Tensor
 
 from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.evaluating_under_noise import lds as evaluation_lds
 from dtda_lib.experiments.evaluating_under_noise import setting as evaluation
 from dtda_lib.models.networks import Network, get_model
-from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.executors import available_cores, worker_pool
 from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import paired
@@ -52,6 +52,7 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_k_out, nothing
 from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.artefacts import to_json
+from dtda_lib.study.banks import Trained
 from dtda_lib.study.provenance import cpu_model
 
 FORMAT = 1
@@ -76,10 +77,10 @@ OURS: dict[str, tuple[str, bool, dict, str]] = {
 }
 
 
-def the_setting() -> evaluation.Setting:
+def the_setting() -> Trained:
     task = get_task("mnist3", per_class=PER_CLASS, queries_per_class=QUERIES_PER_CLASS)
     model = get_model("mlp", widths=WIDTHS, activation="tanh")
-    return evaluation.Setting("digits", evaluation.pooled(task, 4), model, RECIPE, ())
+    return Trained(task=pooled(task, 4), model=model, recipe=RECIPE, name="digits")
 
 
 # --- methods --------------------------------------------------------------------------
@@ -113,14 +114,12 @@ def at_one_model(number: int, theta: Tensor, task: Task) -> dict[str, np.ndarray
 # --- what is measured -----------------------------------------------------------------------------
 
 
-def trained(setting: evaluation.Setting, n: int, workers: int) -> tuple[xr.DataArray, np.ndarray]:
+def trained(setting: Trained, n: int, workers: int) -> tuple[xr.DataArray, np.ndarray]:
     """Query losses `(seed, query)` and weights `(seed, parameter)` of the attributed models."""
     runs = paired(nothing(setting.task.n_train), evaluation.seeds(n, "models"))
     weights = Measure("theta", ("parameter",), "none", lambda network, theta, task: theta)
-    bank = RunBank(
-        setting.task, setting.model, setting.recipe, runs, ["query_loss", weights],
-        title="attributed models", workers=workers,
-    )  # fmt: skip
+    measures = ["query_loss", weights]
+    bank = setting.bank(runs, measures, "attributed models", workers=workers)
     theta = bank.dataset()["theta"].isel(removal=0, checkpoint=-1).values
     return evaluation.law_before(bank), theta
 
@@ -148,14 +147,16 @@ def known() -> set[str]:
 
 
 def lds_rows(
-    setting: evaluation.Setting, base: xr.DataArray, scores: dict, args: argparse.Namespace
+    setting: Trained, base: xr.DataArray, scores: dict, args: argparse.Namespace
 ) -> tuple[dict, float]:
     """LDS of each method by metric, and the runs per second of the truth."""
     n = setting.task.n_train
     design = leave_k_out(n, n // 2, args.subsets, np.random.default_rng(8))
     groups = [(row == 0).nonzero().flatten().tolist() for row in design.weights[1:]]
     start = time.perf_counter()
-    bank = evaluation.group_bank(setting, design, args.seeds, workers=args.workers).fill()
+    runs = paired(design, evaluation.seeds(args.seeds, "truth"))
+    # Shards of 512 runs, so that workers share the bank.
+    bank = setting.bank(runs, ["query_loss"], "subsets", chunk=512, workers=args.workers).fill()
     rate = len(bank.runs) / (time.perf_counter() - start)
     shifts = {
         name: xr.DataArray(

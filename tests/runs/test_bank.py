@@ -508,7 +508,7 @@ def test_keys_see_the_code_the_version_and_every_field_of_the_recipe(monkeypatch
         patch.setattr(torch, "__version__", "1.0")
         keys["version"] = bank().key
     with monkeypatch.context() as patch:
-        edited(patch, training._Stack, "_gradient", "gather(1, batch)", "gather(1, batch) * 2")
+        edited(patch, training._Stack, "_gradients", "gather(1, batch)", "gather(1, batch) * 2")
         keys["trainer"] = bank().key
     with monkeypatch.context() as patch:
         patch.setitem(LOSSES, "squared_error", lambda output, target: output[:, 0] - target)

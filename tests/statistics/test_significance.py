@@ -411,7 +411,7 @@ def test_detectable_snr_is_the_inverse_of_power(n, alpha, target):
     found = detectable_snr(n, alpha, target)
     law, critical = stats.nct(n - 1, np.sqrt(n) * found), stats.t.isf(alpha / 2, n - 1)
     assert law.sf(critical) + law.cdf(-critical) == pytest.approx(target, rel=1e-6)
-    assert power(0.0, n, alpha) == alpha
+    assert power(0.0, n, alpha) == pytest.approx(alpha, rel=1e-12)
 
 
 def test_the_level_of_a_discovery_is_a_fixed_point():

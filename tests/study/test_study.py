@@ -17,7 +17,9 @@ from dtda_lib.study import provenance as provenance_module
 from dtda_lib.study.pages.notebooks import parameters_cell
 from dtda_lib.study.parameters import (
     ProfiledParameters,
+    WholeNumber,
     place,
+    read_value,
     whole_number,
     whole_numbers,
 )
@@ -51,16 +53,16 @@ def settings(**given):
         ({"profile": None}, ["profile", "None", "smoke"]),
         ({"n_sedes": 3}, ["parameter", "'n_sedes'", NOTEBOOK, "mean 'n_seeds'"]),
         ({"zzz": 3}, ["parameter", "'zzz'", "n_seeds", "sizes"]),
-        ({"n_seeds": 1}, ["n_seeds=1", NOTEBOOK, "2 to 100000", "standard deviation"]),
-        ({"n_seeds": 100_001}, ["n_seeds=100001", "2 to 100000"]),
+        ({"n_seeds": 1}, ["n_seeds=1", NOTEBOOK, "2 to 10000 (", "standard deviation"]),
+        ({"n_seeds": 10_001}, ["n_seeds=10001", "2 to 10000 ("]),
         ({"n_seeds": "1e3"}, ["n_seeds='1e3'", "integer"]),
         ({"n_seeds": 5.0}, ["n_seeds=5.0", "integer"]),
         ({"n_seeds": True}, ["n_seeds=True", "integer"]),
         ({"n_seeds": [5]}, ["n_seeds=[5]", "integer"]),
         ({"n_seeds": "１２"}, ["n_seeds='１２'", "integer"]),
         ({"n_seeds": np.True_}, ["n_seeds=", "integer"]),
-        ({"n_seeds": 10**5000}, ["n_seeds=a huge int", "2 to 100000"]),
-        ({"n_seeds": "9" * 5000}, ["n_seeds='9999", "2 to 100000"]),
+        ({"n_seeds": 10**5000}, ["n_seeds=a huge int", "2 to 10000 ("]),
+        ({"n_seeds": "9" * 5000}, ["n_seeds='9999", "2 to 10000 ("]),
         ({"sizes": list(range(1000))}, ["sizes=[0, 1", "1 to 50"]),
         ({"sizes": ["１０"]}, ["sizes=['１０']"]),
         ({"z" * 5000: 3}, ["parameter", "zzzz"]),
@@ -68,11 +70,10 @@ def settings(**given):
         ({"device": "cuda:１"}, ["device='cuda:１'", "is no device"]),
         ({"device": "x" * 5000}, ["device='xxx", "auto, cpu, cuda"]),
         ({"workers": "１"}, ["workers='１'", "integer"]),
-        ({"n_replication_seeds": 1}, ["n_replication_seeds=1", "0 or 2 to"]),
+        ({"n_sets": 2}, ["n_sets=2", "3 to 1000"]),
         ({"n_checkpoints": 0}, ["n_checkpoints=0", "1 to 15"]),
         ({"n_checkpoints": 16}, ["n_checkpoints=16", "1 to 15"]),
         ({"queries_per_class": 301}, ["queries_per_class=301", "1 to 300"]),
-        ({"n_null": 99}, ["n_null=99", "100 to"]),
         ({"sizes": ()}, ["sizes=()", "list"]),
         ({"sizes": "[]"}, ["sizes='[]'", "list"]),
         ({"sizes": "[10"}, ["sizes='[10'", "list"]),
@@ -99,6 +100,14 @@ def test_refused_by_name_in_one_sentence(given, words):
     assert len(message) < 300
 
 
+def test_a_value_outside_its_range_may_be_allowed_besides():
+    allowed = WholeNumber(2, 9, also=(0,))
+    assert allowed.read("0") == 0
+    assert str(allowed) == "an integer, 0 or 2 to 9"
+    with pytest.raises(ValueError, match=r"n=1 .* give an integer, 0 or 2 to 9"):
+        read_value(allowed, "n", 1, "a test")
+
+
 def test_unknown_notebook_is_refused():
     with pytest.raises(StudyError, match=f"unknown notebook .*mean '{NOTEBOOK}'"):
         parameters_of("01_noise_vs_inflence")
@@ -123,7 +132,6 @@ def test_a_study_error_is_a_value_error():
     [
         ("n_seeds", "12", 12),
         ("n_seeds", " 12 ", 12),
-        ("n_replication_seeds", "0", 0),
         ("sizes", "[10, 20]", (10, 20)),
         ("sizes", "(10, 20)", (10, 20)),
         ("sizes", "10,20", (10, 20)),
@@ -271,7 +279,10 @@ def test_settings_show_values_changes_device_and_workers():
     markdown = settings(n_seeds=12, sizes=[10, 20])._repr_markdown_()
     assert "| `n_seeds` | 12 | changed |" in markdown
     assert "| `sizes` | 10, 20 | changed | training points per class" in markdown
-    assert "| `n_null` | 20000 | default | simulated noise-only pairs | an integer, " in markdown
+    assert (
+        "| `n_checkpoints` | 5 | default | late checkpoints that are measured | an integer, "
+        in markdown
+    )
     assert "device cpu, 2 workers" in markdown
 
 

@@ -113,4 +113,5 @@ def specification(cfg: Config) -> dict[str, Any]:
         "n_first": experiment.n_first,
         "picking": experiment.picking,
         "confirming": experiment.confirming,
+        "n_studies": cfg.n_studies,
     }
