@@ -69,6 +69,8 @@ def fill(**settings):
     """Fill the bank, noting."""
     dtda_lib.runs.bank.Store = NotingStore
     dtda_lib.runs.bank.train_shard = noting_train_shard
+    # A pool that forks is refused; these workers were forked before anything trained in them.
+    dtda_lib.runs.bank.checked_executor = lambda executor: executor
     make_bank(**settings).fill()
 
 
@@ -103,6 +105,7 @@ def kills():
         shards, delay = rng.randint(0, MOST_SHARDS), rng.uniform(0, 0.04)
         pid = forked(attempt)
         while count_written(attempt) < shards:
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended by itself"
             time.sleep(0.001)
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)

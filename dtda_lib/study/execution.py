@@ -135,8 +135,9 @@ def run_together(
             while waiting and len(running) < at_once:
                 running.append(_start(waiting.popleft(), env, folder))
             time.sleep(0.1)
-            code = code or next(filter(None, [process.poll() for process in running]), 0)
-            running = [process for process in running if process.returncode is None]
+            ended = [process for process in running if process.poll() is not None]
+            code = code or next((process.returncode for process in ended if process.returncode), 0)
+            running = [process for process in running if process not in ended]
     except BaseException:
         for process in running:
             _stop(process)

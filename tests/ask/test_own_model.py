@@ -697,11 +697,12 @@ def test_gaussian_seeds_keep_the_plan():
     table = own_question.power_table(shift, 10, 0.01)
     big = table[table["from"] >= 1.0].iloc[0]
     assert big["from"] == 1.0
-    assert big["estimate"] == pytest.approx(power(1.2, 10, 0.01), abs=0.02)
-    assert big["planned"] == pytest.approx(power(big["snr"], 10, 0.01), abs=0.02)
-    limit = detectable_snr(10, 0.01, 0.6, test="bootstrap_t")
+    planned = [power(snr, 10, 0.01, test="bootstrap_t") for snr in (1.2, float(big["snr"]))]
+    assert big["estimate"] == pytest.approx(planned[0], abs=0.02)
+    assert big["planned"] == pytest.approx(planned[1], abs=0.02)
+    limit = detectable_snr(10, 0.01, 0.4, test="bootstrap_t")  # below the 1.2 of all pairs
     beyond = own_question.found_beyond(shift, 10, 0.01, limit)
-    assert beyond["estimate"] > 0.6
+    assert beyond["estimate"] > 0.4
     holding = own_question.holding_table(shift, 10, 0.05).set_index(["set", "what"])
     assert holding.loc[("reliable", "wrong sign"), "estimate"] < 0.05
     assert holding.loc[("reliable", "kept"), "estimate"] < 1
@@ -755,7 +756,7 @@ def test_a_convolution_with_group_norm_and_a_folder_of_images(tmp_path):
     assert 0 <= float(task.train_x.min()) <= float(task.train_x.max()) <= 1
     recipe = Recipe("adam", lr=5e-3, batch_size=6, epochs=2)
     ask = {"task": task, "model": own_examples.ImageNet, "recipe": recipe, **ALONE}
-    bank = dt.retraining_bank(**ask, n_seeds=2, points=[0, 11])
+    bank = dt.retraining_bank(**ask, n_seeds=4, points=[0, 11])
     found = dt.reliable(dt.shifts(bank))
     assert found.sizes == {"train": 2, "query": 6}
     assert why_refused(conv, digits_like(dtype=torch.float32), recipe) == "accepted"
@@ -903,6 +904,6 @@ def test_the_code_in_the_readme_runs(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    assert "20 points x 5 queries, 10 seeds" in done.stdout
+    assert "20 points x 5 queries, 16 seeds" in done.stdout
     assert "q_value" in done.stdout
     Seen((tmp_path / "answer.html").read_text())

@@ -46,7 +46,7 @@ LIBRARY = (
         "study/environment",
     ),
     *("study/execution", "study/markdown", "study/parameters", "study/provenance"),
-    *("study/settings", "experiments/__init__"),
+    *("study/record", "study/settings", "experiments/__init__"),
 )
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -607,6 +607,9 @@ def test_commands_run_together_as_far_as_told(tmp_path):
     env = dict(os.environ)
     both = [command("a", 0, "b"), command("b", 3)]  # the first ends only once the second has begun
     assert execution.run_together(both, env, 2, folder=tmp_path) == 3
+    last = [command("d", 4), command("e", 0)]  # one that failed keeps none from ending
+    assert execution.run_together(last, env, 1, folder=tmp_path) == 4
+    assert (tmp_path / "e").exists()
     (tmp_path / "b").unlink()
     assert execution.run_together([command("b", 0), command("c", 0)], env, 1, folder=tmp_path) == 0
     assert (tmp_path / "c").exists()
@@ -883,7 +886,7 @@ def test_smoke_runs_in_a_copy_and_leaves_the_checkout_alone(project, fails):
     source += f"assert not dtda_lib.__file__.startswith({str(project)!r})\n"
     source += f"assert os.environ['DTDA_CACHE'] != {str(project / 'cache')!r}\n"
     source += "open('../figures/smoke.txt', 'w').write(profile)\n"
-    source += "assert (profile, workers) == ('smoke', 1)\n"
+    source += "assert (profile, os.environ['DTDA_WORKERS']) == ('smoke', '1')\n"
     (project / "figures" / "default").mkdir(parents=True)
     (project / "figures" / "default" / "x.csv").write_text("1")
     write_notebook(project / "notebooks" / "01_alpha.ipynb", source + ("1 / 0" if fails else ""))
