@@ -23,7 +23,7 @@ class Parameters(ProfiledParameters, notebook="01_noise_vs_influence"):
     )
     points_per_class: int = whole_number(
         "points left out of each class, the same at each size",
-        at=(2, 5, 10),
+        at=(2, 3, 10),
         between=(1, 50),
     )
     n_checkpoints: int = whole_number(
