@@ -16,6 +16,12 @@ if os.environ.get("CI") or os.environ.get("DTDA_CHECK"):
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no process waits for the last of them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable: a file stays together
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DTDA_CACHE", str(tmp_path / "cache"))

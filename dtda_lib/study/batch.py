@@ -186,7 +186,10 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def _spread(at_once: int, by: str = "loadfile") -> list[str]:
-    return ["-n", str(at_once), "--dist", by] if importlib.util.find_spec("xdist") else []
+    """Options that share tests among processes, in the order of collection; none without xdist."""
+    if not importlib.util.find_spec("xdist"):
+        return []
+    return ["-n", str(at_once), "--dist", by, "--no-loadscope-reorder"]
 
 
 def _refuse_foreign_package() -> None:
