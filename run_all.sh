@@ -28,7 +28,7 @@
 # brings a torch with gigabytes of CUDA; if you have no GPU, give --extra-index-url and the CPU index
 # that pytorch.org names, or pin a CPU build. DTDA_CACHE is where trained runs are kept ("off":
 # nowhere). DTDA_WORKERS is the number of processes that train where --workers is not given.
-# DTDA_CIFAR10 is a folder with the images of CIFAR-10, which notebook 03 takes at paper.
+# DTDA_CIFAR10 is a folder with the images of CIFAR-10, which notebooks 03 and 09 take at paper.
 #
 # Exit codes: 0 success, 1 a notebook or check failed, 2 refused, 130 interrupted.
 

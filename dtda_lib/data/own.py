@@ -78,42 +78,24 @@ def as_task(
         at, order = np.sort(order[:n_query]), order[n_query:]
         query_x, query_y = x[at], y[at]
     else:
-        query_x, query_y, query_columns = _examples(query, target, "query")
-        if query_columns != columns:
-            raise ValueError("query: its columns differ from those of data; give the same ones.")
-        at = np.arange(len(query_x) if n_query is None else n_query)
-        _require_share("n_query", len(at), len(query_x))
-        query_x, query_y = query_x[at], query_y[at]
+        at, query_x, query_y = _given_queries(query, target, columns, n_query)
     n_train = len(order) if n_train is None else n_train
     _require_share("n_train", n_train, len(order))
     rows = np.sort(order[:n_train])
     train_x, train_y = x[rows], y[rows]
     classes: tuple[str, ...] = ()
-    n_outputs = 1
     if loss == "cross_entropy":
-        labels = np.unique(y)
-        if len(labels) < 2 or not np.isin(query_y, labels).all():
-            raise ValueError(
-                f"task {name!r}: classes need two or more labels in data, and every label of the "
-                "queries among them."
-            )
-        if len(missing := np.setdiff1d(query_y, train_y)):
-            raise ValueError(
-                f"task {name!r}: class {str(missing[0])!r} is among the queries, but no training "
-                "point has it; train on more examples, or draw with another seed."
-            )
+        labels = _labels(y, train_y, query_y, name)
         train_y, query_y = (np.searchsorted(labels, part) for part in (train_y, query_y))
-        n_outputs, classes = len(labels), tuple(map(str, labels))
+        classes = tuple(map(str, labels))
     elif y.dtype.kind not in "fiub":
         raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
     _warn_of_twins(train_x, query_x, name)
-    if standardise is None:
-        standardise = train_x.ndim == 2
-    if standardise:
+    if train_x.ndim == 2 if standardise is None else standardise:
         train_x, query_x = _standardised(train_x, query_x)
         if loss == "squared_error":
             train_y, query_y = _standardised(train_y, query_y)
-    kind = np.int64 if loss == "cross_entropy" else np.float32
+    kind = np.int64 if classes else np.float32
     return Task(
         name=name,
         train_x=_tensor(train_x, np.float32),
@@ -121,7 +103,7 @@ def as_task(
         query_x=_tensor(query_x, np.float32),
         query_y=_tensor(query_y, kind),
         loss=loss,
-        n_outputs=n_outputs,
+        n_outputs=len(classes) or 1,
         train_id=tuple(rows.tolist()),
         query_id=tuple(at.tolist()),
         licence=licence,
@@ -129,6 +111,34 @@ def as_task(
         classes=classes,
         columns=columns,
     )
+
+
+def _given_queries(
+    query: Any, target: str | None, columns: tuple[str, ...], n_query: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, inputs and targets of the first `n_query` examples that never train; None: of all."""
+    x, y, query_columns = _examples(query, target, "query")
+    if query_columns != columns:
+        raise ValueError("query: its columns differ from those of data; give the same ones.")
+    n_query = len(x) if n_query is None else n_query
+    _require_share("n_query", n_query, len(x))
+    return np.arange(n_query), x[:n_query], y[:n_query]
+
+
+def _labels(y: np.ndarray, train_y: np.ndarray, query_y: np.ndarray, name: str) -> np.ndarray:
+    """The labels of all data, sorted; refused where a query has one that nothing trains."""
+    labels = np.unique(y)
+    if len(labels) < 2 or not np.isin(query_y, labels).all():
+        raise ValueError(
+            f"task {name!r}: classes need two or more labels in data, and every label of the "
+            "queries among them."
+        )
+    if len(missing := np.setdiff1d(query_y, train_y)):
+        raise ValueError(
+            f"task {name!r}: class {str(missing[0])!r} is among the queries, but no training "
+            "point has it; train on more examples, or draw with another seed."
+        )
+    return labels
 
 
 def _warn_of_twins(train_x: np.ndarray, query_x: np.ndarray, name: str) -> None:

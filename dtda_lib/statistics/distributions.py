@@ -4,7 +4,7 @@ A law is a `DataArray` with a run dimension (`seed`) and any others (`removal` o
 ...); a *pair* is one cell of those others. `distance` compares two laws in every pair by one of
 `DELTAS`, beside what it would be between two samples of the same law at this number of seeds:
 W2 and its kin are then far above 0. `shifted_samples` predicts the law after a removal from the law
-before (Algorithm 1 of arXiv 2506.12965), and `against_retrained` scores such a prediction.
+before (Algorithm 1 of arXiv 2506.12965).
 
 Two forms. *Paired*: seed s of both laws shares the seeds of its run, the null hypothesis is that
 the two runs of a seed are exchangeable, and labels are swapped within seeds (sign flips of the
@@ -23,7 +23,6 @@ from math import comb
 import numpy as np
 import xarray as xr
 
-from .agreement import halves_of
 from .distances import (
     Distance,
     about_own_means,
@@ -234,60 +233,3 @@ def shifted_samples(
     members = xr.DataArray(members, coords, ("removal", "train"))
     law = base + xr.dot(members, shift.drop_vars("train", errors="ignore"), dim="train")
     return law.transpose("seed", "removal", *[name for name in base.dims if name != "seed"])
-
-
-def against_retrained(
-    base: xr.DataArray,
-    predicted: xr.DataArray,
-    retrained: xr.DataArray,
-    kind: str | Distance = "w2",
-    *,
-    n_splits: int = 64,
-    generator: np.random.Generator | None = None,
-) -> xr.Dataset:
-    """How near a predicted law is to the retrained one, beside no change and what noise allows.
-
-    All distances are between one half of the seeds of the first law and the other half of the
-    seeds of the second: independent runs, and the same noise in all four. Root mean squares over
-    splits (both ways round), so that differences of squares are free of that noise:
-
-    * `predicted`: the predicted law to the retrained one;
-    * `no_change`: the law before to the retrained one; a prediction is of use where it is below;
-    * `perfect`: the retrained law to itself, the floor of both;
-    * `floor`: the law before to itself, where `no_change` ends if the removal changes nothing.
-
-    Args:
-        base: Law before, `(seed, query, ...)`.
-        predicted: From `shifted_samples` of `base`, `(seed, removal, query, ...)`.
-        retrained: Law after, the same dimensions and labels.
-        kind: A distance; of signed ones the size counts.
-        n_splits: All distinct splits are taken while there are at most so many, and else so many
-            random ones, for which `generator` must be passed.
-
-    Splits share seeds, so their spread is no error; `jackknife_over_seeds` of a share of queries or
-    the like gives one.
-
-    Raises:
-        ValueError: fewer than four seeds, or labels that differ.
-    """
-    chosen = get_distance(kind)
-    base, predicted, retrained = (
-        require_seeds(law, at_least=4) for law in (base, predicted, retrained)
-    )
-    require_same_pairs(predicted, retrained)
-    require_same_pairs(base, retrained, shared_only=True)
-    before, after, pairs = _samples(base, retrained, True, "seed")
-    guess = _samples(base, predicted.transpose(*retrained.dims), True, "seed")[1]
-    compared = {
-        "predicted": (guess, after),
-        "no_change": (before, after),
-        "perfect": (after, after),
-        "floor": (before, before),
-    }
-    halves = list(halves_of(len(before), n_splits, generator))
-    splits = [*halves, *[(second, first) for first, second in halves]]
-    found = {}
-    for name, (one, other) in compared.items():
-        square = sum(chosen(one[left], other[right]) ** 2 for left, right in splits)
-        found[name] = pairs.copy(data=np.sqrt(square / len(splits)).reshape(pairs.shape))
-    return xr.Dataset(found, attrs={"distance": chosen.name, "n_splits": len(halves)})

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import count, product
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy import integrate, special, stats
 
@@ -248,19 +247,6 @@ def null_snr_tail_cdf(alpha: float | np.ndarray, n: int) -> float | np.ndarray:
     return 2 * special.stdtr(n - 1, np.sqrt(n) * special.ndtri(np.asarray(alpha) / 2))
 
 
-def calibrated_snr_tail(p_code: xr.DataArray, n: int) -> xr.DataArray:
-    """p_code of n seeds through its null distribution: the t-test p, of any shape.
-
-    The published statistic thus orders pairs exactly as the t-test does. A p_code below the least
-    normal double (|mu / sigma| > 37.5) has lost its digits and can be 0, so it counts as that
-    least double: there the result is the smallest upper bound of the t-test p, and never 0.
-    """
-    least = np.finfo(np.float64).tiny
-    return xr.apply_ufunc(
-        lambda p: null_snr_tail_cdf(np.where(p < least, least, p), n), p_code, keep_attrs=False
-    )
-
-
 def simulate_null(
     n_seeds: int, n_pairs: int, generator: np.random.Generator, *, law: str = "normal"
 ) -> xr.DataArray:
@@ -292,38 +278,6 @@ def sign_flip_null(
     """
     scores = require_seeds(scores, dim)
     return scores * xr.DataArray(generator.choice([-1.0, 1.0], size=scores.sizes[dim]), dims=dim)
-
-
-def null_table(
-    scores: xr.DataArray,
-    *,
-    alphas: Sequence[float] = (0.01, 0.05, 0.1),
-    dim: str = "seed",
-    generator: np.random.Generator | None = None,
-    max_flips: int = 2**12,
-) -> pd.DataFrame:
-    """How often each statistic falls to p <= alpha on noise-only `scores`: one row a case.
-
-    Columns: `statistic` (keys of `P_VALUES`), `n_seeds`, `n_pairs`, `alpha`, `share` with its 95 %
-    Wilson interval `low`, `high` (which takes pairs as independent), `expected_share` and
-    `expected_mean_p` under Gaussian noise, `mean_p`. `generator` and `max_flips` go to `sign_flip`.
-    """
-    n = require_seeds(scores, dim).sizes[dim]
-    levels = 2 ** (n - 1) if 2**n <= max_flips else max_flips + 1  # attainable p of the sign flip
-    flip_p = sign_flip(scores, dim, generator=generator, max_flips=max_flips)
-    cases = [
-        ("code", snr_tail(scores, dim), lambda a: null_snr_tail_cdf(a, n), null_snr_tail(n)),
-        ("t", t_test(scores, dim), lambda a: a, 0.5),
-        ("sign_flip", flip_p, lambda a: np.floor(a * levels) / levels, (levels + 1) / levels / 2),
-    ]
-    rows = []
-    for (statistic, p, expected, expected_mean), alpha in product(cases, alphas):
-        below = int((p <= alpha).sum())
-        low, high = wilson_interval(below, p.size)
-        row = (statistic, n, p.size, alpha, below / p.size, low, high, float(expected(alpha)))
-        rows.append((*row, float(p.mean()), expected_mean))
-    names = "statistic n_seeds n_pairs alpha share low high expected_share mean_p expected_mean_p"
-    return pd.DataFrame(rows, columns=names.split())
 
 
 # ---------------------------------------------------------------- many pairs

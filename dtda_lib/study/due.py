@@ -24,8 +24,8 @@ from dtda_lib.runs.shards import full_precision
 from dtda_lib.runs.training import train
 
 from .artefacts import digest
-from .command_line import cells
 from .evidence import DUE, EVIDENCE, PREVIEW, load
+from .record import code_cells, source
 from .settings import parameters_of, resolve
 
 _PACKAGE = "dtda_lib"
@@ -100,9 +100,9 @@ def _outdated(root: Path, notebook: Path) -> str:
 def _computing(notebook: Path) -> tuple[list[ast.stmt], set[Any]]:
     """The statements of a notebook that make numbers, and what they use of the package."""
     sources = [
-        "".join(cell["source"])
-        for cell in cells(notebook)
-        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
+        source(cell)
+        for cell in code_cells(notebook)
+        if "parameters" not in cell["metadata"].get("tags", ())
     ]
     tree = ast.parse("\n".join(sources))
     imported = dict(_imports(tree))

@@ -13,6 +13,7 @@ from typing import Any
 from dtda_lib.runs.store import write_atomic
 
 from .artefacts import digest, to_json
+from .command_line import cells
 
 RECORD = Path("tests") / "reference" / "outputs.json"
 
@@ -20,9 +21,8 @@ Cell = Mapping[str, Any]
 
 
 def code_cells(notebook: Path) -> list[Cell]:
-    """The code cells of a notebook."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code"]
+    """The code cells of a notebook; see `command_line.cells`."""
+    return [cell for cell in cells(notebook) if cell["cell_type"] == "code"]
 
 
 def source(cell: Cell) -> str:

@@ -18,8 +18,8 @@ from dtda_lib.experiments.data_pruning.mean_query import (
     mean_query_shifts,
     shifted_solves,
 )
+from dtda_lib.experiments.data_pruning.small_transformers import small_vit
 from dtda_lib.models.networks import Network, get_model, initial_theta
-from dtda_lib.models.small_transformers import small_vit
 from dtda_lib.models.vision_transformer import VitConfig
 from dtda_lib.runs.fingerprint import measure_identity
 from dtda_lib.runs.measures import query_loss

@@ -16,7 +16,6 @@ from dtda_lib.experiments.predicting_retrained_laws import tables as tables
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.statistics.distances import get_distance
-from dtda_lib.statistics.distributions import against_retrained
 
 LINEAR = get_model("mlp", widths=(3, 1))
 RIDGE = 0.05
@@ -222,21 +221,23 @@ def test_w2_squares_are_those_of_the_library():
         np.testing.assert_allclose(got, expected, rtol=1e-10)
 
 
-def test_w2_squares_agree_with_against_retrained():
+def test_a_perfect_prediction_ends_on_the_floor_and_no_change_at_no_change():
+    """Laws of 40 independent runs each: twice as wide and moved by 1 without the points."""
     generator = np.random.default_rng(5)
-    laws = drawn(generator, n_seeds=40)
-    halves = laws_of.draw_halves(10, 60, generator)
-    found = laws_of.w2_squares(laws, halves)
-    guess = laws.predicted.sel(estimator="good", drop=True)
-    other = against_retrained(laws.base, guess, laws.retrained, n_splits=60, generator=generator)
-    for name in ("predicted", "no_change", "perfect"):
-        got = found[name].sel(estimator="good") if name == "predicted" else found[name]
-        np.testing.assert_allclose(
-            np.sqrt(got.mean()), np.sqrt((other[name] ** 2).mean()), rtol=0.1
-        )
-    np.testing.assert_allclose(
-        np.sqrt(found["floor"].mean()), np.sqrt((other["floor"] ** 2).mean()), rtol=0.15
+    base, one, other = generator.normal(size=(3, 40, 1, 30))
+    dims = ("seed", "removal", "query")
+    retrained, perfect, idle = (
+        xr.DataArray(law, dims=dims, coords={"removal": [3]})
+        for law in (2 * one + 1, 2 * other + 1, base)
     )
+    guess = laws_of.stacked([perfect, idle], "estimator", ["perfect", "idle"])
+    laws = laws_of.Laws(xr.DataArray(base[:, 0], dims=("seed", "query")), retrained, guess)
+    found = laws_of.w2_squares(laws, laws_of.draw_halves(10, 8, generator))
+    predicted, gap = found["predicted"].mean(("removal", "query")), found["no_change"].mean()
+    assert found["floor"].mean() < 0.5 * gap
+    excess = abs(predicted.sel(estimator="perfect") - found["perfect"].mean())
+    assert excess < 0.3 * (gap - found["perfect"].mean())
+    np.testing.assert_allclose(predicted.sel(estimator="idle"), gap)
 
 
 def test_jackknife_over_blocks_of_a_mean_is_the_t_interval_of_block_means():

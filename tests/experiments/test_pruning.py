@@ -286,12 +286,16 @@ def test_precision_counts_wrong_labels_at_the_head_of_each_list():
     scores = random_scores(n_seeds=2, n_train=6, estimators=[pruning.ESTIMATOR])
     values = np.array([[-3.0, -2, -1, 0, 1, 2], [2.0, -2, -1, 0, 1, -3]])
     shift = scores.shift.copy(data=values[:, None])
-    table = tables.precision_curves(pruning.Scores(shift, scores.base), np.array([0, 1]), [1, 2])
-    table = table.set_index(["ranking", "k"])["precision"]
-    assert table["own", 1] == pytest.approx(0.5)  # point 0 is wrong, point 5 is not
-    assert table["own", 2] == pytest.approx((1 + 0.5) / 2)
-    assert table["mean", 1] == 1  # means: -.5, -2, -1, 0, 1, -.5
-    assert table["mean", 2] == pytest.approx(0.5)
+
+    def found(wrong):
+        table = tables.precision_table(pruning.Scores(shift, scores.base), np.array(wrong))
+        assert set(table["k"]) == {len(wrong)}
+        return table.set_index("ranking")["precision"]
+
+    assert found([0])["own"] == pytest.approx(0.5)  # the first model's list starts with it
+    assert found([0, 1])["own"] == pytest.approx((1 + 0.5) / 2)
+    assert found([1])["mean"] == 1  # means: -.5, -2, -1, 0, 1, -.5
+    assert found([0, 1])["mean"] == pytest.approx(0.5)
 
 
 def test_chance_of_hits_is_that_of_counting():
@@ -431,6 +435,6 @@ def test_rule_of_label_noise(share, own, found, averaging):
         (pruning.ESTIMATOR, "mean", 20, share, 0.0, 1.0),
         (pruning.ESTIMATOR, "own", 20, sum(own) / 2, *own),
     ]
-    curves = pd.DataFrame(rows, columns=["estimator", "ranking", "k", "precision", "low", "high"])
-    claims = rules.noise_claims(curves, 200, 20, "setting", 16)
+    lists = pd.DataFrame(rows, columns=["estimator", "ranking", "k", "precision", "low", "high"])
+    claims = rules.noise_claims(lists, 200, "setting", 16)
     assert [claim.status for claim in claims] == [found, averaging]

@@ -15,8 +15,8 @@ from dtda_lib.experiments.data_pruning import plots as plots
 from dtda_lib.experiments.data_pruning import strategies as pruning
 from dtda_lib.experiments.data_pruning.experiment import Experiment
 from dtda_lib.experiments.data_pruning.parameters import Parameters
+from dtda_lib.experiments.data_pruning.small_transformers import small_swin
 from dtda_lib.experiments.sources_of_noise.cifar10 import VARIABLE, cifar10_here
-from dtda_lib.models.small_transformers import small_swin
 from dtda_lib.study.claims import STATUSES
 from dtda_lib.study.settings import resolve
 

@@ -11,10 +11,8 @@ USUAL = {"level": 0.95, "alpha": 0.05, "q": 0.05, "target": 0.8, "at_least": 2}
 
 OWN = {
     "between_within": {"between": "seed", "within": "checkpoint"},
-    "null_table": {"alphas": (0.01, 0.05, 0.1), "max_flips": 4096},
     "sign_flip": {"max_flips": 4096},
     "distance": {"kind": "w2", "n_permutations": 999, "centred": False},
-    "against_retrained": {"kind": "w2", "n_splits": 64},
     "split_half": {"n_splits": 126},
     "pairwise_agreement": {"n_boot": 0, "n_splits": 12},
     "paired_difference": {"n_splits": 12},

@@ -99,13 +99,6 @@ def test_p_ignores_unit_sign_order_and_other_dimensions(p_value):
 LEAST = np.finfo(np.float64).tiny
 
 
-def bound_of_lost_p(n):
-    """The t-test p where p_code is the least normal double, by scipy's laws in log space."""
-    z = stats.norm.isf(LEAST / 2)
-    assert stats.norm.logsf(z) == pytest.approx(np.log(LEAST) - np.log(2), rel=1e-13)
-    return 2 * np.exp(stats.t.logsf(np.sqrt(n) * z, n - 1))
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-50, 50), min_size=2, max_size=7), st.sampled_from([0.3, 1.0, 7e5]))
 @example([27, 28], 0.3)  # p_code underflows to 0, and the t-test p is 0.01
@@ -116,11 +109,8 @@ def test_properties_of_any_pair(values, unit):
     p = {name: float(test(scores)) for name, test in sg.P_VALUES.items()}
     assert all(0 <= value <= 1 for value in p.values())
     assert p["sign_flip"] == brute_sign_flip(values)
-    calibrated = sg.calibrated_snr_tail(p["code"], len(values))
-    if p["code"] >= LEAST:
-        assert calibrated == pytest.approx(p["t"], rel=1e-9)
-    else:
-        assert p["t"] <= calibrated == pytest.approx(bound_of_lost_p(len(values)), rel=1e-9)
+    if p["code"] >= LEAST:  # below, its digits are lost
+        assert sg.null_snr_tail_cdf(p["code"], len(values)) == pytest.approx(p["t"], rel=1e-9)
     # Without sqrt(n), the published statistic is never below the normal tail of the mean.
     snr = float(over_seeds.signal_to_noise(scores))
     assert p["code"] >= 2 * stats.norm.sf(np.sqrt(len(values)) * abs(snr))
@@ -169,27 +159,6 @@ def test_table_of_the_two_statistics(p_code, snr, t, p_t):
     assert float(sg.t_test(scores)) == pytest.approx(sg.null_snr_tail_cdf(p_code, 10))
 
 
-def test_calibrated_p_code_is_the_t_test():
-    scores = draw(10, 30, 40, loc=0.7)
-    np.testing.assert_allclose(
-        sg.calibrated_snr_tail(sg.snr_tail(scores), 10), sg.t_test(scores), rtol=1e-9
-    )
-
-
-@pytest.mark.parametrize("n", [2, 3, 10])
-def test_calibrated_p_code_is_a_bound_where_p_code_underflows(n):
-    """Pairs of known mu / sigma on both sides of where p_code loses its digits."""
-    snr = np.array([30, 37, 37.5, 37.6, 38.4, 38.6, 40, 1e3])
-    x = np.linspace(-1, 1, n)
-    scores = xr.DataArray(x[:, None] / x.std(ddof=1) + snr, dims=("seed", "pair"))
-    exact = 2 * np.exp(stats.t.logsf(np.sqrt(n) * snr, n - 1))
-    found = sg.calibrated_snr_tail(sg.snr_tail(scores), n).values
-    np.testing.assert_allclose(sg.t_test(scores), exact, rtol=1e-9)
-    np.testing.assert_allclose(found[:3], exact[:3], rtol=1e-9)
-    np.testing.assert_allclose(found[3:], bound_of_lost_p(n), rtol=1e-9)
-    assert (found[3:] >= exact[3:]).all()
-
-
 @pytest.mark.parametrize("n", [3, 10])
 def test_p_under_gaussian_noise(n):
     null = sg.simulate_null(n, 20_000, np.random.default_rng(n))
@@ -213,21 +182,28 @@ def test_null_mean_has_its_limits():
     assert sg.null_snr_tail(10) == pytest.approx(0.7895, abs=1e-4)
 
 
-@pytest.mark.parametrize("law", ["normal", "t3", "skewed"])
-def test_null_table(law):
+@pytest.mark.parametrize("law", ["normal", "t3"])
+def test_the_sign_flip_is_exact_for_symmetric_noise(law):
     null = sg.simulate_null(10, 20_000, np.random.default_rng(5), law=law)
     assert null.dims == ("seed", "pair")
     assert abs(null.mean()) < 0.03
-    table = sg.null_table(null)
-    assert len(table) == 9
-    assert table.share.between(table.low, table.high).all()
-    row = table.set_index(["statistic", "alpha"]).loc[("t", 0.05)]
-    assert row.share == (sg.t_test(null) <= 0.05).mean()
-    symmetric = table[table.statistic == "sign_flip"]
-    known = table if law == "normal" else symmetric[:0] if law == "skewed" else symmetric
-    error = np.sqrt(known.expected_share * (1 - known.expected_share) / known.n_pairs)
-    assert (abs(known.share - known.expected_share) < 4 * error).all()
-    assert (abs(known.mean_p - known.expected_mean_p) < 0.01).all()
+    p, levels = sg.sign_flip(null), 2**9
+    for alpha in (0.01, 0.05, 0.1):
+        expected = np.floor(alpha * levels) / levels
+        error = np.sqrt(expected * (1 - expected) / p.size)
+        assert abs((p <= alpha).mean() - expected) < 4 * error
+    assert abs(p.mean() - (levels + 1) / levels / 2) < 0.01
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_p_code_through_its_null_law_is_the_t_test(n):
+    """Up to where p_code loses its digits, at |mu / sigma| of 37.5."""
+    snr = np.array([0, 0.1, 1, 30, 37, 37.5])
+    x = np.linspace(-1, 1, n)
+    scores = xr.DataArray(x[:, None] / x.std(ddof=1) + snr, dims=("seed", "pair"))
+    exact = 2 * np.exp(stats.t.logsf(np.sqrt(n) * snr, n - 1))
+    np.testing.assert_allclose(sg.t_test(scores), exact, rtol=1e-9)
+    np.testing.assert_allclose(sg.null_snr_tail_cdf(sg.snr_tail(scores), n), exact, rtol=1e-9)
 
 
 def test_sign_flip_null_flips_whole_seeds():
@@ -452,8 +428,6 @@ def test_a_p_at_the_level_is_a_discovery_and_a_replication():
     found = sg.replication(xr.zeros_like(p), mu, p, mu)
     assert (found.n_first, found.n_replicated, found.share) == (3, 2, 2 / 3)
     assert sg.replication(xr.zeros_like(p), mu, p, 0 * mu).n_replicated == 0
-    table = sg.null_table(draw(4, 3, 5), alphas=(float(sg.sign_flip(draw(4, 3, 5)).min()),))
-    assert table.set_index("statistic").share["sign_flip"] > 0
 
 
 # -------------------------------------------------------------- refusals

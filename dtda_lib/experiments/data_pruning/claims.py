@@ -119,21 +119,19 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
     return claims
 
 
-def noise_claims(
-    curves: pd.DataFrame, n_train: int, n_wrong: int, setting: str, n_seeds: int
-) -> list[Claim]:
+def noise_claims(lists: pd.DataFrame, n_train: int, setting: str, n_seeds: int) -> list[Claim]:
     """Planted wrong labels are found: by each estimator's average, and better than by one model.
 
     Args:
-        curves: `tables.precision_curves`, with k = `n_wrong` among its sizes.
-        n_train, n_wrong: Training points, and those of wrong label.
+        lists: `tables.precision_table`.
+        n_train: Training points.
         setting: What was trained, in words.
         n_seeds: Models that were averaged.
     """
-    at = curves[curves["k"] == n_wrong].set_index(["estimator", "ranking"])
+    at, n_wrong = lists.set_index(["estimator", "ranking"]), int(lists["k"].iloc[0])
     shared = {"source": "this study", "value": "precision"}
     claims = []
-    for estimator in curves["estimator"].drop_duplicates():
+    for estimator in lists["estimator"].drop_duplicates():
         mean, own = at.loc[(estimator, "mean")], at.loc[(estimator, "own")]
         p = found_by_chance(n_train, n_wrong, n_wrong, round(mean["precision"] * n_wrong))
         found = Claim.from_row(

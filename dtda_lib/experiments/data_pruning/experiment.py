@@ -10,7 +10,6 @@ from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.sources_of_noise.cifar10 import cifar10_here
 from dtda_lib.models.networks import Network
-from dtda_lib.models.small_transformers import small_swin, small_vit
 from dtda_lib.models.vision_transformer import VitConfig
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.recipes import Recipe
@@ -19,6 +18,7 @@ from dtda_lib.study.settings import Config
 
 from . import cifar10
 from .pruning import Judged, Pruning
+from .small_transformers import small_swin, small_vit
 from .strategies import ALSO, NONE, Scores, steering_queries, with_label_noise
 
 WRONG, RIGHT = "some labels wrong", "right labels"

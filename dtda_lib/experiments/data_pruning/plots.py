@@ -1,6 +1,7 @@
 """Drawing of data pruning: each function returns the figure and exactly what it shows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,10 +18,10 @@ from dtda_lib.study.figures import (
     side_by_side,
     text_beside,
 )
-from dtda_lib.study.methods import ACCENT, palette
+from dtda_lib.study.methods import ACCENT, CONTROL, palette
 from dtda_lib.study.previews import show_image
 
-from .methods import ESTIMATORS, method_of
+from .methods import method_of
 from .strategies import OTHER, SAME
 
 STRATEGIES: dict[str, str] = {
@@ -51,6 +52,7 @@ QUESTIONS: dict[str, str] = {
 _WHOSE = palette(
     {SAME: "scores of the same seeds", OTHER: "scores of other seeds", "": "no scores"}, control=""
 )
+_WHOSE[""] = replace(_WHOSE[""], marker="D")  # which can be hollow
 _SHIFTS = palette(
     {
         "selected": "predicted, by the scores that chose",
@@ -93,18 +95,28 @@ def _asked(
 
 
 def gains(tables: Mapping[str, pd.DataFrame]) -> Drawn:
-    """Paired differences of test accuracy from training on all points; a panel per data set."""
+    """Paired differences of test accuracy from training on all points, all data sets on one axis.
+
+    The first data set is filled, the second hollow; colours and markers say whose scores chose.
+    """
     names = _asked(tables, "strategy", STRATEGIES)
-
-    def draw(axis: Axes, table: pd.DataFrame) -> None:
+    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 0.9 + 0.24 * len(names)))
+    faces = dict(zip(tables, ({}, {"mfc": "white"}), strict=False))
+    whose = {}
+    for (title, table), beside in zip(tables.items(), side_by_side(len(tables), 0.3)):
         for row in table.to_dict("records"):
-            whose = row["strategy"].partition("_")[0].replace("rest", SAME)
-            look = _WHOSE[whose if whose in _WHOSE else ""]
-            intervals(axis, row, list(names).index(row["strategy"]), look, across=True, scale=100)
-
-    xlabel = "test accuracy − that without pruning (% points)"
-    fig, drawn = _panels(tables, list(names.values()), xlabel, draw)
-    return fig, drawn[["panel", "strategy", "estimate", "low", "high"]]
+            scored = row["strategy"].partition("_")[0].replace("rest", SAME)
+            look = _WHOSE[scored if scored in _WHOSE else ""]
+            at = list(names).index(row["strategy"]) + beside
+            intervals(axis, row, at, look, across=True, scale=100, **faces[title])
+            whose[look.label] = look.points
+    axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+    named_rows(axis, list(names.values()))
+    axis.set_xlabel("test accuracy − that without pruning (% points)")
+    data = {title: {"marker": "o", "color": CONTROL} | face for title, face in faces.items()}
+    legend_above(fig, marks=(data if len(tables) > 1 else {}) | whose, ncols=3)
+    drawn = pd.concat([table.assign(panel=title) for title, table in tables.items()])
+    return fig, drawn[["panel", "strategy", "estimate", "low", "high"]].reset_index(drop=True)
 
 
 def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
@@ -127,27 +139,35 @@ def differences(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     return fig, drawn[["panel", "whose", "question", "better", "other", "estimate", "low", "high"]]
 
 
-def precision(curves: pd.DataFrame, n_wrong: int) -> Drawn:
-    """Share of wrong labels among the first k, single models and averaged lists side by side."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.6), sharey=True)
-    kinds = {"own": "a single model", "mean": "averaged over models"}
-    shown = curves[curves["ranking"].isin(list(kinds))]
-    for axis, (ranking, title) in zip(axes, kinds.items()):
-        for name in ESTIMATORS:
-            style = method_of(name)
-            part = shown[(shown["estimator"] == name) & (shown["ranking"] == ranking)]
-            axis.plot(part["k"], part["precision"], **style.line)
-            if ranking == "own":
-                axis.fill_between(
-                    part["k"], part["low"], part["high"], color=style.colour, alpha=0.2, lw=0
-                )
-        axis.axhline(shown["chance"].iloc[0], color="0.6", lw=0.8, ls=":", label="at random")
-        axis.axvline(n_wrong, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=title, ylim=(0, 1.03))
-    axes[0].set_ylabel("share of wrong labels")
-    fig.supxlabel("points on the list (k)", fontsize=9)
-    legend_above(fig, axes[0], ncols=3)
-    return fig, shown
+def precision(lists: pd.DataFrame) -> Drawn:
+    """Share of wrong labels on the lists of `tables.precision_table`, the best estimator on top.
+
+    Hollow: lists of single models. Filled: the one list by scores averaged over models.
+    """
+    rankings = {"own": "a single model", "mean": "averaged over models"}
+    shown = lists[lists["ranking"].isin(list(rankings))]
+    by_mean = shown[shown["ranking"] == "mean"].set_index("estimator")["precision"]
+    estimators = list(by_mean.sort_values(ascending=False, kind="stable").index)
+    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 0.9 + 0.26 * len(estimators)))
+    faces = dict(zip(rankings, ({"mfc": "white"}, {})))
+    for ranking, beside in zip(rankings, (-0.14, 0.14)):
+        part = shown[shown["ranking"] == ranking].set_index("estimator").loc[estimators]
+        for level, (estimator, row) in enumerate(part.iterrows()):
+            look = replace(method_of(estimator), marker="o")
+            at, face = level + beside, faces[ranking]
+            intervals(axis, row, at, look, value="precision", across=True, **face)
+    axis.axvline(shown["chance"].iloc[0], color="0.6", lw=0.8, ls=":", zorder=0)
+    named_rows(axis, [method_of(name).label for name in estimators])
+    axis.set(
+        xlim=(0, 1), xlabel=f"share of wrong labels among the first {lists['k'].iloc[0]} points"
+    )
+    marks = {
+        rankings[ranking]: {"marker": "o", "color": CONTROL} | face
+        for ranking, face in faces.items()
+    }
+    marks["at random"] = {"ls": ":", "color": "0.6", "lw": 0.8}
+    legend_above(fig, marks=marks, ncols=3)
+    return fig, shown.reset_index(drop=True)
 
 
 def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:

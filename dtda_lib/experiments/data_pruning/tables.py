@@ -4,7 +4,7 @@ Intervals are 95 % intervals over evaluation (or scoring) seeds for this trainin
 and these lists, unless a docstring says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -102,13 +102,9 @@ def gain_table(found: xr.DataArray, generator: np.random.Generator) -> pd.DataFr
 # ---------------------------------------------------------------- label noise
 
 
-def list_sizes(n_wrong: int) -> list[int]:
-    """Sizes k at which lists are judged: from a tenth to three times the wrong labels."""
-    return sorted({max(1, round(n_wrong * part)) for part in np.linspace(0.1, 3, 30)} | {n_wrong})
-
-
-def precision_curves(scores: Scores, wrong: np.ndarray, sizes: Sequence[int]) -> pd.DataFrame:
-    """Share of wrong labels among the first k, per estimator and ranking, for each k of `sizes`.
+def precision_table(scores: Scores, wrong: np.ndarray) -> pd.DataFrame:
+    """Share of wrong labels on lists of k points, as many as labels are wrong: a row per estimator
+    and ranking.
 
     "own": mean over models of each model's own list, with a t interval over seeds. "mean" and
     "risk": of the one list that all models make, with a Wilson interval that takes its k points as
@@ -116,20 +112,18 @@ def precision_curves(scores: Scores, wrong: np.ndarray, sizes: Sequence[int]) ->
     """
     is_wrong = np.zeros(scores.shift.sizes["train"], dtype=bool)
     is_wrong[wrong] = True
-    rows = []
+    k, rows = len(wrong), []
     for estimator in scores.shift["estimator"].values.tolist():
         for ranking in RANKINGS:
             if ranking == "risk" and not estimator.startswith("if_"):
                 continue
-            order = worst(scores.ranked(ranking, estimator), len(is_wrong))
-            for k in sizes:
-                hits = is_wrong[order[..., :k]]
-                if ranking == "own":
-                    share, low, high = mean_interval(hits.mean(axis=1)).values()
-                else:
-                    share = float(hits.mean())
-                    low, high = wilson_interval(int(hits.sum()), int(k))
-                rows.append((estimator, ranking, int(k), share, low, high))
+            hits = is_wrong[worst(scores.ranked(ranking, estimator), k)]
+            if ranking == "own":
+                share, low, high = mean_interval(hits.mean(axis=1)).values()
+            else:
+                share = float(hits.mean())
+                low, high = wilson_interval(int(hits.sum()), k)
+            rows.append((estimator, ranking, k, share, low, high))
     table = pd.DataFrame(rows, columns=["estimator", "ranking", "k", "precision", "low", "high"])
     return table.assign(chance=is_wrong.mean())
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -36,6 +37,7 @@ _INTERVENTIONS = palette(
     },
     control="batches alone",
 )
+_LDS = palette({"lds": "LDS, 95 % interval"})["lds"]
 _GREY = METHODS["null"].colour
 
 
@@ -112,31 +114,39 @@ def _method_rows(axis: Axes, methods: Sequence[str]) -> None:
     axis.set_ylim(len(methods) - 0.4, -0.6)
 
 
-def _dot(axis: Axes, rows: pd.DataFrame, level: float, style: Style, hollow: bool = False) -> None:
+def _dot(
+    axis: Axes,
+    rows: pd.DataFrame,
+    level: float | Sequence[float],
+    style: Style,
+    hollow: bool = False,
+    value: str = "estimate",
+) -> None:
     face = "white" if hollow else style.colour
-    intervals(axis, rows, level, style, across=True, ms=3, mfc=face, lw=0.8, capsize=1)
+    thin = {"ms": 3, "mfc": face, "lw": 0.8, "capsize": 1}
+    intervals(axis, rows, level, style, value=value, across=True, **thin)
 
 
 def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
-    """LDS of each method by metric (columns) and size of the subsets (rows).
+    """LDS of each method by metric (columns) and size of the subsets (rows), the best on top.
 
-    Grey bar: where permuted subsets lie (97.5 % on either side). Tick: the method's ceiling.
+    Sorted by the LDS of the mean shift, averaged over sizes. Grey bar: where permuted subsets lie
+    (97.5 % on either side). Tick: the method's ceiling.
     """
     rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
     sizes = list(dict.fromkeys(rows["size"]))
-    methods = [name for name in LOOKS if name in set(rows["method"])]
+    by_mean = rows[rows["metric"] == METRICS[0]].groupby("method", sort=False)["lds"].mean()
+    methods = list(by_mean.sort_values(ascending=False, kind="stable").index)
+    levels = range(len(methods))
     height = 0.6 + len(sizes) * (0.35 + 0.15 * len(methods))
     fig, axes = panels(len(sizes), len(METRICS), height, sharex=True, sharey=True)
     for across, size in zip(axes, sizes, strict=True):
         for axis, metric in zip(across, METRICS, strict=True):
             part = rows[(rows["size"] == size) & (rows["metric"] == metric)]
-            part = part.rename(columns={"lds": "estimate"}).set_index("method").loc[methods]
-            for level, method in enumerate(methods):
-                one, style = part.loc[[method]], LOOKS[method]
-                null = one["null"].iloc[0]
-                axis.plot([-null, null], [level] * 2, color="0.85", lw=4, solid_capstyle="butt")
-                axis.plot(one["ceiling"], [level], "|", color="k", ms=6, mew=1)
-                _dot(axis, one, level, style)
+            part = part.set_index("method").loc[methods]
+            axis.barh(levels, 2 * part["null"], 0.4, -part["null"], color="0.85")
+            axis.plot(part["ceiling"], levels, "|", color="k", ms=6, mew=1)
+            _dot(axis, part, levels, _LDS, value="lds")
             axis.axvline(0, color="0.7", lw=0.6, zorder=0)
             if size == sizes[0]:
                 axis.set_title(DELTAS[metric].label)
@@ -145,7 +155,7 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
     axes[0, 0].set_xlim(min(-0.25, rows["low"].min() - 0.05), 1.05)
     fig.supxlabel("Spearman correlation over subsets, mean over queries", fontsize=9)
     marks = {
-        "LDS, 95 % interval": {"marker": "o", "color": "0.3"},
+        _LDS.label: _LDS.points,
         "ceiling": {"marker": "|", "ms": 7, "mew": 1, "color": "k"},
         "permuted subsets, 95 %": {"ls": "-", "color": "0.85", "lw": 4},
     }
@@ -161,27 +171,30 @@ def fragility_lines(table: pd.DataFrame, targets: pd.DataFrame) -> Drawn:
     rate stand side by side.
     """
     fig, (axes,) = panels(1, 3, 3.1)
+    axes[1].sharey(axes[0])
     for axis, space in zip(axes, ("predictions", "parameters")):
-        for beside, (name, style) in zip((0.9, 1.0, 1.1, 1.0), _INTERVENTIONS.items()):
+        for beside, (name, style) in zip((0.85, 0.95, 1.05, 1.15), _INTERVENTIONS.items()):
             part = table[(table["space"] == space) & (table["intervention"] == name)]
             intervals(axis, part, beside * part["rate"], style, ls="-", label=style.label)
         axis.axhline(1, color="k", ls=":", lw=1)
-        axis.set(xscale="log", yscale="log", ylim=(1e-4, 2))
-        axis.set_title(space)
-    axes[0].text(table["rate"].min(), 1.08, "another seed", fontsize=6.5, va="bottom")
+        axis.set(xscale="log", title=space)
+    axes[0].set_ylim(0, max(1.1, 1.05 * table["high"].max()))
+    axes[0].text(table["rate"].min(), 0.98, "another seed", fontsize=7, va="top")
     axes[0].set_ylabel("distance / that of two seeds")
+    most = table.loc[table["space"] == "parameters", "high"].max()
+    below = f"all below {np.ceil(100 * most) / 100:g}" if most < 0.25 else ""
+    axes[1].text(table["rate"].min(), most + 0.05, below, fontsize=7)
     rows = targets[(targets["scored"] == "one model") & targets["target"].isin(_TARGETS)]
     for beside, (name, style) in zip((0.93, 1.0, 1.07), _TARGETS.items()):
         part = rows[(rows["target"] == name) & (rows["method"] == "if_damped")]
         intervals(axes[2], part, beside * part["rate"], style, ls="-", label=style.label)
-    axes[2].set(xscale="log", ylim=(0, 1), ylabel="correlation")
-    axes[2].set_title("damped IF against")
+    axes[2].set(xscale="log", ylim=(0, 1), title="damped IF", ylabel="correlation with retraining")
     for axis in axes:
         ticks(axis.xaxis, sorted(table["rate"].unique()))
         axis.set_xlabel("learning rate")
     for axis, where, title in (
-        (axes[0], "left", "left and middle: intervention"),
-        (axes[2], "right", "right: scored against"),
+        (axes[0], "left", "left and middle: what is changed"),
+        (axes[2], "right", "right: retraining of"),
     ):
         handles, labels = axis.get_legend_handles_labels()
         fig.legend(handles, labels, loc=f"outside upper {where}", title=title)

@@ -246,10 +246,12 @@ def draw_halves(n_blocks: int, n_splits: int, generator: np.random.Generator) ->
 def w2_squares(laws: Laws, halves: np.ndarray, blocks: np.ndarray | None = None) -> xr.Dataset:
     """Mean squares of W2 over splits of the seeds, squared units of the target.
 
-    As `distributions.against_retrained`, whose four distances these are: `predicted` `(estimator,
-    removal, query)`, `no_change` and `perfect` `(removal, query)` and `floor` `(query,)`, each
-    between a half of the seeds and the other one. `halves` is from `draw_halves`; only the seeds of
-    `blocks` count.
+    Each between one half of the seeds of the first law and the other half of those of the second:
+    independent runs, and the same noise in all four. `predicted` `(estimator, removal, query)`: the
+    predicted law to the retrained one; `no_change` `(removal, query)`: the law before to it, which
+    a useful prediction stays below; `perfect` `(removal, query)`: the retrained law to itself, the
+    floor of both; `floor` `(query,)`: the law before to itself, where `no_change` ends if the
+    removal changes nothing. `halves` is from `draw_halves`; only the seeds of `blocks` count.
     """
     w2 = get_distance("w2")
     blocks = np.arange(laws.n_blocks) if blocks is None else blocks

@@ -4,6 +4,7 @@ Numbers come from `predicted_laws` and its tables; nothing is computed here that
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import xarray as xr
 
 from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, side_by_side, ticks
 from dtda_lib.study.methods import LAWS
+from dtda_lib.study.tables import ends
 
 from .laws import LEVERAGE, Laws, Removals
 from .methods import DRAWN, looks
@@ -45,6 +47,7 @@ def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequenc
             axis.step(values, share, where="post", lw=1.2, **line)
             rows += [(title, query, law, *at) for at in zip(values, share)]
         axis.set_title(f"{title} (query {query})")
+        axis.locator_params(axis="x", nbins=4)
     axes[0].set_ylabel("share of runs below")
     fig.supxlabel(f"prediction ({UNIT})", fontsize=9)
     legend_above(fig, axes[0], ncols=4)
@@ -53,7 +56,7 @@ def law_curves(laws: Laws, removal: int, queries: dict[str, int], names: Sequenc
 
 def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Drawn:
     """W2 from the predicted to the retrained law against W2 from no change, a dot per query."""
-    fig, (axes,) = panels(1, len(names), 2.4, sharex=True, sharey=True)
+    fig, (axes,) = panels(1, len(names), 2.5, sharex=True, sharey=True)
     x = np.sqrt(squares["no_change"].isel(removal=removal).values)
     floor = np.sqrt(squares["perfect"].isel(removal=removal).values)
     rows = []
@@ -61,19 +64,20 @@ def query_points(squares: xr.Dataset, removal: int, names: Sequence[str]) -> Dra
     for axis, name in zip(axes, names):
         style = looks(name)
         y = np.sqrt(squares["predicted"].sel(estimator=name).isel(removal=removal).values)
-        axis.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
-        axis.plot(x, floor, "_", color="0.5", ms=4, label="best possible: retrained to itself")
-        axis.plot(x, y, style.marker, color=style.colour, alpha=0.8, label=style.label)
-        axis.set(xscale="log", yscale="log", title=style.label)
+        axis.plot(x, floor, "_", color="0.75", ms=3, label="best possible: retrained to itself")
+        axis.plot(x, y, "o", color=style.colour, ms=3, mew=0, alpha=0.7)
+        axis.plot([low, high], [low, high], color="black", lw=0.8, label="no change")
+        nearer = f"{(y < x).sum()} of {len(x)}\nnearer"
+        axis.text(0.96, 0.04, nearer, transform=axis.transAxes, ha="right", fontsize=7)
+        axis.set(xscale="log", yscale="log", aspect="equal")
+        axis.set_title(style.label, fontsize=8)
         rows += [(name, q, *at) for q, at in enumerate(zip(x, y, floor))]
-    values = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if low <= t <= high]
-    for axis in axes:
-        ticks(axis.xaxis, values)
-        ticks(axis.yaxis, values)
+    for axis in axes:  # half a decade apart, so that no two collide
+        for one in (axis.xaxis, axis.yaxis):
+            ticks(one, [t for t in (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3) if low <= t <= high])
     axes[0].set_ylabel(f"W2, predicted to\nretrained ({UNIT})")
     fig.supxlabel(f"W2, all points to retrained ({UNIT})", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles[:1], labels[:1], loc="outside upper center")
+    legend_above(fig, axes[0], ncols=2)
     return fig, pd.DataFrame(
         rows, columns=["estimator", "query", "no_change", "predicted", "perfect"]
     )
@@ -103,27 +107,37 @@ def error_curves(errors: pd.DataFrame, removals: Removals) -> Drawn:
 
 
 def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
-    """Share of each single point's mean shift that is predicted, against its leverage."""
-    fig, (axes,) = panels(1, len(names), 2.4, sharey=True, sharex=True)
+    """Share of each single point's mean shift that is predicted, against its leverage.
+
+    A point whose share no interval of `names` tells within 1, which is all from none to all of it,
+    is counted and not drawn.
+    """
+    fig, (axes,) = panels(1, len(names), 2.5, sharey=True, sharex=True)
     shown = single[single["estimator"].isin(names)]
-    line = np.array([0, 1.05 * shown["leverage"].max()])
+    low, high = ends(shown, "kept")
+    vague = shown["point"].isin(shown["point"][high - low > 1])
+    n_vague, shown = shown["point"][vague].nunique(), shown[~vague].reset_index(drop=True)
+    line = np.array([0, 1.05 * single["leverage"].max()])
+    kinds = {"highest leverage in the inputs": True, "drawn at random": False}
+    seen = {}
     for axis, name in zip(axes, names):
-        style, part = looks(name), shown[shown["estimator"] == name]
+        style, part = replace(looks(name), marker="o"), shown[shown["estimator"] == name]
         axis.plot(line, 1 - line, color="0.6", lw=0.8, zorder=0, label="1 − leverage")
         axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
-        for chosen, face in (("high", style.colour), ("random", "white")):
-            dots = part[(part["set"] == LEVERAGE) == (chosen == "high")]
-            intervals(axis, dots, dots["leverage"], style, value="kept", mfc=face, lw=0.8)
-        axis.set(title=style.label)
-    low = min(0.0, float(shown["kept"].min()) - 0.1)
-    axes[0].set(ylim=(low, max(1.5, float(shown["kept"].max()) + 0.1)), xlim=(0, line[1]))
-    axes[0].set_ylabel("share of shift predicted")
+        for label, chosen in kinds.items():
+            dots = part[(part["set"] == LEVERAGE) == chosen]
+            face = {} if chosen else {"mfc": "white"}
+            if len(dots):
+                intervals(axis, dots, dots["leverage"], style, value="kept", ms=3, **face)
+                seen[label] = {"marker": "o", "color": "0.3"} | face
+        axis.set_title(style.label, fontsize=8)
+    low, high = ends(shown, "kept")
+    axes[0].set_ylim(min(0.0, low.min()) - 0.05, max(1.0, high.max()) + 0.05)
+    axes[0].set(xlim=(0, line[1]), ylabel="share of shift predicted")
+    if n_vague:
+        undetermined = f"undetermined,\nnot drawn: {n_vague}"
+        axes[0].text(0.03, 0.03, undetermined, transform=axes[0].transAxes, fontsize=7)
     fig.supxlabel("leverage of the point", fontsize=9)
-    shape = {"marker": "o", "color": "0.3"}
-    marks = {
-        "highest leverage in the inputs": shape,
-        "drawn at random": shape | {"mfc": "white"},
-        "1 − leverage": {"ls": "-", "color": "0.6", "lw": 0.8},
-    }
-    legend_above(fig, marks=marks, ncols=3)
+    seen["1 − leverage"] = {"ls": "-", "color": "0.6", "lw": 0.8}
+    legend_above(fig, marks=seen, ncols=3)
     return fig, shown

@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dtda_lib.data.sources import import_torchvision
-
-from .lora import LoraAttention
-from .networks import Model, ModelFactory, Network
-from .vision_transformer import VitConfig, bare_transformer
+from dtda_lib.models.lora import LoraAttention
+from dtda_lib.models.networks import Model, ModelFactory, Network
+from dtda_lib.models.vision_transformer import VitConfig, bare_transformer
 
 
 class PatchEmbedding(nn.Module):

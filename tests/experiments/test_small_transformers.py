@@ -8,8 +8,12 @@ import torch.nn.functional as F
 from torch.func import grad, jvp, vmap
 
 from dtda_lib.data.sources import import_torchvision
+from dtda_lib.experiments.data_pruning.small_transformers import (
+    PatchEmbedding,
+    small_swin,
+    small_vit,
+)
 from dtda_lib.models.networks import Network, initial_theta
-from dtda_lib.models.small_transformers import PatchEmbedding, small_swin, small_vit
 from dtda_lib.models.vision_transformer import VitConfig, bare_transformer
 from dtda_lib.runs.fingerprint import model_identity
 
