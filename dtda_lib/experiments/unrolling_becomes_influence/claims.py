@@ -9,7 +9,6 @@ eigenvalue of the objective's Hessian above 0, and a gradient below `STILL` of t
 What runs outside that regime give is a finding about usual training, and another claim.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any

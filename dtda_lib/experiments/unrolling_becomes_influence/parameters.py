@@ -15,9 +15,11 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
     n_left_out: int = whole_number(
         "training points whose responses are followed", at=(4, 8, 16), between=(2, 100)
     )
-    n_train: int = whole_number("mixes of Concrete that train", at=(100, 400, 400), between=(100, 900))
+    n_train: int = whole_number(
+        "mixes of Concrete that train", at=(100, 400, 400), between=(100, 900)
+    )
     hidden: int = whole_number("tanh units of the network", at=(2, 4, 4), between=(1, 64))
-    n_steps: int = whole_number(
+    long_steps: int = whole_number(
         "steps of the long training",
         at=(512, 16_384, 131_072),
         between=(128, 10_000_000),
@@ -44,14 +46,14 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         between=(64, 100_000),
     )
     large_epochs: int = whole_number(
-        "epochs of the larger networks", at=(2, 60, 400), between=(2, 10_000)
+        "epochs of the larger networks", at=(2, 30, 400), between=(2, 10_000)
     )
-    n_problem_runs: int = whole_number(
+    n_runs: int = whole_number(
         "runs on problems of a few parameters",
         at=(4, 12, 32),
         between=(4, 10_000),
         because="intervals over runs need some",
     )
-    n_problem_steps: int = whole_number(
+    n_steps: int = whole_number(
         "steps of these", at=(1_000, 10_000, 100_000), between=(1_000, 10_000_000)
     )

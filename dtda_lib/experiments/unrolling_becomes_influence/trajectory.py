@@ -81,8 +81,8 @@ def follow(
         weight_decay, batch_size: As of `Recipe`.
 
     Returns:
-        `theta` `(seed, step, parameter)` and `response` `(seed, step, train, parameter)` in float64,
-        parameters in the order of the library's `MLP`; r as `unrolled_responses` returns it.
+        `theta` `(seed, step, parameter)` and `response` `(seed, step, train, parameter)`, float64;
+        parameters in the order of the library's `MLP`, r as `unrolled_responses` returns it.
 
     Raises:
         ValueError: another loss, several outputs, or no step to keep.
@@ -181,7 +181,7 @@ class _Layout:
         point's own gradient over the batch size for each time it is drawn.
         """
         into, out, d_into, d_out = state
-        size, (runs, hidden) = batch.shape[1], out[:, :-1].shape
+        size, hidden = batch.shape[1], self.hidden
         rows = x[batch]  # (run, batch, input)
         h = torch.tanh(rows @ into)  # (run, batch, hidden)
         steep, v = 1 - h * h, out[:, None, :-1]
