@@ -41,7 +41,7 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         "damping, in units of 1 / sum of steps", at=(1.0, 1.0, 1.0), between=(0.01, 100.0)
     )
     usual_steps: int = whole_number(
-        "steps of a usual run, with constant steps; the smallest take 16 times as many",
+        "steps of the largest constant size; smaller ones take more",
         at=(64, 256, 1_024),
         between=(64, 100_000),
     )
