@@ -294,12 +294,12 @@ def test_influence_is_that_of_the_librarys_estimators(small_run):
 
 
 def test_flat_parts_and_the_rest_are_the_whole(small_run):
-    data = small_run[-1]
+    data = small_run[-1].isel(step=[1])  # before, one run has not drawn the points
     assert (data["span"] <= 1 + 1e-12).all()
-    shares = data[["flat unrolling", "flat influence"]].sel(threshold="0.1")
-    assert (shares.to_array() >= 0).all()
+    shares = data[["flat unrolling", "flat influence"]].sel(threshold="0.1").to_array()
+    assert ((shares > 0) & (shares < 1)).all()
     values = limit.run_values(data)
-    for seed, step in np.ndindex(2, 2):
+    for seed, step in np.ndindex(2, 1):
         a, b = (
             data[name].isel(seed=seed, step=step).values
             for name in ("unrolling", "influence")

@@ -46,7 +46,7 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         between=(64, 100_000),
     )
     large_epochs: int = whole_number(
-        "epochs of the larger networks", at=(2, 30, 400), between=(2, 10_000)
+        "epochs of the larger networks", at=(2, 12, 400), between=(2, 10_000)
     )
     n_runs: int = whole_number(
         "runs on problems of a few parameters",
