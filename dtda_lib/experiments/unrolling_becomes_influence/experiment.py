@@ -34,8 +34,8 @@ DIVISORS = (1, 2, 4, 8, 16)
 so that all end after the same sum of steps."""
 USUAL = 4
 """The divisor of the usual run, and of what momentum and Adam are compared with."""
-HALVINGS = 7
-"""The long training is looked at after all of its steps, half of them, a quarter, ..."""
+FIRST_LOOK = 64
+"""A training is looked at after all of its steps, half of them, a quarter, ..., but not before."""
 LARGE_DECAY, LARGE_SEEDS, LARGE_POINTS = 0.03, 4, 4
 
 
@@ -79,11 +79,14 @@ class Experiment:
         """Name -> how its steps are taken, and after how many it is looked at."""
         cfg = self.cfg
         long = Steps(LONG, cfg.rate, float(cfg.half_life))
-        found = {LONG: (long, _halved(cfg.long_steps, HALVINGS))}
+        found = {LONG: (long, _halved(cfg.long_steps, FIRST_LOOK))}
         for divisor in DIVISORS:
             name, size = f"constant / {divisor}", cfg.rate / divisor
-            found[name] = Steps(name, size), _halved(divisor * cfg.usual_steps, 3)
-        usual = _halved(self.n_usual, 3)
+            found[name] = (
+                Steps(name, size),
+                _halved(divisor * cfg.usual_steps, divisor * cfg.usual_steps // 8),
+            )
+        usual = _halved(self.n_usual, self.n_usual // 8)
         found[MOMENTUM] = Steps(MOMENTUM, 0.1 * cfg.rate / USUAL, momentum=0.9), usual
         return found
 
@@ -170,7 +173,12 @@ class Experiment:
         n_usual = f"after {self.n_usual:,} steps"
         large = f"constant / {DIVISORS[0]}"
         rows = [
-            ("time", f"{cfg.long_steps:,} decaying steps - the first 128th of them", LONG, first),
+            (
+                "time",
+                f"{cfg.long_steps:,} decaying steps - the first {found[LONG]['step'][0].item():,} of them",
+                LONG,
+                first,
+            ),
             (
                 "step",
                 f"steps of {cfg.rate / DIVISORS[-1]:g} - steps of {cfg.rate:g}, after the same sum "
@@ -238,9 +246,12 @@ class Experiment:
         return flat, broken.saddle_growth(SADDLE_OFFSETS)
 
 
-def _halved(n_steps: int, times: int) -> list[int]:
-    """The number of steps halved so many times, the fewest first."""
-    return [n_steps >> k for k in range(times, -1, -1)]
+def _halved(n_steps: int, least: int) -> list[int]:
+    """The number of steps, half of it, ... while that is `least` or more; the fewest first."""
+    found = [n_steps]
+    while found[0] // 2 >= least:
+        found.insert(0, found[0] // 2)
+    return found
 
 
 def _banks(

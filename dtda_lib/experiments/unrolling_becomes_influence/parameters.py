@@ -23,7 +23,7 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         "steps of the long training",
         at=(512, 16_384, 131_072),
         between=(128, 10_000_000),
-        because="it is halved seven times",
+        because="it is looked at from 64 steps on",
     )
     rate: float = number("first step size", at=(0.3, 0.3, 0.3), between=(1e-4, 1.0))
     half_life: int = whole_number(
