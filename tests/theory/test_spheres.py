@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from dtda_lib.theory.spheres import Sphere
 
@@ -66,6 +67,14 @@ def test_an_even_sphere_has_a_closed_form(eps):
     assert sphere.lowest(eps) == pytest.approx(-(eps**2) / 2, abs=1e-12)
     left = sphere.cold_divergence(lambda u: expected * sphere.influence(u), eps)
     assert left == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("eps", [0.3, -0.2])
+def test_the_lowest_point_is_that_of_a_search_in_plain_coordinates(eps):
+    sphere = Sphere(3, **BENT, tilt=0.4)
+    starts = np.random.default_rng(2).standard_normal((10, 3))
+    found = [minimize(lambda t: loss(sphere, t) - eps * point(sphere, t), at) for at in starts]
+    assert sphere.lowest(eps) == pytest.approx(min(one.fun for one in found), abs=1e-8)
 
 
 def test_divergence_is_that_of_a_grid_in_plain_coordinates():

@@ -36,7 +36,7 @@ USUAL = 4
 """The divisor of the usual run, and of what momentum and Adam are compared with."""
 FIRST_LOOK = 64
 """A training is looked at after all of its steps, half of them, a quarter, ..., but not before."""
-LARGE_DECAY, LARGE_SEEDS, LARGE_POINTS = 0.03, 4, 4
+LARGE_DECAY, LARGE_SEEDS, LARGE_POINTS = 0.03, 4, 4  # runs and points at most
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Experiment:
         rows = [
             (
                 "time",
-                f"{cfg.long_steps:,} decaying steps - the first {found[LONG]['step'][0].item():,} of them",
+                f"{cfg.long_steps:,} decaying steps - the first {first['step'].item():,} of them",
                 LONG,
                 first,
             ),
@@ -301,6 +301,8 @@ def _larger(cfg: Config, machine: Mapping[str, Any]) -> list[Larger]:
         "wide": (wide, get_model("mlp", widths=(8, 64, 1), activation="tanh"), recipe),
         "cnn": (images, SmallConvNet, replace(recipe, lr=0.1)),
     }
+    seeds = seed_pairs(min(LARGE_SEEDS, cfg.n_seeds))
+    points = range(min(LARGE_POINTS, cfg.n_left_out // 2))
     words = {
         "wide": "Concrete, {n} mixes, MLP 8-64-1 tanh",
         "cnn": "MNIST 0-2, {n} images, two tanh convolutions",
@@ -309,7 +311,7 @@ def _larger(cfg: Config, machine: Mapping[str, Any]) -> list[Larger]:
         Larger(
             name,
             f"{words[name].format(n=task.n_train)}, weight decay {LARGE_DECAY:g}",
-            *_banks(task, model, one, seed_pairs(LARGE_SEEDS), range(LARGE_POINTS), name, machine),
+            *_banks(task, model, one, seeds, points, name, machine),
         )
         for name, (task, model, one) in networks.items()
     ]

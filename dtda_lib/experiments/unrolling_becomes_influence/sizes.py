@@ -24,11 +24,12 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.agreement import correlation
 from dtda_lib.statistics.over_seeds import mean_interval
 
-from .network import gradients, relative_slope
+from .network import NULL, gradients, relative_slope
 
 LANCZOS_STEPS = 150
-EXACT = 1e-8
-"""Residual, as a share of the right-hand side, at which a solution counts as exact."""
+LOOK_EVERY = 10  # Lanczos steps between looks at whether they are enough
+EXACT = 1e-6
+"""Residual of a solution, as a share of its right-hand side, at which Lanczos steps stop."""
 
 
 class SmallConvNet(nn.Module):
@@ -52,7 +53,10 @@ class SmallConvNet(nn.Module):
 
 
 def lanczos(
-    product: Callable[[Tensor], Tensor], start: Tensor, n_steps: int = LANCZOS_STEPS
+    product: Callable[[Tensor], Tensor],
+    start: Tensor,
+    n_steps: int = LANCZOS_STEPS,
+    enough: Callable[[Tensor, float], bool] = lambda matrix, left: False,
 ) -> tuple[Tensor, Tensor, float]:
     """An orthonormal basis of the Krylov space of a symmetric matrix, and the matrix in it.
 
@@ -60,6 +64,7 @@ def lanczos(
         product: v `(parameter,)` -> the matrix times v.
         start: First vector `(parameter,)`, not 0.
         n_steps: Most products; it stops early where the space is exhausted.
+        enough: Of the last two results so far: whether to stop.
 
     Returns:
         Basis `(step, parameter)`, tridiagonal matrix `(step, step)`, and the length of what the
@@ -67,28 +72,28 @@ def lanczos(
         against all before it, twice, so that no eigenvalue appears again by rounding.
     """
     basis, inside, across = [start / start.norm()], [], []
-    limit, left = min(n_steps, len(start)), 0.0
+    limit = min(n_steps, len(start))
     while True:
         turned = product(basis[-1])
         inside.append(turned @ basis[-1])
         known = torch.stack(basis)
         for _ in range(2):
             turned = turned - known.T @ (known @ turned)
-        left = float(turned.norm())
-        scale = max(abs(float(a)) for a in inside)
-        if len(basis) == limit or left <= 1e-12 * scale:
-            break
+        left, n = float(turned.norm()), len(basis)
+        done = n == limit or left <= 1e-12 * float(torch.stack(inside).abs().max())
+        if done or n % LOOK_EVERY == 0:
+            matrix = torch.diag(torch.stack(inside))
+            if across:
+                beside = torch.stack(across)
+                matrix = matrix + torch.diag(beside, 1) + torch.diag(beside, -1)
+            if done or enough(matrix, left):
+                return known, matrix, left
         across.append(turned.norm())
         basis.append(turned / turned.norm())
-    matrix = torch.diag(torch.stack(inside))
-    if across:
-        beside = torch.stack(across)
-        matrix = matrix + torch.diag(beside, 1) + torch.diag(beside, -1)
-    return known, matrix, left
 
 
 def pseudo_inverse_product(
-    product: Callable[[Tensor], Tensor], rows: Tensor, threshold: float = 1e-5
+    product: Callable[[Tensor], Tensor], rows: Tensor, threshold: float = NULL
 ) -> tuple[Tensor, float, float]:
     """The pseudo-inverse of a symmetric matrix times each row `(row, parameter)`.
 
@@ -96,14 +101,22 @@ def pseudo_inverse_product(
         The products; the smallest eigenvalue that any Krylov space has seen, an upper bound of the
         matrix's own; and the largest residual of a solution over its right-hand side.
     """
+
+    def first_column(matrix: Tensor) -> Tensor:
+        """Of the pseudo-inverse of the matrix in the space."""
+        values, vectors = torch.linalg.eigh(matrix)
+        return vectors @ (reciprocals(values, threshold) * vectors[0])
+
+    def enough(matrix: Tensor, left: float) -> bool:
+        return left * abs(float(first_column(matrix)[-1])) < EXACT
+
     solved, smallest, residual = [], np.inf, 0.0
     for row in rows:
-        basis, matrix, left = lanczos(product, row)
-        values, vectors = torch.linalg.eigh(matrix)
-        inside = vectors @ (reciprocals(values, threshold) * vectors[0]) * row.norm()
-        solved.append(inside @ basis)
-        smallest = min(smallest, float(values[0]))
-        residual = max(residual, left * abs(float(inside[-1])) / float(row.norm()))
+        basis, matrix, left = lanczos(product, row, enough=enough)
+        inside = first_column(matrix)
+        solved.append(row.norm() * inside @ basis)
+        smallest = min(smallest, float(torch.linalg.eigvalsh(matrix)[0]))
+        residual = max(residual, left * abs(float(inside[-1])))
     return torch.stack(solved), smallest, residual
 
 
