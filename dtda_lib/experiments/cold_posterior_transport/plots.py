@@ -24,12 +24,10 @@ MOVED = replace(METHODS["if_hessian"], label="moved by the influence function", 
 _STYLES = {"before": LAWS["before"], "after": LAWS["after"], "moved": MOVED}
 _SHADES = PALETTE[:4]
 _FIELDS = {
-    "influence": "pseudo-inverse influence",
-    "with a null part": "the same, and along the minima",
     "0.9 r": "0.9 × influence",
     "1.1 r": "1.1 × influence",
     "gradient": "best gradient step",
-    "one curvature": "one mean curvature for all",
+    "one curvature": "one mean curvature",
     "damped": "damped inverse",
     "nothing": "no change",
 }
@@ -77,22 +75,23 @@ def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
 
 
 def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
-    """Left: what each field leaves of F on manifolds of minima; right: the floor where A4 fails."""
+    """Left: how much more of F each field leaves than the pseudo-inverse influence on manifolds of
+    minima; right: the floor where A4 fails."""
     fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1.25, 1))
     last = rivals[rivals["eps"] == rivals["eps"].min()]
-    nothing = last[last["field"] == "nothing"].set_index("case")["f"]
     cases, fields = list(dict.fromkeys(last["case"])), list(_FIELDS)
     rows = []
     for offset, case, style in zip(side_by_side(3, 0.2), cases, palette(cases).values()):
-        part = last[last["case"] == case].set_index("field").loc[fields]
-        share, limit = part["f"] / nothing[case], part["limit"] / nothing[case]
+        part = last[last["case"] == case].set_index("field")[["f", "limit"]]
+        excess = (part - part.loc["influence"]) / part.loc["nothing"]
         at = np.arange(len(fields)) + offset
-        left.plot(share, at, style.marker, color=style.colour, label=case, zorder=3)
-        left.plot(limit, at, "|", color="k", ms=7, zorder=2)
-        rows.append(pd.DataFrame({"case": case, "field": fields, "share": share, "limit": limit}))
+        here = excess.loc[fields]
+        left.plot(here["f"], at, style.marker, color=style.colour, label=case, zorder=3)
+        left.plot(here["limit"], at, "|", color="k", ms=7, zorder=2)
+        rows.append(here.reset_index().assign(case=case))
     named_rows(left, list(_FIELDS.values()))
-    left.set_xlim(0, 1.05)
-    left.set(xlabel="F left, of no change", title="loss of the point alike at all minima")
+    left.set(xscale="log", xlabel="F beyond influence's, of no change")
+    left.set_title("loss of the point alike at all minima")
     legend_above(fig, left, ncols=3)
     for name, label, shade in (
         ("nothing", "no change", METHODS["null"].colour),
@@ -101,7 +100,7 @@ def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
         right.plot(tilted["eps"], tilted[name] / tilted["eps"], "o", color=shade, label=label)
     right.axhline(float(tilted["floor"].iloc[0] / tilted["eps"].iloc[0]), color="k", ls=":", lw=1)
     right.set(xscale="log", xlabel="ε", ylabel="F / ε", title="unlike along a ring")
-    right.set_ylim(0, None)
+    right.set_ylim(0, 1.1 * float((tilted["nothing"] / tilted["eps"]).max()))
     right.legend(loc="lower left")
     return fig, pd.concat([*rows, tilted.assign(case="tilted ring")], ignore_index=True)
 
@@ -125,7 +124,7 @@ def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
                 part["theta"], part["r"].abs(), color=shade, ls="--", label=f"exact, β = {beta:g}"
             )
     right.set(yscale="log", xlabel="parameter θ", ylabel="size of the field, |r|")
-    right.set_ylim(1e-2, 1e7)
+    right.set_ylim(1e-2, 1e5)
     right.legend(loc="upper left", fontsize=6, ncols=2)
     both = [table.assign(panel="floor"), fields.assign(panel="field")]
     return fig, pd.concat(both, ignore_index=True)

@@ -32,7 +32,10 @@ CURVATURES = {
     "ggn": replace(METHODS["if_ggn"], label="Gauss-Newton"),
     "damped": replace(METHODS["if_hessian_damped"], label="damped by 1 / sum of steps"),
 }
-FLAT = {"unrolling": METHODS["unrolling"], "influence": CURVATURES["pinv"]}
+FLAT = {
+    "unrolling": METHODS["unrolling"],
+    "influence": replace(METHODS["if_pinv"], label="pseudo-inverse influence"),
+}
 _GREY = METHODS["null"].colour
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 
@@ -122,7 +125,8 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
     for axis in (left, right):
         axis.axvline(FOLDS, color=_GREY, lw=0.8, zorder=0)
         axis.set(xscale="log", xlabel="weight decay × sum of steps")
-        ticks(axis.xaxis, [0.5, 1, 2, 5, 10])
+        ticks(axis.xaxis, [0.05, 0.2, 1, 5, 20])
+        axis.set_xlim(0.8 * float(part["folds"].min()), 1.2 * max(FOLDS, part["folds"].max()))
     left.set_ylabel("correlation with unrolling")
     low = min(0.0, float(part[part["quantity"].isin(CURVATURES)]["low"].min()))
     left.set_ylim(max(low, -0.5), 1.03)
@@ -154,8 +158,11 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
         intervals(left, rows, rows["time"], replace(CURVATURES["damped"], colour=shade), ls="-")
         left.plot([], [], color=shade, label=names[name])
     left.set(xscale="log", xlabel="sum of steps", title="damped exact Hessian")
+    ticks(left.xaxis, [float(f"{x:.2g}") for x in rows["time"]])
     left.set_ylabel("correlation with unrolling")
-    left.legend(loc="lower right")
+    shown_low = float(damped[damped["recipe"].isin(constant)]["low"].min())
+    left.set_ylim(max(shown_low, -0.5) - 0.75, 1.03)  # room for the legend below the data
+    left.legend(loc="lower left", ncols=2, columnspacing=0.8, handlelength=1)
     ends = table.groupby(["recipe", "quantity"], sort=False).tail(1)
     shown = []
     for offset, (curvature, style) in zip(side_by_side(3, 0.22), CURVATURES.items(), strict=True):
@@ -165,7 +172,8 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
         shown.append(rows.reset_index())
     right.axvline(0.9, color=_GREY, ls=":", lw=0.8, zorder=0)
     named_rows(right, list(names.values()))
-    right.set_xlabel("correlation with unrolling at the end")
+    right.set_xlim(max(float(ends["low"].min()), -0.5), 1.03)
+    right.set_xlabel("correlation at the end")
     legend_above(fig, right, ncols=3)
     return fig, pd.concat([damped[damped["recipe"].isin(constant)], *shown], ignore_index=True)
 
@@ -180,14 +188,12 @@ def flat(table: pd.DataFrame) -> Drawn:
         at = np.arange(len(levels)) + offset
         intervals(axis, rows, at, style, label=style.label)
         shown.append(rows)
-    names = [t if t == WEIGHT_DECAY else f"{float(t):g}" for t in levels]
-    axis.set_xticks(range(len(levels)), [n.replace(" ", "\n") for n in names])
+    names = ["weight decay\nrules" if t == WEIGHT_DECAY else f"{float(t):g}" for t in levels]
+    axis.set_xticks(range(len(levels)), names)
     axis.set(
-        xlabel="flat: less curvature of the data than the weight decay, or of all than this "
-        "share of the largest",
-        ylabel="flat part of the shift",
+        xlabel="flat: eigenvalue below this share of the largest", ylabel="flat part of the shift"
     )
-    axis.set_ylim(0, None)
+    axis.set_ylim(0, 1.03)
     axis.legend(loc="upper left")
     return fig, pd.concat(shown, ignore_index=True)
 
