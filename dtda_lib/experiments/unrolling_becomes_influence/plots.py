@@ -194,7 +194,7 @@ def flat(table: pd.DataFrame) -> Drawn:
         xlabel="flat: eigenvalue below this share of the largest", ylabel="flat part of the shift"
     )
     axis.set_ylim(0, 1.03)
-    axis.legend(loc="upper left")
+    legend_above(fig, axis, ncols=2)
     return fig, pd.concat(shown, ignore_index=True)
 
 
