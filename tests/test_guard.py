@@ -191,6 +191,7 @@ COUNTS = "how many pairs pass a test moves by more than the tolerance of a numbe
 ENDS = "ends of intervals move by up to a fifth; their estimates are values of the checks"
 FEW = "of few points or samples, so one more or less counts; compared as values of the checks"
 ABSENT = "says that data are not there"
+BEHIND = "data of the figures, and values of the checks"
 CLAIMS = "numbers of claims, each of which the check cell compares with a rerun"
 ON_RECORD_ALONE = {
     "01_noise_vs_influence": {"The numbers behind the figures": "data of the figures"},
@@ -206,7 +207,8 @@ ON_RECORD_ALONE = {
         "The same pairs on the first seeds": COUNTS,
     },
     "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
-    "06_unrolling_becomes_influence": {"verdicts(": CLAIMS},
+    "06_unrolling_becomes_influence": {"The numbers behind the figures": BEHIND},
+    "07_cold_posterior_transport": {"The numbers behind the figures": BEHIND},
     "08_evaluating_under_noise": {"verdicts(": CLAIMS},
     "09_data_pruning": {
         "verdicts(": CLAIMS,
@@ -384,9 +386,9 @@ KINDS = {
     "number of the evidence beside a run": notebook(UNROLLING, BESIDE, r"\| (-?0\.\d+) \["),
     "number in a sentence": notebook(UNROLLING, "verdicts([noise])", r"size: (0\.\d+) \["),
     "end of an interval in a sentence": notebook(
-        UNROLLING, "verdicts(fading)", r"\[-?[\d.]+, (\d\.\d+)\]"
+        UNROLLING, "verdicts(practice)", r"\[-?[\d.]+, (\d\.\d+)\]"
     ),
-    "share in a sentence": notebook(UNROLLING, "verdicts(null_space)", r"eigenvalue: (0\.\d+)"),
+    "share in a sentence": notebook(UNROLLING, "verdicts(null_space)", r"decay: (0\.\d+)"),
     "table of libraries": notebook(SCOREBOARD, "libraries.library_table", r"(0\.\d\d) \["),
     "milliseconds in the table of libraries": notebook(
         SCOREBOARD, "libraries.library_table", r"\| (\d+\.\d) \| 1 \|"

@@ -18,7 +18,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.polynomial import Polynomial
 
 
 @dataclass(frozen=True)
@@ -189,28 +188,3 @@ def gaussian_divergence(
     away = other_mean - mean
     log = np.linalg.slogdet(ratio)[1]
     return float((np.trace(ratio) - len(mean) - log + away @ precision @ away) / 2)
-
-
-def langevin_in_wells(
-    loss: Polynomial,
-    point: Polynomial,
-    beta: float,
-    start: np.ndarray,
-    generator: np.random.Generator,
-    *,
-    step: float,
-    n_steps: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Langevin chains on a polynomial loss of one parameter: ends theta and responses, `(chain,)`.
-
-    As `LinearChain.sample` without batches; `start` `(chain,)` is where they begin. The response is
-    the derivative of the end in eps along the same noise, so the mean of r is the derivative of the
-    mean end, exactly, over the length of the run.
-    """
-    slope, curvature, pull = loss.deriv(), loss.deriv(2), point.deriv()
-    theta, response = start.astype(np.float64), np.zeros(len(start))
-    noise = math.sqrt(2 * step / beta)
-    for _ in range(n_steps):
-        response = response - step * (curvature(theta) * response - pull(theta))
-        theta = theta - step * slope(theta) + noise * generator.standard_normal(len(theta))
-    return theta, response

@@ -1,16 +1,16 @@
 """Chains of Eq. 6 against autograd, the library's unrolling, retraining and closed forms."""
 
-import contextlib
-from dataclasses import replace
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from helpers import digits_like
 from torch.func import grad, hessian
 
-from dtda_lib.attribution.damping import training_time
+from dtda_lib.attribution.influence import smallest_eigenvalue
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.trajectory import training_steps
 from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
@@ -19,11 +19,18 @@ from dtda_lib.experiments.unrolling_becomes_influence import broken as limit_bro
 from dtda_lib.experiments.unrolling_becomes_influence import chains as limit_chains
 from dtda_lib.experiments.unrolling_becomes_influence import claims as rules
 from dtda_lib.experiments.unrolling_becomes_influence import network as limit
+from dtda_lib.experiments.unrolling_becomes_influence import sizes
 from dtda_lib.experiments.unrolling_becomes_influence import small as limit_small
 from dtda_lib.experiments.unrolling_becomes_influence.chains import chain
-from dtda_lib.models.networks import get_model, initial_theta
-from dtda_lib.runs.protocols import seed_pairs
+from dtda_lib.experiments.unrolling_becomes_influence.trajectory import (
+    Steps,
+    follow,
+    one_hidden_layer,
+)
+from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.runs.protocols import paired
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import nothing
 from dtda_lib.study.banks import Trained
 
 
@@ -186,164 +193,308 @@ def test_removals_are_longer_by_leverage():
 
 # --- networks ------------------------------------------------------------------------------------
 
+DECAY = 0.02
+
+
+def regression(n_train=30, n_query=6):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n_train + n_query, 3, generator=generator)
+    y = x[:, 0] * x[:, 1] + 0.3 * torch.randn(len(x), generator=generator)
+    parts = x[:n_train], y[:n_train], x[n_train:], y[n_train:]
+    return Task("small", *parts, loss="squared_error", n_outputs=1)
+
+
+def followed(task, steps, seeds=((3, 4), (5, 6)), points=(0, 7, 9), keep=(6, 12)):
+    return follow(task, 4, steps, seeds, points, keep, weight_decay=DECAY, batch_size=10)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_a_network_followed_by_hand_is_the_librarys_unrolling(momentum):
+    task = regression()
+    found = followed(task, Steps("x", 0.1, momentum=momentum))
+    recipe = Recipe(
+        "sgd", lr=0.1, momentum=momentum, weight_decay=DECAY, batch_size=10, epochs=4, keep_last=3,
+        replacement=True,
+    )  # fmt: skip
+    model = one_hidden_layer(task, 4)
+    for run, (init, order) in enumerate([(3, 4), (5, 6)]):
+        exact = task.to(dtype=torch.float64)
+        expected = unrolled_responses(exact, model, recipe, init, order, [0, 7, 9])
+        for at, checkpoint in enumerate((0, 2)):
+            here = found.isel(seed=run, step=at)
+            np.testing.assert_allclose(
+                here["theta"], expected["parameters"][checkpoint], atol=1e-13
+            )
+            np.testing.assert_allclose(
+                here["response"], expected["responses"][checkpoint], atol=1e-13
+            )
+
+
+def test_runs_do_not_depend_on_each_other_nor_on_when_training_ends():
+    task, steps = regression(), Steps("x", 0.2, 5.0)
+    both = followed(task, steps)
+    alone = followed(task, steps, seeds=[(5, 6)], points=[9], keep=[6])
+    np.testing.assert_allclose(
+        both["response"].sel(train=9, step=6)[1], alone["response"][0, 0, 0], atol=1e-14
+    )
+    np.testing.assert_allclose(steps.sizes(40)[:20], steps.sizes(20))
+    assert steps.sizes(6)[5] == pytest.approx(0.1)
+    assert steps.times([1, 2])[1] == pytest.approx(0.2 + 0.2 / 1.2)
+    assert Steps("m", 0.1, momentum=0.9).times([10])[0] == pytest.approx(10)
+
+
+def test_what_cannot_be_followed_is_refused():
+    task = regression()
+    with pytest.raises(ValueError, match="steps to keep"):
+        followed(task, Steps("x", 0.1), keep=())
+    with pytest.raises(FloatingPointError, match="lower the rate"):
+        followed(task, Steps("x", 1e6), keep=(60,))
+    digits = digits_like()
+    with pytest.raises(ValueError, match="no regression"):
+        followed(digits, Steps("x", 0.1))
+
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(50, 3, generator=generator)
-    y = x[:, 0] * x[:, 1]
-    task = Task("small", x[:40], y[:40], x[40:], y[40:], loss="squared_error", n_outputs=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DTDA_CACHE", "off")
-        model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
-        recipe = replace(limit.RECIPES["decaying"], epochs=4)
-        machine = {"workers": 1}
-        trained = Trained(task=task, model=model, recipe=recipe, machine=machine)
-        pair = limit.banks(trained, [1, 7, 9], seed_pairs(3), "x")
-        return limit.aligned(*pair), pair
+def small_run():
+    task, steps = regression(), Steps("x", 0.2, 50.0)
+    chain = followed(task, steps, keep=(6, 60))
+    given = {"weight_decay": DECAY, "damping": 1.0}
+    model = Network.of(one_hidden_layer(task, 4))
+    data = limit.compared(task, model, chain, steps.times([6, 60]), **given)
+    return task, model, chain, steps, data
 
 
-def test_alignment_against_the_library(trained):
-    data, (retrained, unrolled) = trained
-    task, recipe = unrolled.task, unrolled.recipe
-    seeds = [(int(i), int(o)) for i, o in zip(*(v[:, 0] for v in _seeds(retrained)))]
-    shifts = unrolled_shifts(task, unrolled.model, recipe, seeds, points=[1, 7, 9])
-    np.testing.assert_allclose(data["unrolling"], shifts.isel(checkpoint=-1), rtol=1e-3, atol=1e-6)
-    theta = retrained.dataset()["parameters"].values[:, 0, -1].astype(np.float64)
-    exact = task.to(dtype=torch.float64)
-    for name, at, extra in (
-        ("influence_hessian", 0, 0.0),
-        ("influence_hessian", 1, limit.DAMPING),
-        ("influence_ggn", 2, 0.0),
+def test_influence_is_that_of_the_librarys_estimators(small_run):
+    """Each curvature against the estimator of the registry; mutations of sign, damping and 1/N."""
+    task, model, chain, steps, data = small_run
+    exact, recipe = task.to(dtype=torch.float64), Recipe("sgd", weight_decay=DECAY)
+    theta = torch.from_numpy(chain["theta"].values[1, 1])
+    damping = 1 / steps.times([60])[0]
+    for curvature, name, settings in (
+        ("pinv", "influence_pinv", {}),
+        ("ggn", "influence_ggn", {}),
+        ("damped", "influence_hessian", {"damping": damping}),
     ):
-        estimator = get_estimator(name, recipe, damping=extra)
-        with pytest.warns() if at == 0 else contextlib.nullcontext():
-            found = estimator(unrolled.network, torch.from_numpy(theta[0]), exact)
-        np.testing.assert_allclose(
-            data["influence"].isel(estimator=at, seed=0), found[0, [1, 7, 9]], rtol=1e-6, atol=1e-10
-        )
-    for threshold, label in limit.PSEUDO.items():
-        estimator = get_estimator("influence_pinv", recipe, threshold=threshold)
-        with pytest.warns(UserWarning, match="indefinite"):
-            found = estimator(unrolled.network, torch.from_numpy(theta[0]), exact)
-        np.testing.assert_allclose(
-            data["influence"].sel(estimator=label).isel(seed=0),
-            found[0, [1, 7, 9]],
-            rtol=1e-6,
-            atol=1e-10,
-        )
-    base = retrained.dataset()["query_loss"].values[:, :, -1].astype(np.float64)
-    np.testing.assert_allclose(data["retrained"], base[:, 1:] - base[:, :1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = get_estimator(name, recipe, **settings)(model, theta, exact)[0, [0, 7, 9]]
+        found = data["influence"].sel(curvature=curvature).isel(seed=1, step=1)
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
+    shifts = unrolled_shifts(
+        exact, one_hidden_layer(task, 4),
+        Recipe("sgd", lr=0.2, weight_decay=DECAY, batch_size=10, epochs=2, replacement=True),
+        [(5, 6)], points=[0, 7, 9],
+    )  # fmt: skip
+    plain = followed(task, Steps("x", 0.2), keep=(6,))
+    got = limit.compared(task, model, plain, [1.2], weight_decay=DECAY, damping=1.0)
+    np.testing.assert_allclose(got["unrolling"][1, 0], shifts[0, -1], atol=1e-12)
+    low = smallest_eigenvalue(recipe)(model, theta, exact)
+    assert float(data["smallest"][1, 1]) == pytest.approx(float(low))
+    np.testing.assert_allclose(data["folds"], DECAY * steps.times([6, 60]))
 
 
-def _seeds(bank):
-    return bank.runs.init_seeds, bank.runs.order_seeds
-
-
-def test_span_and_null_complement_each_other(trained):
-    data, _ = trained
-    assert (np.diff(data["span"].values, axis=1) <= 1e-12).all()
-    assert (data["span"].values <= 1 + 1e-12).all()
-    tiny = data["null"].values[:, 0]
-    assert (tiny <= data["null"].values[:, -1] + 1e-6).all()
-
-
-def test_a_law_leaves_out_the_run_itself(trained):
-    data, _ = trained
+def test_flat_parts_and_the_rest_are_the_whole(small_run):
+    data = small_run[-1].isel(step=[1])  # before, one run has not drawn the points
+    assert (data["span"] <= 1 + 1e-12).all()
+    shares = data[["flat unrolling", "flat influence"]].sel(threshold="0.1").to_array()
+    assert ((shares > 0) & (shares < 1)).all()
     values = limit.run_values(data)
-    others = data["retrained"].isel(seed=[1, 2]).mean("seed").values.ravel()
-    expected = np.corrcoef(others, data["unrolling"].values[0].ravel())[0, 1]
-    assert float(values["law, unrolling"][0]) == pytest.approx(expected)
-    assert float(values["retrained, unrolling"].min()) > 0.9
+    for seed, step in np.ndindex(2, 1):
+        a, b = (
+            data[name].isel(seed=seed, step=step).values
+            for name in ("unrolling", "influence")
+        )  # fmt: skip
+        expected = np.corrcoef(a.ravel(), b[1].ravel())[0, 1]
+        assert float(values["ggn"][seed, step]) == pytest.approx(expected)
+        slope = (a * b[0]).sum() / (b[0] ** 2).sum()
+        assert float(values["scale"][seed, step]) == pytest.approx(slope)
+
+
+def test_a_long_training_of_a_convex_network_ends_at_its_influence():
+    """Full batches of one unit at a strong decay: N r meets the pseudo-inverse, size included."""
+    task = regression()
+    chain = follow(
+        task, 1, Steps("x", 0.3, 400.0), [(1, 2), (3, 4)], [0, 5], [4_000],
+        weight_decay=0.3, batch_size=30,
+    )  # fmt: skip
+    given = {"weight_decay": 0.3, "damping": 1.0}
+    data = limit.compared(task, Network.of(one_hidden_layer(task, 1)), chain, [400.0], **given)
+    values = limit.run_values(data)
+    assert (data["smallest"] > 0).all()
+    assert (values["pinv"] > 0.9).all()
+    assert values["scale"].values == pytest.approx(1, abs=0.3)
+
+
+# --- Lanczos -------------------------------------------------------------------------------------
+
+
+def symmetric(values, seed=0):
+    basis = np.linalg.qr(rng(seed).standard_normal((len(values),) * 2))[0]
+    return torch.from_numpy(basis * np.asarray(values) @ basis.T)
+
+
+@pytest.mark.parametrize(
+    "values", [np.geomspace(0.01, 5, 40), [-0.3, *np.geomspace(0.1, 5, 20)], [0.0, 0.0, 1, 2, 5]]
+)
+def test_lanczos_gives_the_pseudo_inverse_and_the_smallest_eigenvalue(values):
+    matrix = symmetric(values)
+    rows = torch.from_numpy(rng(1).standard_normal((3, len(values))))
+    found, smallest, residual = sizes.pseudo_inverse_product(lambda v: matrix @ v, rows, 1e-6)
+    expected = rows @ torch.linalg.pinv(matrix, rcond=1e-6, hermitian=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert smallest == pytest.approx(min(values), abs=1e-3)
+    assert residual < sizes.EXACT
+
+
+def test_too_few_lanczos_steps_say_so():
+    matrix, row = symmetric(np.geomspace(0.001, 5, 60)), torch.ones(60, dtype=torch.float64)
+    basis, inside, left = sizes.lanczos(lambda v: matrix @ v, row, 5)
+    np.testing.assert_allclose(basis @ basis.T, torch.eye(5), atol=1e-12)
+    np.testing.assert_allclose(basis @ matrix @ basis.T, inside, atol=1e-12)
+    assert left > 0.01
+
+
+def test_a_larger_network_is_compared_as_a_small_one(small_run, monkeypatch):
+    """The same run through banks, Lanczos and dual as by hand with a dense Hessian."""
+    monkeypatch.setenv("DTDA_CACHE", "off")
+    task, model, *_ = small_run
+    exact = task.to(dtype=torch.float64)
+    recipe = Recipe(
+        "sgd", lr=0.2, weight_decay=DECAY, batch_size=10, epochs=4, replacement=True
+    )  # fmt: skip
+    trained = Trained(
+        task=exact, model=one_hidden_layer(task, 4), recipe=recipe, machine={"workers": 1}
+    )
+    seeds = [(3, 4), (5, 6)]
+    bank = trained.bank(paired(nothing(30), seeds), ["query_loss", "parameters"], "x")
+    unrolled = trained.unrolled(seeds, "parameters", "x", points=[0, 7, 9])
+    large = sizes.Larger("small", "made", bank, unrolled)
+    values = large.values()
+    chain = followed(task, Steps("x", 0.2), keep=(12,))
+    given = {"weight_decay": DECAY, "damping": 1.0}
+    expected = limit.run_values(limit.compared(task, model, chain, [2.4], **given)).isel(step=0)
+    for name in ("pinv", "ggn", "smallest", "slope"):
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert large.folds == pytest.approx(DECAY * 2.4)
+    row = sizes.size_table([large]).iloc[0]
+    assert row["estimate"] == pytest.approx(float(values["pinv"].mean()))
+    assert row["parameters"] == 21
 
 
 # --- rules ---------------------------------------------------------------------------------------
 
 
-def made(late, *, spread=0.01):
-    """`run_values` of eight runs in which everything is `late` at the last length, 0.5 before."""
-    names = ["unrolling, " + n for n in (*limit.INFLUENCES, *limit.PSEUDO.values())]
-    names += ["retrained, unrolling", "retrained, if_ggn", "span 0.001", "null 0.001"]
-    found = {}
-    for recipe in limit.RECIPES:
-        for epochs in (1, 9):
-            if epochs == 9 or recipe in limit.OVER_TIME:
-                middle = late.get((recipe, "*"), late["*"]) if epochs == 9 else 0.5
-                noise = spread * np.linspace(-1, 1, 8)
-                data = {name: ("seed", middle + noise) for name in names}
-                data["null 0.001"] = ("seed", 1 - middle + noise)
-                found[recipe, epochs] = xr.Dataset(data)
-    return found
+def made(late=0.97, *, smallest=0.01, slope=0.01, folds=9.0, spread=0.002):
+    """`run_values` of eight runs at two times: 0.5 at first, `late` at last."""
+    noise = spread * np.linspace(-1, 1, 8)[:, None]
+    at = np.array([0.5, late])
+    dims = ("seed", "step")
+    data = {name: (dims, at + noise) for name in limit.CURVATURES}
+    data |= {"scale": (dims, 1 + noise + 0 * at)}
+    data |= {"smallest": (dims, smallest + noise + 0 * at), "slope": (dims, slope + 0 * at + noise)}
+    data |= {"time": ("step", [1.0, 9.0]), "folds": ("step", [1.0, folds])}
+    return xr.Dataset(data, {"step": [1, 9]})
 
 
-def statuses(found):
-    table = limit.time_table(found, 100)
-    stated = [
-        *rules.agreement_claims(table, found, "made"),
-        *rules.null_claims(table, found, "made"),
-        *rules.step_claims(found, "made"),
-        *rules.fading_claims(found, "made"),
-    ]
-    assert {claim.n for claim in stated} == {8}
+def limit_statuses(values):
+    stated = rules.limit_claims(limit.in_regime(values), "made")
     return {claim.id: claim.status for claim in stated}
 
 
-def test_rules_of_networks_follow_the_numbers():
-    good = statuses(made({"*": 0.97}))
-    assert good["C2-if_ggn"] == good["C2-time"] == good["C3-span"] == good["C3-null"] == "confirmed"
-    assert good["C2-step"] == "inconclusive"
-    assert good["fading-if_ggn-constant"] == "refuted"
-    assert good["C2-adam"] == good["C2-momentum"] == "confirmed"
-    bad = statuses(made({"*": 0.3, ("Adam", "*"): 0.1}))
-    assert bad["C2-if_ggn"] == bad["C2-time"] == bad["C3-span"] == bad["C3-null"] == "refuted"
-    assert bad["fading-unrolling-decaying"] == "confirmed"
-    assert bad["C2-adam"] == "refuted"
-    mixed = statuses(made({"*": 0.8, ("constant 0.0125", "*"): 0.95}))
-    assert mixed["C2-if_hessian"] == mixed["C2-step"] == "confirmed"
-    assert mixed["C3-null"] == "partly"
+def test_the_limit_is_judged_where_the_theorem_speaks():
+    good = limit_statuses(made())
+    assert good["C2-pinv"] == good["C2-ggn"] == good["C2-damped"] == "confirmed"
+    assert good["C2-limit"] == "refuted"
+    assert good["C2-scale"] == "confirmed"
+    assert limit_statuses(made(0.996))["C2-limit"] == "confirmed"
+    assert limit_statuses(made(0.3))["C2-pinv"] == "refuted"
+
+
+@pytest.mark.parametrize("away", [{"smallest": -0.01}, {"slope": 0.2}, {"folds": 4.0}])
+def test_runs_outside_the_regime_decide_nothing(away):
+    assert set(limit_statuses(made(**away)).values()) == {"not tested"}
+    rows = limit.in_regime(made(**away))
+    assert rows["n"].iloc[0] == 0
+    assert rows["runs"].iloc[0] == 8
+
+
+def test_runs_that_count_decide_alone():
+    values = made(0.97)
+    values["smallest"][:2, -1] = -1.0
+    values["pinv"][:2, -1] = 0.0
+    rows = limit.in_regime(values).set_index("quantity")
+    assert (rows.loc["pinv", "n"], rows.loc["pinv", "runs"]) == (6, 8)
+    assert rows.loc["pinv", "low"] > 0.9
+    assert limit_statuses(values)["C2-pinv"] == "confirmed"
+
+
+def test_a_level_is_passed_where_no_later_interval_falls_below_it():
+    values = made(0.97)
+    table = limit.passing_table(values, (0.4, 0.9, 0.99)).set_index(["curvature", "level"])["folds"]
+    assert table["pinv", 0.4] == 1.0
+    assert table["pinv", 0.9] == 9.0
+    assert np.isnan(table["pinv", 0.99])
+
+
+def test_usual_runs_are_another_claim():
+    values = made(0.97)
+    values["pinv"] = values["pinv"] - 0.4
+    rows = limit.usual_table(values)
+    found = {c.id: c.status for c in rules.usual_claims(rows, "made")}
+    assert found["C2-usual-pinv"] == "refuted"
+    assert found["C2-usual-damped"] == found["T6"] == "confirmed"
+    same = {c.id: c.status for c in rules.usual_claims(limit.usual_table(made()), "made")}
+    assert same["T6"] == "refuted"  # no relevant difference
 
 
 @pytest.mark.parametrize(
-    ("pseudo", "status"), [(0.2, "confirmed"), (0.95, "refuted"), (0.8, "inconclusive")]
+    ("gap", "statuses"),
+    [
+        (0.2, ("confirmed", "confirmed", "confirmed", "confirmed")),
+        (0.0, ("refuted", "refuted", "confirmed", "confirmed")),
+        (-0.2, ("inconclusive", "inconclusive", "refuted", "refuted")),
+    ],
 )
-def test_the_pseudo_inverse_fails_only_where_gauss_newton_is_ahead(pseudo, status):
-    found = made({"*": 0.8})
-    noise = found["decaying", 9]["unrolling, if_ggn"] * 0 + 0.01 * np.linspace(-1, 1, 8)[::-1]
-    found["decaying", 9]["unrolling, if_pinv 0.001"] = noise + pseudo
-    assert statuses(found)["T6-pinv"] == status
+def test_differences_have_a_size_that_matters(gap, statuses):
+    less, more = made(0.7)["damped"].isel(step=-1), made(0.7 + gap)["damped"].isel(step=-1)
+    kinds = ("time", "step", "momentum", "adam")
+    table = pd.DataFrame(limit.difference_row(what, "made", more, less) for what in kinds)
+    stated = rules.practice_claims(table, "made")
+    assert tuple(claim.status for claim in stated) == statuses
+    assert stated[0].estimate == pytest.approx(gap)
+
+
+def test_null_parts_are_held_against_those_of_influence():
+    def shares(span, unrolling, influence):
+        noise = 0.001 * np.linspace(-1, 1, 8)[:, None, None]
+        dims, ones = ("seed", "step", "threshold"), np.ones((8, 1, 2)) + noise
+        data = {"span": span * ones, "flat unrolling": unrolling * ones}
+        data |= {"flat influence": influence * ones}
+        found = xr.Dataset({k: (dims, v) for k, v in data.items()})
+        return limit.flat_table(found.assign_coords(threshold=[limit.WEIGHT_DECAY, "0.1"]))
+
+    def statuses(*given):
+        return tuple(c.status for c in rules.null_claims(shares(*given), "made"))
+
+    assert statuses(0.98, 0.4, 0.41) == ("confirmed", "confirmed")
+    assert statuses(0.5, 0.4, 0.2) == ("refuted", "refuted")
 
 
 @pytest.mark.parametrize(
-    ("small", "spread", "status"),
-    [(0.8, 0.01, "confirmed"), (0.2, 0.01, "refuted"), (0.55, 0.3, "inconclusive")],
+    ("row", "status"),
+    [
+        ({}, "confirmed"),
+        ({"estimate": 0.5, "low": 0.4, "high": 0.6}, "refuted"),
+        ({"smallest_low": -0.1}, "not tested"),
+        ({"folds": 1.0}, "not tested"),
+        ({"slope": 0.3}, "not tested"),
+    ],
 )
-def test_step_sizes_are_compared_after_the_same_sum_of_steps(small, spread, status):
-    """The smaller step is judged after 4 epochs against 1, whatever it gives after 1 epoch."""
-    noise = spread * np.linspace(-1, 1, 8)
-    values = {
-        ("constant 0.05", 1): 0.5 + 0 * noise,
-        ("constant 0.05", 4): 0.0 + 0 * noise,
-        ("constant 0.0125", 1): 1 - small + 0 * noise,
-        ("constant 0.0125", 4): small + noise,
-    }
-    names = [f"unrolling, {name}" for name in limit.INFLUENCES]
-    found = {
-        key: xr.Dataset({name: ("seed", each) for name in names}) for key, each in values.items()
-    }
-    table = limit.equal_time_table(found)
-    assert table[["epochs", "epochs_small"]].drop_duplicates().values.tolist() == [[1, 4]]
-    assert table["estimate"].to_numpy() == pytest.approx(small - 0.5)
-    _, claim = rules.step_claims(found, "made")
-    assert (claim.status, claim.estimate) == (status, pytest.approx(small - 0.5))
-    sums = [
-        training_time(replace(limit.RECIPES[name], epochs=epochs), 100)
-        for name, epochs in (("constant 0.05", 1), ("constant 0.0125", 4))
-    ]
-    assert sums[0] == pytest.approx(sums[1])
-
-
-def test_without_lengths_of_the_same_sum_of_steps_nothing_is_claimed():
-    assert statuses(made({"*": 0.97}))["C2-step-equal-time"] == "not tested"
+def test_larger_networks_count_under_the_same_conditions(row, status):
+    full = {"name": "wide", "setting": "made", "n": 4, "estimate": 0.95, "low": 0.93, "high": 0.97}
+    full |= {"smallest_low": 0.01, "folds": 8.0, "slope": 0.01}
+    (claim,) = rules.size_claims(pd.DataFrame([full | row]))
+    assert (claim.id, claim.status) == ("C2-wide", status)
 
 
 @pytest.mark.parametrize(
@@ -411,9 +562,9 @@ def test_convergence_is_more_than_being_near(table, null, status):
     assert rules.convergence_status(table, null) == status
     row = {"problem": "identity", "schedule": "decaying", "step": 9, "error": 0.03}
     curves = pd.DataFrame([row | {"low": 0.02, "high": 0.04, "null": null}])
-    (claim,) = rules.convergence_claims(curves, table, 8)
-    assert (claim.id, claim.status) == ("C4-identity", status)
-    assert claim.ci == tuple(table[["low", "high"]].iloc[0])
+    claim, rate = rules.convergence_claims(curves, table, 8)
+    assert (claim.id, claim.status, claim.ci) == ("C4-identity", status, (0.02, 0.04))
+    assert rate.ci == tuple(table[["low", "high"]].iloc[0])
     assert "times that of constant 0.02 steps, paired by run" in claim.statistic
 
 
@@ -423,7 +574,7 @@ def test_constant_steps_alone_do_not_pass_for_convergence():
     problem = limit_small.rank_deficient("identity", rng(1))
     n_steps = 4_000
     small, large = (np.full(n_steps, rate) for rate in (0.02, 0.1))
-    decaying = limit_chains.inverse_steps(n_steps, 0.3, 100.0)
+    decaying = Steps("decaying", 0.3, 100.0).sizes(n_steps)
     schedules = {"decaying": decaying, "constant 0.02": small, "constant 0.1": large}
     found = limit_small.convergence_runs(problem, schedules, 8, rng(2))
     null = float(found["null"].max())

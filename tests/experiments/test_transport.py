@@ -14,6 +14,7 @@ from helpers import response_covariance
 
 from dtda_lib.experiments.cold_posterior_transport import chains as tc
 from dtda_lib.experiments.cold_posterior_transport import claims as rules
+from dtda_lib.experiments.cold_posterior_transport import degenerate
 from dtda_lib.experiments.cold_posterior_transport import maps as tr
 from dtda_lib.experiments.cold_posterior_transport import plots as plots
 from dtda_lib.experiments.cold_posterior_transport import words as words
@@ -43,6 +44,9 @@ def tables():
         "small": small,
         "floors": tr.floor_table((30, tr.COLD)),
         "masses": tr.mass_table(0.1, (10, 100)),
+        "on_manifolds": degenerate.scale_table(),
+        "rivals_there": degenerate.rival_table((0.1, 1e-3)),
+        "tilted": degenerate.tilt_table((0.01, 1e-3)),
     }
 
 
@@ -142,48 +146,46 @@ def test_true_slopes_are_those_of_moving_by_half_the_influence():
     assert unrolled == pytest.approx(tc.true_slopes(chain, point)[1], rel=1e-5)
 
 
-def test_pushed_laws_keep_only_the_leverage_when_cold():
-    table = tc.push_table((10, 1e9)).set_index(["field", "beta"])["left"]
-    made, point = tc.chains()
-    chain, x = made["langevin"], made["langevin"].train_x[point]
-    leverage = x @ np.linalg.solve(chain.curvature(), x) / chain.n_train
-    for name in ("if_minimum", "half", "if_sample"):
-        assert table[name, 1e9] == pytest.approx(leverage**2, rel=1e-3)
-    assert table["half", 10] < 0.2 * min(table["if_minimum", 10], table["if_sample", 10])
+# --- manifolds of minima -------------------------------------------------------------------------
 
 
-def test_unrolling_crosses_when_warm():
-    table = tc.crossing_table(4_000, np.random.default_rng(0)).set_index("beta")
-    warm, frozen = table.loc[tc.WARM], table.loc[tc.FROZEN]
-    assert abs(warm["unrolled"]) > 0.5 * abs(warm["exact"])
-    assert abs(frozen["unrolled"]) < 0.1 * abs(frozen["exact"])
-    assert warm["influence"] == pytest.approx(-0.25, abs=1e-6)
+def test_rivals_on_manifolds_tend_to_their_limits(tables):
+    last = tables["rivals_there"][tables["rivals_there"]["eps"] == 1e-3]
+    np.testing.assert_allclose(last["f"], last["limit"], rtol=3e-3)
+    best = last[~last["field"].isin(("influence", "with a null part"))].groupby("case")["f"].min()
+    own = last[last["field"] == "influence"].set_index("case")["f"]
+    assert (best > own).all()
+
+
+def test_colder_laws_have_a_best_scale_nearer_to_one():
+    table = degenerate.cold_table((100, 10_000)).pivot(index="case", columns="beta", values="best")
+    assert ((table[10_000] - 1).abs() < 0.1 * (table[100] - 1).abs()).all()
 
 
 # --- claims --------------------------------------------------------------------------------------
 
 
 def test_claims_follow_the_numbers(tables, responses):
-    pushed, cost = tc.push_table((10, 1e6)), tc.transport_cost()
     found = [
-        rules.scale_claim(tables["scales"]),
+        *rules.scale_claims(tables["scales"], tables["on_manifolds"]),
         rules.cold_claim(tables["cold"]),
-        rules.rival_claim(tables["rivals"]),
+        *rules.rival_claims(tables["rivals"], tables["rivals_there"]),
         *rules.parabola_claims(tables["small"]),
         *rules.floor_claims(tables["floors"], tables["masses"]),
-        *rules.push_claims(pushed, cost),
+        rules.tilt_claim(tables["tilted"]),
         *rules.variance_claims(responses, 2_000)[:2],
     ]
     assert {claim.id: claim.status for claim in found} == {
-        "C5": "confirmed",
+        "C5-degenerate": "confirmed",
+        "C5-line": "confirmed",
         "C5-cold": "confirmed",
         "C5-best": "confirmed",
+        "C5-null": "confirmed",
         "T10": "confirmed",
         "T10-zero": "partly",
         "T11": "confirmed",
         "T11-basins": "refuted",
-        "T12-push": "confirmed",
-        "T-monge": "refuted",
+        "T11-manifold": "confirmed",
         "T12-spread-if_minimum": "refuted",
         "T12-spread-if_sample": "refuted",
     }
@@ -191,11 +193,19 @@ def test_claims_follow_the_numbers(tables, responses):
 
 def test_claims_turn_with_doctored_numbers(tables, responses):
     scales, floors, masses = tables["scales"], tables["floors"], tables["masses"]
-    assert rules.scale_claim(scales.assign(offset=0.2)).status == "refuted"
-    assert rules.scale_claim(scales.assign(offset=0.005)).status == "inconclusive"  # no order
+    there = tables["on_manifolds"]
+    assert rules.scale_claims(scales, there.assign(offset=0.2))[0].status == "refuted"
+    no_order = rules.scale_claims(scales.assign(offset=0.005), there)[1]
+    assert no_order.status == "inconclusive"
     assert rules.cold_claim(tables["cold"].assign(limit=1.5)).status == "refuted"
     swapped = tables["rivals"].replace({"field": {"influence": "0.9 r", "0.9 r": "influence"}})
-    assert rules.rival_claim(swapped).status == "refuted"
+    assert rules.rival_claims(swapped, tables["rivals_there"])[0].status == "refuted"
+    pulled = tables["rivals_there"].assign(
+        f=lambda t: t["f"].where(t["field"] != "with a null part", 2 * t["f"])
+    )
+    assert rules.rival_claims(tables["rivals"], pulled)[1].status == "refuted"
+    half = tables["tilted"].assign(best=lambda t: t["best"] / 2)
+    assert rules.tilt_claim(half).status == "refuted"
     off = tables["small"].assign(leading=lambda t: t["leading"] + 0.1)
     assert rules.parabola_claims(off)[0].status == "refuted"
     even = tables["small"][tables["small"]["case"] == "even"]
@@ -205,9 +215,6 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
     )
     moved = masses.assign(moved=masses["after"])
     assert rules.floor_claims(floors, moved)[1].status == "confirmed"
-    pushed = tc.push_table((10, 1e6))
-    turned = rules.push_claims(pushed.assign(left=0.9), (1.0, 1.0))
-    assert [claim.status for claim in turned] == ["refuted", "confirmed"]
     near = responses.assign(variance=1.0, variance_low=0.95, variance_high=1.05)
     assert [c.status for c in rules.variance_claims(near, 9)] == ["confirmed"] * 3
     wide = near.assign(variance_high=1.5)
@@ -218,13 +225,16 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
 
 def test_the_answer_follows_the_evidence():
     evidence = load()
+    some = evidence["C5-best"]
+    names = ("C5-degenerate", "C5-line", "T11-manifold")
+    made = {n: replace(some, claim=replace(some.claim, id=n)) for n in names}
+    evidence = replace(evidence, findings=evidence.findings | made)
     said = words.answer(evidence)
     assert 3 <= len(said) <= 5
     assert "_" not in " ".join(said)
     assert "No other map that was tried beats" in said[0]
     findings = dict(evidence.findings)
-    known = findings["C5-best"]
-    findings["C5-best"] = replace(known, claim=replace(known.claim, status="refuted"))
+    findings["C5-best"] = replace(some, claim=replace(some.claim, status="refuted"))
     assert words.answer(replace(evidence, findings=findings))[0].startswith("Other maps may beat")
 
 
@@ -245,8 +255,7 @@ def test_figures_draw_what_they_return(tables, sampled, responses):
     drawn = [
         plots.laws({"even": (tr.law_table("even", 0.3, 20), 0.3, 20)}),
         plots.curves(by_eps, by_beta),
-        plots.best_scales(tables["scales"], tables["cold"]),
-        plots.rivals(tables["rivals"]),
+        plots.manifolds(tables["rivals_there"], tables["tilted"]),
         plots.floor(tables["floors"], tr.field_table("apart", (5, 10))),
         plots.sampled_laws(sampled, responses),
     ]

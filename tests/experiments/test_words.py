@@ -10,7 +10,6 @@ import xarray as xr
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.predicting_retrained_laws.laws import LEVERAGE
 from dtda_lib.experiments.predicting_retrained_laws.tables import ALL
-from dtda_lib.experiments.unrolling_becomes_influence import network as limit
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.study import wording
 from dtda_lib.study.evidence import load
@@ -166,38 +165,36 @@ def test_the_cost_of_unrolling_is_held_against_the_goal(alone, stacked, met, mis
 # --- notebook 06 ---------------------------------------------------------------------------------
 
 
-def runs(value, *, spread=0.01, smallest=-0.1, epochs=(1, 4)):
-    """`limit.run_values` of eight runs; `value` of a recipe, a length and a quantity."""
-    methods = (*limit.INFLUENCES, *limit.PSEUDO.values())
-    names = [f"{t}, {m}" for t in ("unrolling", "retrained") for m in methods]
-    names += ["retrained, unrolling", *(f"null {t:g}" for t in limit.THRESHOLDS)]
-    noise, found = spread * np.linspace(-1, 1, 8), {}
-    for recipe in limit.RECIPES:
-        for length in epochs if recipe in limit.OVER_TIME else epochs[-1:]:
-            data = {name: ("seed", value(recipe, length, name) + noise) for name in names}
-            data["smallest"] = ("seed", smallest + 0.1 * noise)
-            found[recipe, length] = xr.Dataset(data)
-    return found
-
-
-def test_the_late_table_shows_names_and_intervals():
-    found = runs(lambda recipe, epochs, name: 0.5 if epochs == 4 else 0.1)
-    shown = of_limit.late_table(limit.time_table(found, 100))
-    assert shown.index[0] == "constant steps 0.05"
-    assert list(shown)[:2] == ["pseudo-inverse IF 0.001", "Gauss-Newton IF"]
-    assert shown.iloc[0, 1].startswith("0.50")
-    names = set(of_limit.readable(limit.time_table(found, 100))["quantity"])
-    assert "retrained, damped Hessian IF" in names
-    assert not [name for name in names if "if_" in name]
-
-
 def test_the_answer_on_unrolling_follows_the_evidence():
-    found = load()
-    said = of_limit.answer(found)
-    assert said[0].startswith("Unrolling becomes influence")
-    assert "with Gauss-Newton IF" in said[1]
-    assert "so no minimum is reached" in said[1]
-    finding = found["C4-logistic"]
-    refuted = replace(finding, claim=replace(finding.claim, status="refuted"))
-    changed = replace(found, findings=found.findings | {"C4-logistic": refuted})
-    assert of_limit.answer(changed)[0].startswith("Unrolling does not become influence")
+    names = ("C2-pinv", "C2-usual-pinv", "C2-usual-damped", "C2-step", "C3-null")
+    some = load()["T3"]
+
+    def with_status(status):
+        claims = {n: replace(some.claim, id=n, status=status) for n in (*names, "C4-rate-logistic")}
+        findings = {n: replace(some, claim=c, profile="paper") for n, c in claims.items()}
+        return replace(load(), findings=load().findings | findings)
+
+    confirmed, refuted = (of_limit.answer(with_status(s)) for s in ("confirmed", "refuted"))
+    assert 3 <= len(confirmed) <= 5
+    assert "unrolling is influence:" in confirmed[0]
+    assert "is not influence yet" in refuted[0]
+    assert "stops far before that" in refuted[1]
+    assert "_" not in " ".join(confirmed)
+
+
+def test_the_table_of_the_limit_shows_when_levels_are_passed():
+    late = pd.DataFrame(
+        {"quantity": name, "estimate": 0.95, "low": 0.9, "high": 0.97, "n": 6, "runs": 8,
+         "folds": 9.0}
+        for name in ("pinv", "smallest")
+    )  # fmt: skip
+    passed = pd.DataFrame(
+        {"curvature": "pinv", "level": level, "folds": folds}
+        for level, folds in ((0.9, 4.321), (0.99, np.nan))
+    )
+    shown = of_limit.regime_table(late, passed)
+    assert shown.iloc[0].tolist() == [
+        "pseudo-inverse IF", "0.950 [0.900, 0.970]", "4.3", "never"
+    ]  # fmt: skip
+    assert shown.iloc[1].tolist()[2:] == ["", ""]
+    assert of_limit.counted_words(late).startswith("6 of 8 runs (75 %)")

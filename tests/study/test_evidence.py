@@ -62,7 +62,7 @@ def test_every_claim_of_the_papers_has_one_headline():
         ("C12-concrete-metagradient", None),  # speaks against it
         ("C12-convex", None),  # a testbed that was built to show it
         ("C12-concrete-unrolling", None),  # nobody claims it
-        ("C2-strong", "C2"),
+        ("C2-limit", "C2"),
         ("C2-step-equal-time", None),
         ("C10-same-clean", "C10"),
         ("C10-order-same-clean", None),  # a part of it

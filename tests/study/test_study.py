@@ -16,6 +16,7 @@ from dtda_lib.experiments.noise_vs_influence.parameters import Parameters
 from dtda_lib.study import provenance as provenance_module
 from dtda_lib.study.pages.notebooks import parameters_cell
 from dtda_lib.study.parameters import (
+    Number,
     ProfiledParameters,
     WholeNumber,
     place,
@@ -106,6 +107,15 @@ def test_a_value_outside_its_range_may_be_allowed_besides():
     assert str(allowed) == "an integer, 0 or 2 to 9"
     with pytest.raises(ValueError, match=r"n=1 .* give an integer, 0 or 2 to 9"):
         read_value(allowed, "n", 1, "a test")
+
+
+def test_a_number_may_have_decimals_and_comes_from_text_too():
+    allowed = Number(0.1, 2, because="it is a rate")
+    assert (allowed.read("0.5"), allowed.read(1)) == (0.5, 1.0)
+    assert str(allowed) == "a number, 0.1 to 2 (it is a rate)"
+    for wrong in (0.05, 3, True, "fast", float("nan"), None):
+        with pytest.raises(ValueError, match=r"rate=.* give a number, 0.1 to 2"):
+            read_value(allowed, "rate", wrong, "a test")
 
 
 def test_unknown_notebook_is_refused():

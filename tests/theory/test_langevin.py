@@ -6,9 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 from helpers import response_covariance
-from numpy.polynomial import Polynomial
 
-from dtda_lib.theory.langevin import LinearChain, gaussian_divergence, langevin_in_wells
+from dtda_lib.theory.langevin import LinearChain, gaussian_divergence
 
 
 def data(n=6, seed=0):
@@ -152,24 +151,6 @@ def test_relaxation_is_the_first_step_below_the_remainder(remainder):
     n_steps = chain.relaxation_steps()
     ends = [chain.sample(2, next(seeds), n_steps=n)[0] for n in (None, n_steps)]
     np.testing.assert_array_equal(*ends)
-
-
-def test_chains_in_a_parabola_are_the_linear_ones():
-    loss, point = Polynomial([0, 0, 1.5]), Polynomial([0.3, -1, 0.4])
-    rng = np.random.default_rng(0)
-    theta, response = langevin_in_wells(
-        loss, point, 20.0, np.zeros(20_000), rng, step=0.1, n_steps=200
-    )
-    assert theta.var() == pytest.approx(1 / (20 * 3 * (1 - 0.15)), rel=0.04)
-    assert response.mean() == pytest.approx(-1 / 3, abs=0.01)
-    eps, ends = 1e-6, []
-    for sign in (1, -1):
-        rng = np.random.default_rng(1)
-        moved = loss - sign * eps * point
-        ends.append(langevin_in_wells(moved, point, 20.0, np.ones(4), rng, step=0.1, n_steps=30)[0])
-    rng = np.random.default_rng(1)
-    _, response = langevin_in_wells(loss, point, 20.0, np.ones(4), rng, step=0.1, n_steps=30)
-    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * eps), response, rtol=1e-6)
 
 
 def test_divergence_of_normal_laws():

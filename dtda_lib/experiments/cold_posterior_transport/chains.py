@@ -5,16 +5,13 @@ predictions are known exactly (`langevin.LinearChain`). Predictions are in targe
 eps per unit of eps; the removal of a point is eps = 1/N. Data and settings are our choice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from dtda_lib.statistics.over_seeds import mean_interval
-from dtda_lib.theory import boltzmann as bo
-from dtda_lib.theory.langevin import LinearChain, gaussian_divergence, langevin_in_wells
-
-from .maps import CASES
+from dtda_lib.theory.langevin import LinearChain
 
 Sampled = Mapping[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 BETA = 1_000.0
@@ -31,8 +28,6 @@ ESTIMATORS = {
     "if_sample": "influence at each sample",
     "unrolling": "unrolling",
 }
-WARM, FROZEN = 4, 32
-"""Inverse temperatures at which chains in the double well cross the barrier often, and hardly."""
 
 
 def chains() -> tuple[dict[str, LinearChain], int]:
@@ -161,70 +156,3 @@ def true_slopes(chain: LinearChain, point: int, eps: float = 1e-5) -> tuple[floa
     """Derivatives in eps at 0 of the exact mean and variance of the prediction, by differences."""
     up, down = (law_of(chain.down_weighted(point, sign * eps)) for sign in (1, -1))
     return (up[0] - down[0]) / (2 * eps), (up[1] ** 2 - down[1] ** 2) / (2 * eps)
-
-
-def push_table(betas: Sequence[float]) -> pd.DataFrame:
-    """How much of KL(before || after) a map leaves: Boltzmann laws, a whole removal, exact.
-
-    "if_minimum" and "if_sample" as in `response_table`; "half" has half the slope of the latter.
-    """
-    made, point = chains()
-    chain = made["langevin"]
-    eps = 1 / chain.n_train
-    removed = chain.down_weighted(point, eps)
-    mean, slope, rows = chain.minimum(), influence_slope(chain, point), []
-    for beta in betas:
-        before = np.linalg.inv(chain.curvature()) / beta
-        after = removed.minimum(), np.linalg.inv(removed.curvature()) / beta
-        nothing = gaussian_divergence(mean, before, *after)
-        for name, share in (("if_minimum", 0.0), ("half", 0.5), ("if_sample", 1.0)):
-            turn = np.eye(len(mean)) + eps * share * slope
-            moved = mean + eps * chain.influence(point, mean)
-            left = gaussian_divergence(moved, turn @ before @ turn.T, *after)
-            rows.append((beta, name, nothing, left, left / nothing))
-    return pd.DataFrame(rows, columns=["beta", "field", "nothing", "kl", "left"])
-
-
-def transport_cost() -> tuple[float, float]:
-    """Root mean square distance that "if_sample" moves samples, and W2 to where it moves them.
-
-    Of the law's spread alone, the common shift being taken off; equal if and only if the map is
-    the cheapest one to its own image. In parameter units, for a whole removal at `BETA`.
-    """
-    made, point = chains()
-    chain = made["langevin"]
-    before = chain.boltzmann_covariance()
-    move = influence_slope(chain, point) / chain.n_train
-    turn = np.eye(len(move)) + move
-    after = turn @ before @ turn.T
-    root = _root(before)
-    square = np.trace(before + after - 2 * _root(root @ after @ root))
-    return float(np.sqrt(np.trace(move @ before @ move.T))), float(np.sqrt(square))
-
-
-def _root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-
-
-def crossing_table(n_chains: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Slope in eps of the mean theta of the Boltzmann law of the case "apart", per temperature.
-
-    `exact` for the law, `beta Cov(loss_k, theta)`; `influence` the mean of the influence function;
-    `unrolled` the mean response of Langevin chains that begin in the law, with its standard error,
-    and the largest size of a single response.
-    """
-    case, rows = CASES["apart"], []
-    for beta in (WARM, FROZEN):
-        p = bo.density(case.loss, beta) * (bo.GRID[1] - bo.GRID[0])
-        lift = case.point(bo.GRID)
-        exact = beta * (p @ (bo.GRID * lift) - (p @ bo.GRID) * (p @ lift))
-        start = np.interp(generator.random(n_chains), np.cumsum(p), bo.GRID)
-        _, r = langevin_in_wells(
-            case.loss, case.point, beta, start, generator, step=0.02, n_steps=2_000
-        )
-        influence = float(p @ case.influence.value(bo.GRID))
-        error = r.std(ddof=1) / np.sqrt(n_chains)
-        rows.append((beta, exact, influence, r.mean(), error, abs(r).max()))
-    columns = ["beta", "exact", "influence", "unrolled", "se", "largest"]
-    return pd.DataFrame(rows, columns=columns)

@@ -1,6 +1,5 @@
 """What notebook 07 integrates and samples, declared from its parameters; nothing is trained."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,13 +8,13 @@ import pandas as pd
 
 from dtda_lib.study.settings import Config
 
-from . import chains, maps
+from . import chains, degenerate, maps
 from .maps import COLD
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two wells of one parameter, exactly, and chains of noisy steps on a line.
+    """Two wells and spheres of minima, exactly, and chains of noisy steps on a line.
 
     Args:
         betas: Inverse temperatures at which limits are followed.
@@ -23,7 +22,6 @@ class Experiment:
         same: Cases whose removed point has the same loss in both wells.
         shown: Case -> size of the removal and inverse temperature of its picture.
         scales: Multiples of the influence function that are held against it.
-        push_betas: Inverse temperatures at which a whole removal is pushed.
     """
 
     betas: tuple[int, ...]
@@ -31,7 +29,6 @@ class Experiment:
     same: tuple[str, ...] = ("even", "uneven")
     shown: tuple[tuple[str, float, int], ...] = (("even", 0.3, 20), ("apart", 0.05, 20))
     scales: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98, 1.02, 1.1)
-    push_betas: tuple[int, ...] = (10, 100, 1_000, 10_000, 1_000_000)
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
@@ -69,6 +66,15 @@ class Experiment:
         """`maps.rival_table` and `maps.reach_table` of the uneven wells."""
         return maps.rival_table("uneven"), maps.reach_table("uneven", self.scales)
 
+    def manifolds(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """`scale_table`, `cold_table`, `rival_table` and `tilt_table` of `degenerate`."""
+        return (
+            degenerate.scale_table(),
+            degenerate.cold_table(self.betas),
+            degenerate.rival_table(),
+            degenerate.tilt_table(),
+        )
+
     def floors(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """`maps.floor_table` and `maps.field_table` of the wells with unlike losses."""
         return maps.floor_table((30, 300, COLD)), maps.field_table("apart", (5, 10, 20))
@@ -77,17 +83,9 @@ class Experiment:
         """`maps.mass_table` of all cases."""
         return maps.mass_table(0.1, self.betas)
 
-    def crossing(self, generator: np.random.Generator) -> pd.DataFrame:
-        """`chains.crossing_table` with as many chains."""
-        return chains.crossing_table(self.n_chains, generator)
-
     def sampled(self, generator: np.random.Generator) -> chains.Sampled:
         """`chains.sample_chains`, as many of each kind."""
         return chains.sample_chains(self.n_chains, generator)
-
-    def pushed(self) -> tuple[pd.DataFrame, Sequence[float]]:
-        """`chains.push_table` and `chains.transport_cost`."""
-        return chains.push_table(self.push_betas), chains.transport_cost()
 
 
 def specification(cfg: Config) -> dict[str, Any]:

@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
+from dtda_lib.study.figures import (
+    Drawn,
+    intervals,
+    legend_above,
+    named_rows,
+    panels,
+    side_by_side,
+)
 from dtda_lib.study.methods import LAWS, METHODS, PALETTE, palette
 
 from .chains import ESTIMATORS, KINDS, QUERY, Sampled, chains, law_of
@@ -16,16 +23,14 @@ from .maps import CASES, COLD
 MOVED = replace(METHODS["if_hessian"], label="moved by the influence function", linestyle=":")
 _STYLES = {"before": LAWS["before"], "after": LAWS["after"], "moved": MOVED}
 _SHADES = PALETTE[:4]
-_FIELDS = palette(
-    {
-        "nothing": "no change",
-        "constant": "best common shift",
-        "gradient": "best gradient step",
-        "0.9 r": "0.9 × influence",
-        "1.1 r": "1.1 × influence",
-    },
-    control="nothing",
-) | {"influence": replace(METHODS["if_hessian"], label="influence function", linestyle="-")}
+_FIELDS = {
+    "0.9 r": "0.9 × influence",
+    "1.1 r": "1.1 × influence",
+    "gradient": "best gradient step",
+    "one curvature": "one mean curvature",
+    "damped": "damped inverse",
+    "nothing": "no change",
+}
 _ESTIMATORS = palette({"if_minimum": ESTIMATORS["if_minimum"]}) | {
     "if_sample": replace(METHODS["if_hessian"], label=ESTIMATORS["if_sample"]),
     "unrolling": METHODS["unrolling"],
@@ -60,51 +65,44 @@ def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
         right.plot(part["c"], part["f"], color=shade, label=_beta(beta))
     right.set_title(f"ε = {by_beta['eps'].iloc[0]:g}")
     for axis in (left, right):
-        axis.axvline(1, color="0.7", lw=0.8, zorder=0)
-        axis.set(xlabel="scale c of the influence function", ylim=(0, None))
-        plain = {"facecolor": "white", "edgecolor": "none", "framealpha": 1}
-        axis.legend(loc="upper center", frameon=True, **plain)
+        axis.axvline(1, ymax=0.55, color="0.7", lw=0.8, zorder=0)
+        axis.set(xlabel="scale c of the influence function")
+        axis.set_ylim(0, 1.75 * float(by_eps["f"].max()))
+        axis.legend(loc="upper center", ncols=2)
     left.set_ylabel("F / ε²")
     both = [by_eps.assign(panel="eps"), by_beta.assign(panel="beta")]
     return fig, pd.concat(both, ignore_index=True)
 
 
-def best_scales(scales: pd.DataFrame, cold: pd.DataFrame) -> Drawn:
-    """|c* - 1| against eps at zero temperature, and against beta in the limit of small eps."""
-    fig, ((left, right),) = panels(1, 2, 2.9, sharey=True)
-    names = list(dict.fromkeys(scales["case"]))
-    for name, marker, shade in zip(names, "os", (_SHADES[1], _SHADES[3])):
-        part = scales[scales["case"] == name]
-        left.plot(part["eps"], abs(part["offset"]), marker, color=shade, label=f"{name} wells")
-        left.plot(part["eps"], abs(part["predicted"] - 1), ":", color=shade, lw=1)
-        for kind, line in {"flat": "-", "local": "--"}.items():
-            curve = cold[(cold["case"] == name) & (cold["field"] == kind)]
-            look = {"ls": line, "color": shade, "mfc": shade if kind == "flat" else "white"}
-            label = f"{name}, {kind} continuation"
-            right.plot(curve["beta"], abs(curve["offset"]), marker, lw=0.8, label=label, **look)
-    left.plot([], [], "k:", lw=1, label="first order, derived")
-    left.set(xscale="log", yscale="log", xlabel="ε", ylabel="|c* − 1|")
-    left.set_title("temperature 0")
-    right.set(xscale="log", xlabel="inverse temperature β")
-    right.set_title("ε → 0")
-    left.legend(loc="upper left")
-    right.legend(loc="lower left", fontsize=6)
-    both = [scales.assign(panel="eps"), cold.assign(panel="beta")]
-    return fig, pd.concat(both, ignore_index=True)
-
-
-def rivals(table: pd.DataFrame) -> Drawn:
-    """F over eps^2 against eps of the influence function and other fields; dots: derived limits."""
-    fig, ((axis,),) = panels(1, 1, 2.6)
-    for name, style in _FIELDS.items():
-        part = table[table["field"] == name]
-        axis.plot(part["eps"], part["f"], **style.line)
-        axis.plot(part["eps"].min() / 1.6, part["limit"].iloc[0], ".", color=style.colour, ms=5)
-    axis.set(xscale="log", yscale="log", xlabel="ε", ylabel="F / ε²")
-    axis.set_ylim(0.045, 0.32)
-    ticks(axis.yaxis, (0.05, 0.07, 0.1, 0.15, 0.2, 0.3))
-    fig.legend(loc="outside right center")
-    return fig, table
+def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
+    """Left: how much more of F each field leaves than the pseudo-inverse influence on manifolds of
+    minima; right: the floor where A4 fails."""
+    fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1.25, 1))
+    last = rivals[rivals["eps"] == rivals["eps"].min()]
+    cases, fields = list(dict.fromkeys(last["case"])), list(_FIELDS)
+    rows = []
+    for offset, case, style in zip(side_by_side(3, 0.2), cases, palette(cases).values()):
+        part = last[last["case"] == case].set_index("field")[["f", "limit"]]
+        excess = (part - part.loc["influence"]) / part.loc["nothing"]
+        at = np.arange(len(fields)) + offset
+        here = excess.loc[fields]
+        left.plot(here["f"], at, style.marker, color=style.colour, label=case, zorder=3)
+        left.plot(here["limit"], at, "|", color="k", ms=7, zorder=2)
+        rows.append(here.reset_index().assign(case=case))
+    named_rows(left, list(_FIELDS.values()))
+    left.set(xscale="log", xlabel="F beyond influence's, of no change")
+    left.set_title("loss of the point alike at all minima")
+    legend_above(fig, left, ncols=3)
+    for name, label, shade in (
+        ("nothing", "no change", METHODS["null"].colour),
+        ("best", "best scale", MOVED.colour),
+    ):
+        right.plot(tilted["eps"], tilted[name] / tilted["eps"], "o", color=shade, label=label)
+    right.axhline(float(tilted["floor"].iloc[0] / tilted["eps"].iloc[0]), color="k", ls=":", lw=1)
+    right.set(xscale="log", xlabel="ε", ylabel="F / ε", title="unlike along a ring")
+    right.set_ylim(0, 1.1 * float((tilted["nothing"] / tilted["eps"]).max()))
+    right.legend(loc="lower left")
+    return fig, pd.concat([*rows, tilted.assign(case="tilted ring")], ignore_index=True)
 
 
 def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
@@ -118,14 +116,16 @@ def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
     left.legend(loc="upper left")
     for shade, (beta, part) in zip(_SHADES, fields.groupby("beta", sort=True)):
         if beta == COLD:
-            right.plot(part["theta"], part["r"], color=MOVED.colour, label="influence function")
+            right.plot(
+                part["theta"], part["r"].abs(), color=MOVED.colour, label="influence function"
+            )
         else:
-            right.plot(part["theta"], part["r"], color=shade, ls="--", label=f"exact, β = {beta:g}")
-    right.set_yscale("symlog", linthresh=1)
-    right.set(xlabel="parameter θ", ylabel="field r")
-    right.set_ylim(-3e4, 3)
-    right.set_yticks([-1e4, -1e3, -100, -10, -1, 0, 1])
-    right.legend(loc="lower center", fontsize=6, ncols=2)
+            right.plot(
+                part["theta"], part["r"].abs(), color=shade, ls="--", label=f"exact, β = {beta:g}"
+            )
+    right.set(yscale="log", xlabel="parameter θ", ylabel="size of the field, |r|")
+    right.set_ylim(1e-2, 1e5)
+    right.legend(loc="upper left", fontsize=6, ncols=2)
     both = [table.assign(panel="floor"), fields.assign(panel="field")]
     return fig, pd.concat(both, ignore_index=True)
 

@@ -12,12 +12,12 @@ from .chains import (
     flat_pull,
     generalised_linear,
     geometric_steps,
-    inverse_steps,
     newton_minimum,
     pseudo_inverse,
     random_batches,
 )
 from .small import BATCH, N_FEATURES, N_TRAIN, POINTS, START_SD, rank_deficient
+from .trajectory import Steps
 
 # ---------------------------------------------------------------- assumptions broken on purpose
 
@@ -44,7 +44,7 @@ def flat_growth(
     without[0] = 0
     schedules = {
         "constant": np.full(n_steps, 0.02),
-        "decaying": inverse_steps(n_steps, 0.1, 100.0),
+        "decaying": Steps("decaying", 0.1, 100.0).sizes(n_steps),
     }
     rows = []
     for name, steps in schedules.items():
@@ -124,7 +124,7 @@ def retraining_table(generator: np.random.Generator, n_steps: int = 4_000) -> pd
     # One noise for all: as it is, with each point weighed down, up, and left out.
     weights = np.vstack([ones, ones - eps * moved, ones + eps * moved, ones - moved])
     start = START_SD * generator.standard_normal((1, N_FEATURES))
-    steps = inverse_steps(n_steps, 0.05, 100.0)
+    steps = Steps("decaying", 0.05, 100.0).sizes(n_steps)
     batches = random_batches(n_steps, 1, BATCH, N_TRAIN, generator)
     ends = chain(
         problem,

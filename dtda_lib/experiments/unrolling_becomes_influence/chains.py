@@ -129,11 +129,6 @@ def double_well(pulls: np.ndarray) -> Problem:
 # ---------------------------------------------------------------- the chain
 
 
-def inverse_steps(n_steps: int, first: float, half_life: float) -> np.ndarray:
-    """Robbins-Monro steps `first / (1 + t / half_life)`, `(step,)`: A2 of 2506.12965 holds."""
-    return first / (1 + np.arange(n_steps) / half_life)
-
-
 def geometric_steps(n_steps: int, count: int = 40) -> np.ndarray:
     """Up to `count` numbers of steps from 1 to `n_steps`, evenly spread on a logarithmic axis."""
     return np.unique(np.geomspace(1, n_steps, count).round().astype(int))

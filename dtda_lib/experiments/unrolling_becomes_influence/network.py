@@ -1,13 +1,11 @@
 """Does unrolled differentiation of a network become its influence function as training goes on?
 
-Numbers are of single runs, (train, query) pairs of each: the shift of a query's loss upon removal
-of a training point, as unrolling predicts it, as influence functions do, and as retraining on the
-same noise gives it. Training *lengths* are runs of their own, because a decaying schedule depends
-on its end; at constant steps a shorter run is the beginning of a longer one.
+Numbers are of single runs, over (train, query) pairs: the shift of a query's loss upon removal of a
+training point, as unrolling predicts it and as influence functions do at the same weights. All
+times of a training lie on one trajectory.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,274 +15,251 @@ import xarray as xr
 from torch import Tensor
 
 from dtda_lib.attribution.curvature import dense_gauss_newton, dense_hessian
-from dtda_lib.attribution.damping import training_time
 from dtda_lib.attribution.eigenvalues import reciprocals
 from dtda_lib.attribution.gradients import per_example_gradients
-from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import Model, Network
-from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import Recipe
-from dtda_lib.runs.removal import leave_one_out
-from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.models.networks import Network
 from dtda_lib.statistics.agreement import correlation
 from dtda_lib.statistics.over_seeds import mean_interval
-from dtda_lib.study.banks import Trained
 
-WEIGHT_DECAY, STRONG_DECAY = 0.01, 0.1
-DAMPING = 0.1  # ten times the weight decay
+FOLDS = 5.0
+"""Weight decay x sum of steps from which on training counts as long: a direction that the weight
+decay alone holds has gone 99 % of its way."""
+STILL = 0.05
+"""Gradients of the objective that count as small, as a share of the root mean square of those of
+single examples: a quarter of the noise of a batch of 25."""
 BATCH = 25
-_SGD = Recipe("sgd", lr=0.2, weight_decay=WEIGHT_DECAY, batch_size=BATCH, replacement=True)
-RECIPES: dict[str, Recipe] = {
-    "constant 0.05": replace(_SGD, lr=0.05),
-    "constant 0.0125": replace(_SGD, lr=0.0125),
-    "decaying": replace(_SGD, schedule="inverse"),
-    "decaying, strong decay": replace(_SGD, schedule="inverse", weight_decay=STRONG_DECAY),
-    "momentum": replace(_SGD, lr=0.02, momentum=0.9, schedule="inverse"),
-    "Adam": replace(_SGD, optimiser="adam", lr=0.01, schedule="inverse"),
-}
-"""All our choice: i.i.d. batches of 25 as Theorem 2 wants them. Momentum has the effective rate
-0.02 / (1 - 0.9) of "decaying"."""
-OVER_TIME = ("constant 0.05", "constant 0.0125", "decaying")
-INFLUENCES = ("if_hessian", "if_hessian_damped", "if_ggn")
-THRESHOLDS = (1e-5, 1e-4, 1e-3, 1e-2)  # of the largest eigenvalue
-PSEUDO = {threshold: f"if_pinv {threshold:g}" for threshold in THRESHOLDS}
-"""Pseudo-inverse of the objective's exact Hessian by what counts as null; see `influence_pinv`."""
-Found = Mapping[tuple[str, int], xr.Dataset]
-"""`run_values` by (recipe, epochs)."""
-STEP_SIZES = ("constant 0.0125", "constant 0.05")
-"""The smaller and the larger constant step."""
-QUANTITY = "unrolling, if_ggn"
-SHARDS = 2  # of a bank: one for each of two workers
+CURVATURES = ("pinv", "ggn", "damped")
+"""Pseudo-inverse of the objective's exact Hessian; Gauss-Newton and weight decay; exact Hessian and
+weight decay with damping in proportion to 1 / sum of steps."""
+NULL = 1e-5
+"""Eigenvalues that the pseudo-inverse counts as null, as a share of the largest: rounding."""
+WEIGHT_DECAY = "weight decay"
+THRESHOLDS: tuple[str | float, ...] = (WEIGHT_DECAY, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""What counts as flat: directions in which the data curve less than the weight decay, or less than
+this share of the largest eigenvalue of the objective."""
+Found = Mapping[str, xr.Dataset]
+"""Name of a training -> `run_values`."""
 
 
-def banks(
-    trained: Trained, points: Sequence[int], seeds: Sequence[SeedPair], title: str
-) -> tuple[RunBank, UnrolledBank]:
-    """Runs with and without each point, and the unrolled responses of the same full-data runs."""
-    each, points = -(-len(seeds) // SHARDS), list(points)
-    runs = paired(leave_one_out(trained.task.n_train, points), seeds)
-    measures, chunk = ["query_loss", "parameters"], each * (len(points) + 1)
-    retrained = trained.bank(runs, measures, f"leave-one-out, {title}", chunk=chunk)
-    more = {"points": points, "chunk": min(4, each)}
-    return retrained, trained.unrolled(seeds, "parameters", f"unrolled, {title}", **more)
+# ---------------------------------------------------------------- one trajectory
 
 
-def all_banks(
+def compared(
     task: Task,
-    model: Model,
-    lengths: Sequence[int],
-    points: Sequence[int],
-    seeds: Sequence[SeedPair],
-    **machine: object,
-) -> dict[tuple[str, int], tuple[RunBank, UnrolledBank]]:
-    """`banks` by (recipe, epochs): recipes of `OVER_TIME` at every length, others at the last."""
-    found = {}
-    for name, recipe in RECIPES.items():
-        for epochs in sorted(lengths) if name in OVER_TIME else [max(lengths)]:
-            recipe = replace(recipe, epochs=epochs)
-            trained = Trained(task=task, model=model, recipe=recipe, machine=machine)
-            found[name, epochs] = banks(trained, points, seeds, f"{name}, {epochs} epochs")
-    return found
+    network: Network,
+    chain: xr.Dataset,
+    times: Sequence[float],
+    *,
+    weight_decay: float,
+    damping: float,
+) -> xr.Dataset:
+    """What unrolling and influence functions say of the same pairs of the same runs.
 
-
-def kinds(banks: Mapping[tuple[str, int], tuple[RunBank, UnrolledBank]]) -> dict[str, list]:
-    """Banks of `all_banks` by name of their kind: one step of a run takes them equally long."""
-    found: dict[str, list[RunBank]] = {}
-    for pair in banks.values():
-        for name, bank in zip(("leave-one-out", "unrolled"), pair, strict=True):
-            optimiser = {"sgd": "SGD", "adam": "Adam"}[bank.recipe.optimiser]
-            found.setdefault(f"{name}, {optimiser}", []).append(bank)
-    return found
-
-
-# ---------------------------------------------------------------- one length of training
-
-
-def aligned(retrained: RunBank, unrolled: UnrolledBank) -> xr.Dataset:
-    """What all methods say of the same pairs of the same runs, after the last epoch.
+    Args:
+        task, network: What was trained.
+        chain: `theta` `(seed, step, parameter)` and `response` `(seed, step, train, parameter)`.
+        times: Sum of the steps at each kept step.
+        weight_decay: Of the objective.
+        damping: Of "damped", in units of 1 / time.
 
     Returns:
-        Shifts upon removal, half squared target units: `unrolling` and `retrained` `(seed, train,
-        query)`, `influence` `(seed, estimator, train, query)` of `INFLUENCES` and `PSEUDO`; by
-        eigenvalue threshold, `span`
-        `(seed, threshold)`, mean over queries of `|P grad m| / |grad m|` where P projects on
-        eigenvectors of the Hessian of the data's loss beyond the threshold, and `null` `(seed,
-        threshold)`, root mean square over pairs of the part of `grad(m) . r` from the others,
-        divided by that of the whole; `smallest` eigenvalue of the objective's Hessian and `slope`,
-        the norm of its gradient, `(seed,)`; `loss` `(seed,)`, mean over queries.
+        Shifts upon removal in the unit of the loss, `unrolling` `(seed, step, train, query)` and
+        `influence` `(seed, step, curvature, train, query)`; `smallest` eigenvalue of the
+        objective's Hessian and `slope`, the norm of its gradient over the root mean square of
+        single examples' gradients, `(seed, step)`; and by what counts as flat, `(seed, step,
+        threshold)`: `span`, mean over queries of `|P grad m| / |grad m|` where P projects on all
+        other directions, and `flat unrolling`, `flat influence`, root mean square over pairs of the
+        part of the shift from flat directions over that of the whole. `folds` `(step,)` is weight
+        decay x time.
     """
-    task, recipe = unrolled.task, unrolled.recipe
-    data = retrained.dataset().isel(checkpoint=-1, drop=True)
-    response = unrolled.dataset()["parameters"].isel(removal=0, checkpoint=-1, drop=True)
-    shift = shift_upon_removal(data["query_loss"].astype(np.float64))
-    theta = data["parameters"].isel(removal=0, drop=True)
-    exact = task.to(dtype=torch.float64)
-    points = list(unrolled.points)
+    exact, points = task.to(dtype=torch.float64), chain["train"].values.tolist()
     found = [
-        _of_run(exact, unrolled.network, recipe.weight_decay, points, _tensor(at), _tensor(r))
-        for at, r in zip(theta, response, strict=True)
+        [
+            _at(
+                exact,
+                network,
+                points,
+                torch.from_numpy(theta.astype(np.float64)),
+                torch.from_numpy(response.astype(np.float64)),
+                weight_decay,
+                damping / time,
+            )
+            for theta, response, time in zip(*run, times, strict=True)
+        ]
+        for run in zip(chain["theta"].values, chain["response"].values, strict=True)
     ]
     dims = {
         "unrolling": ("train", "query"),
-        "influence": ("estimator", "train", "query"),
-        **dict.fromkeys(("span", "null"), ("threshold",)),
+        "influence": ("curvature", "train", "query"),
         **dict.fromkeys(("smallest", "slope"), ()),
+        **dict.fromkeys(("span", "flat unrolling", "flat influence"), ("threshold",)),
     }
-    variables = {
-        name: (("seed", *axes), np.stack([one[name] for one in found]))
+    variables: dict[str, Any] = {
+        name: (("seed", "step", *axes), np.array([[one[name] for one in run] for run in found]))
         for name, axes in dims.items()
     }
-    pairs = ("seed", "train", "query")
-    variables["retrained"] = (pairs, shift.transpose(*pairs).values)
-    loss = data["query_loss"].isel(removal=0).astype(np.float64).mean("query")
-    variables["loss"] = (("seed",), loss.values)
-    names = [*INFLUENCES, *PSEUDO.values()]
-    coords = {"estimator": names, "train": points, "threshold": list(THRESHOLDS)}
-    return xr.Dataset(variables, coords)
+    variables["time"] = ("step", np.asarray(times, float))
+    variables["folds"] = ("step", weight_decay * np.asarray(times, float))
+    coords = {"step": chain["step"], "train": points, "curvature": list(CURVATURES)}
+    return xr.Dataset(variables, coords | {"threshold": [str(t) for t in THRESHOLDS]})
 
 
-def _tensor(array: xr.DataArray) -> Tensor:
-    return torch.from_numpy(array.values.astype(np.float64))
-
-
-def _of_run(
-    task: Task, network: Network, l2: float, points: list[int], theta: Tensor, response: Tensor
+def _at(
+    task: Task,
+    network: Network,
+    points: Sequence[int],
+    theta: Tensor,
+    response: Tensor,
+    l2: float,
+    damping: float,
 ) -> dict[str, np.ndarray]:
-    """Of one run: theta `(parameter,)`, response `(train, parameter)`, float64."""
-
-    def gradients(x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat(list(per_example_gradients(network, theta, task, x, y)))
-
-    train = gradients(task.train_x, task.train_y)
-    query = gradients(task.query_x, task.query_y)
-    hessian = dense_hessian(network, theta, task)
-    ridge = l2 * torch.eye(len(theta), dtype=theta.dtype)
-    curvatures = (
-        hessian + ridge,
-        hessian + ridge * (1 + DAMPING / l2),
-        dense_gauss_newton(network, theta, task) + ridge,
+    """Of one run at one time: theta `(parameter,)`, response `(train, parameter)`."""
+    train = gradients(network, theta, task, task.train_x, task.train_y)
+    query = gradients(network, theta, task, task.query_x, task.query_y)
+    own, n = train[points], task.n_train
+    values, vectors = torch.linalg.eigh(dense_hessian(network, theta, task))
+    values = values + l2  # of the objective
+    gauss_newton = dense_gauss_newton(network, theta, task) + l2 * torch.eye(len(theta)).to(theta)
+    at_query, at_own = query @ vectors, own @ vectors  # (query | train, eigenvector)
+    at_response = response @ vectors
+    at_influence = at_own * reciprocals(values, NULL) / n
+    influence = (
+        at_influence @ at_query.T,
+        own @ torch.linalg.solve(gauss_newton, query.T) / n,
+        at_own / (values + damping) @ at_query.T / n,
     )
-    own = train[points]
-    influence = [own @ torch.linalg.solve(c, query.T) / task.n_train for c in curvatures]
-    values, vectors = torch.linalg.eigh(hessian)
-    at_query, at_response = query @ vectors, response @ vectors  # (query|train, eigenvector)
-    for threshold in PSEUDO:  # as `influence_pinv` does, whose eigenvectors are at hand here
-        inverse = reciprocals(values + l2, threshold)
-        influence.append((own @ vectors * inverse) @ at_query.T / task.n_train)
-    whole = at_response @ at_query.T
-    spans, nulls = [], []
+    rows: dict[str, list[Tensor]] = {"span": [], "flat unrolling": [], "flat influence": []}
     for threshold in THRESHOLDS:
-        flat = values.abs() < threshold * values.abs().max()
-        kept = at_query[:, ~flat].norm(dim=1) / at_query.norm(dim=1)
-        outside = at_response[:, flat] @ at_query[:, flat].T
-        spans.append(kept.mean())
-        nulls.append(outside.norm() / whole.norm())
+        level = 2 * l2 if threshold == WEIGHT_DECAY else threshold * values.abs().max()
+        flat = values < level
+        rows["span"].append((at_query[:, ~flat].norm(dim=1) / at_query.norm(dim=1)).mean())
+        for name, shift in (("unrolling", at_response), ("influence", at_influence)):
+            part, whole = shift[:, flat] @ at_query[:, flat].T, shift @ at_query.T
+            rows[f"flat {name}"].append(part.norm() / whole.norm())
     return {
-        "unrolling": whole.numpy(),
+        "unrolling": (response @ query.T).numpy(),
         "influence": torch.stack(influence).numpy(),
-        "span": torch.stack(spans).numpy(),
-        "null": torch.stack(nulls).numpy(),
-        "smallest": (values[0] + l2).numpy(),
-        "slope": (train.mean(0) + l2 * theta).norm().numpy(),
+        "smallest": values[0].numpy(),
+        "slope": relative_slope(train, theta, l2).numpy(),
+        **{name: torch.stack(parts).numpy() for name, parts in rows.items()},
     }
 
 
-# ---------------------------------------------------------------- over lengths of training
+def gradients(network: Network, theta: Tensor, task: Task, x: Tensor, y: Tensor) -> Tensor:
+    """Of the loss of each example, `(example, parameter)`."""
+    return torch.cat(list(per_example_gradients(network, theta, task, x, y)))
+
+
+def relative_slope(train: Tensor, theta: Tensor, l2: float) -> Tensor:
+    """Norm of the objective's gradient over the root mean square of those of single examples,
+    `train (train, parameter)`."""
+    return (train.mean(0) + l2 * theta).norm() / train.norm(dim=1).pow(2).mean().sqrt()
 
 
 def run_values(data: xr.Dataset) -> xr.Dataset:
-    """Numbers of each run, `(seed,)` each: correlations over (train, query) and the rest.
+    """`compared` with numbers of each run in the place of its shifts.
 
-    "unrolling, if_ggn" and so on: of two predictions. "retrained, ...": of a prediction with the
-    shift of this very run. "law, ...": with the mean shift of the *other* runs, so that a run's own
-    noise cannot help it.
+    `pinv`, `ggn`, `damped` `(seed, step)`: correlation of unrolling with each influence function
+    over (train, query); `scale`: slope of unrolling on the pseudo-inverse influence through 0.
     """
-    n = data.sizes["seed"]
-    others = (data["retrained"].sum("seed") - data["retrained"]) / (n - 1)
-    predictions = {"unrolling": data["unrolling"]}
-    predictions |= {
-        name: data["influence"].sel(estimator=name, drop=True)
-        for name in data["estimator"].values.tolist()
-    }
-    targets = {"unrolling": data["unrolling"], "retrained": data["retrained"], "law": others}
+    unrolling, influence = data["unrolling"], data["influence"]
     values = {
-        f"{target}, {name}": correlation(against, prediction)
-        for target, against in targets.items()
-        for name, prediction in predictions.items()
-        if target != name
+        name: correlation(unrolling, influence.sel(curvature=name, drop=True))
+        for name in CURVATURES
     }
-    for kind in ("span", "null"):
-        for threshold in THRESHOLDS:
-            values[f"{kind} {threshold:g}"] = data[kind].sel(threshold=threshold, drop=True)
-    for name in ("smallest", "slope", "loss"):
-        values[name] = data[name]
-    return xr.Dataset(values)
+    exact, over = influence.sel(curvature="pinv", drop=True), ("train", "query")
+    values["scale"] = (unrolling * exact).sum(over) / (exact**2).sum(over)
+    return data.drop_dims(["train", "query", "curvature"]).assign(values)
 
 
-def time_table(found: Found, n_train: int) -> pd.DataFrame:
-    """Every number of `run_values` by recipe and length of training.
+# ---------------------------------------------------------------- tables
 
-    Args:
-        found: `run_values` by (recipe, epochs).
-        n_train: Number of training points.
 
-    Returns:
-        Columns `recipe, epochs, steps, sum_of_steps, quantity, estimate, low, high`; means over
-        runs with 95 % t intervals. Those of "law, ..." are approximate, as runs share targets.
-    """
+def time_table(found: Found) -> pd.DataFrame:
+    """Columns `recipe, step, time, folds, quantity, estimate, low, high`: means over runs with 95 %
+    t intervals, of correlations, scale, smallest eigenvalue and slope."""
     rows = []
-    for (name, epochs), values in found.items():
-        recipe = replace(RECIPES[name], epochs=epochs)
-        about = {"recipe": name, "epochs": epochs, "steps": recipe.steps(n_train)}
-        about["sum_of_steps"] = training_time(recipe, n_train)
-        rows += [
-            about | {"quantity": quantity} | mean_interval(array.values)
-            for quantity, array in values.items()
-        ]
+    for name, values in found.items():
+        for quantity in (*CURVATURES, "scale", "smallest", "slope"):
+            for index, step in enumerate(values["step"].values.tolist()):
+                here = values.isel(step=index)
+                about = {"recipe": name, "step": step, "time": float(here["time"])}
+                about |= {"folds": float(here["folds"]), "quantity": quantity}
+                rows.append(about | mean_interval(here[quantity].values))
     return pd.DataFrame(rows)
 
 
-def difference(
-    found: Found, first: tuple[str, int, str], second: tuple[str, int, str]
-) -> dict[str, float]:
-    """Mean over runs of second less first, paired by seed: `(recipe, epochs, quantity)` each."""
-    a, b = (found[(recipe, epochs)][name].values for recipe, epochs, name in (first, second))
-    return mean_interval(b - a)
+def in_regime(values: xr.Dataset) -> pd.DataFrame:
+    """Correlations and scale at the last step, over the runs that the theorem speaks about.
 
+    Those have a smallest eigenvalue above 0, a `slope` below `STILL` and at least `FOLDS`. With
+    fewer than two of them the numbers are those of all runs, and `n` says so.
 
-def late_rows(table: pd.DataFrame, quantity: str) -> dict[str, dict[str, Any]]:
-    """Rows of `time_table` by recipe, at its longest training."""
-    part = table[table["quantity"] == quantity]
-    part = part[part["epochs"] == part["epochs"].max()]
-    return {row["recipe"]: row for row in part.to_dict("records")}
-
-
-def equal_time_table(found: Found) -> pd.DataFrame:
-    """The smaller constant step against the larger one after the same sum of steps.
-
-    At the same *number* of steps the smaller step has trained for less long, so that its size and
-    the time of training cannot be told apart.
-
-    Returns:
-        One row for each pair of lengths of the same sum of steps, shortest first, and each
-        correlation of unrolling with an influence function: `epochs` and `epochs_small` of the
-        larger and the smaller step, `quantity`, means `at_large` and `at_small`, and `estimate,
-        low, high` of the difference, small less large, paired by run. No rows where no two lengths
-        match.
+    Columns `quantity, estimate, low, high, n, runs, folds`.
     """
-    small, large = STEP_SIZES
+    last = values.isel(step=-1)
+    counts = ((last["smallest"] > 0) & (last["slope"] < STILL) & (last["folds"] >= FOLDS)).values
+    shown = counts if counts.sum() >= 2 else np.ones_like(counts)
+    about = {"n": int(counts.sum()), "runs": len(counts), "folds": last["folds"].item()}
+    return pd.DataFrame(
+        {"quantity": name} | mean_interval(last[name].values[shown]) | about
+        for name in (*CURVATURES, "scale", "smallest", "slope")
+    )
+
+
+def passing_table(values: xr.Dataset, levels: Sequence[float]) -> pd.DataFrame:
+    """From which weight decay x sum of steps on a correlation stays above a level.
+
+    The whole 95 % interval over runs, at that kept step and all later ones; NaN where it never
+    does. Columns `curvature, level, folds`.
+    """
     rows = []
-    for recipe, epochs in sorted(found):
-        ratio = RECIPES[large].lr / RECIPES[small].lr
-        pair = (large, epochs), (small, round(epochs * ratio))
-        if recipe != large or pair[1] not in found:
-            continue
-        for quantity in (f"unrolling, {name}" for name in INFLUENCES):
-            means = [float(found[key][quantity].mean()) for key in pair]
-            gap = difference(found, *((*key, quantity) for key in pair))
-            about = {"epochs": epochs, "epochs_small": pair[1][1], "quantity": quantity}
-            rows.append(about | {"at_large": means[0], "at_small": means[1]} | gap)
-    columns = ["epochs", "epochs_small", "quantity", "at_large", "at_small"]
-    return pd.DataFrame(rows, columns=[*columns, "estimate", "low", "high"])
+    for name in CURVATURES:
+        lows = np.array(
+            [mean_interval(v)["low"] for v in values[name].transpose("step", "seed").values]
+        )
+        for level in levels:
+            below = np.flatnonzero(~(lows > level))
+            first = below[-1] + 1 if len(below) else 0
+            folds = float(values["folds"][first]) if first < len(lows) else np.nan
+            rows.append({"curvature": name, "level": level, "folds": folds})
+    return pd.DataFrame(rows)
+
+
+def usual_table(values: xr.Dataset) -> pd.DataFrame:
+    """A run at its last step: correlations, and how much damping gains over the pseudo-inverse.
+
+    Columns `quantity, estimate, low, high, n`.
+    """
+    last = values.isel(step=-1)
+    arrays = {name: last[name].values for name in CURVATURES}
+    arrays["damped - pinv"] = arrays["damped"] - arrays["pinv"]
+    return pd.DataFrame(
+        {"quantity": name} | mean_interval(each) | {"n": len(each)} for name, each in arrays.items()
+    )
+
+
+def difference_row(what: str, words: str, more: xr.DataArray, less: xr.DataArray) -> dict[str, Any]:
+    """Mean over runs of `more - less` `(seed,)`, paired by seed: a row of `difference_table`."""
+    gaps = more.values - less.values
+    return {"what": what, "words": words} | mean_interval(gaps) | {"n": len(gaps)}
+
+
+def flat_table(values: xr.Dataset) -> pd.DataFrame:
+    """How much of queries and responses is flat at the last step, by what counts as flat.
+
+    Columns `threshold, quantity, estimate, low, high, n`: "span" of the query gradients, the flat
+    share of "unrolling" and of "influence", and their paired difference.
+    """
+    last, rows = values.isel(step=-1), []
+    for threshold in last["threshold"].values.tolist():
+        here = last.sel(threshold=threshold)
+        arrays = {"span": here["span"].values}
+        arrays |= {name: here[f"flat {name}"].values for name in ("unrolling", "influence")}
+        arrays["unrolling - influence"] = arrays["unrolling"] - arrays["influence"]
+        rows += [
+            {"threshold": threshold, "quantity": name} | mean_interval(each) | {"n": len(each)}
+            for name, each in arrays.items()
+        ]
+    return pd.DataFrame(rows)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dtda_lib.study.parameters import SPREAD, ProfiledParameters, whole_number, whole_numbers
+from dtda_lib.study.parameters import SPREAD, ProfiledParameters, number, whole_number
 
 
 @dataclass(frozen=True)
@@ -10,25 +10,43 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
     """What a reader of notebook 06 may change."""
 
     n_seeds: int = whole_number(
-        "runs of each recipe", at=(3, 8, 16), between=(2, 100_000), because=SPREAD
+        "runs of each recipe", at=(4, 8, 16), between=(4, 10_000), because=SPREAD
     )
     n_left_out: int = whole_number(
-        "training points whose responses are followed",
-        at=(4, 8, 16),
-        between=(4, 60),
-        because="half of them are left out of 30 digits",
+        "training points whose responses are followed", at=(4, 8, 16), between=(4, 100)
     )
-    n_query: int = whole_number(
-        "query points",
-        at=(8, 40, 100),
-        between=(2, 190),
-        because="a correlation over queries needs two",
+    n_train: int = whole_number(
+        "mixes of Concrete that train", at=(100, 400, 400), between=(100, 900)
     )
-    lengths: tuple[int, ...] = whole_numbers(
-        "epochs of training, e.g. (32, 128); each length is a run of its own",
-        at=((1, 3), (32, 128, 512), (32, 128, 512, 2_048)),
-        between=(1, 100_000),
-        because="they are numbers of epochs",
+    hidden: int = whole_number("tanh units of the network", at=(2, 4, 4), between=(1, 64))
+    long_steps: int = whole_number(
+        "steps of the long training",
+        at=(512, 16_384, 131_072),
+        between=(128, 10_000_000),
+        because="it is looked at from 64 steps on",
+    )
+    rate: float = number("first step size", at=(0.3, 0.3, 0.3), between=(1e-4, 1.0))
+    half_life: int = whole_number(
+        "steps after which a decaying step is half of the first",
+        at=(1_000, 1_000, 1_000),
+        between=(1, 1_000_000),
+    )
+    weight_decay: float = number(
+        "weight decay",
+        at=(0.01, 0.01, 0.01),
+        between=(1e-5, 0.5),
+        because="without any there is no minimum to reach",
+    )
+    damping: float = number(
+        "damping, in units of 1 / sum of steps", at=(1.0, 1.0, 1.0), between=(0.01, 100.0)
+    )
+    usual_steps: int = whole_number(
+        "steps of the largest constant size; smaller ones take more",
+        at=(64, 256, 1_024),
+        between=(64, 100_000),
+    )
+    large_epochs: int = whole_number(
+        "epochs of the larger networks", at=(2, 12, 400), between=(2, 10_000)
     )
     n_runs: int = whole_number(
         "runs on problems of a few parameters",

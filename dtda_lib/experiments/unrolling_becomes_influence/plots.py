@@ -1,25 +1,41 @@
 """Drawing of notebook 06: each function returns the figure and exactly what it shows."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 
-from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, ticks
+from dtda_lib.study.figures import (
+    Drawn,
+    intervals,
+    legend_above,
+    named_rows,
+    panels,
+    side_by_side,
+    ticks,
+)
 from dtda_lib.study.methods import METHODS, palette
 
-from .network import OVER_TIME
+from .network import FOLDS, WEIGHT_DECAY
 
-_RECIPES = palette(
-    ["decaying", "large steps", "small steps", "decaying, strong decay", "momentum", "Adam"]
-)
+_RECIPES = palette(["decaying", "large steps", "small steps"])
 SCHEDULES = dict(_RECIPES) | {
-    **dict.fromkeys(("constant 0.1", "constant 0.05"), _RECIPES["large steps"]),
-    **dict.fromkeys(("constant 0.02", "constant 0.0125", "constant"), _RECIPES["small steps"]),
+    "constant 0.1": _RECIPES["large steps"],
+    **dict.fromkeys(("constant 0.02", "constant"), _RECIPES["small steps"]),
 }
-"""How a schedule or recipe looks; those that share looks share no figure."""
-_ONE_LENGTH = ("decaying, strong decay", "momentum", "Adam")  # drawn as points
+"""How a schedule looks; those that share looks share no figure."""
+CURVATURES = {
+    "pinv": replace(METHODS["if_pinv"], label="pseudo-inverse"),
+    "ggn": replace(METHODS["if_ggn"], label="Gauss-Newton"),
+    "damped": replace(METHODS["if_hessian_damped"], label="damped by 1 / sum of steps"),
+}
+FLAT = {
+    "unrolling": METHODS["unrolling"],
+    "influence": replace(METHODS["if_pinv"], label="pseudo-inverse influence"),
+}
 _GREY = METHODS["null"].colour
 _LINKS = {"identity": "linear regression", "logistic": "logistic regression"}
 
@@ -92,73 +108,93 @@ def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
     axes[1].plot(np.arange(len(order)) - 0.18, exact, "_", color="black", ms=7, label="closed form")
     rows += [{"panel": "closed form", "x": i, "y": value} for i, value in enumerate(exact)]
     axes[1].set(xlabel="training points, by effect", ylabel="N × response")
-    axes[1].legend(loc="upper left")
+    legend_above(fig, axes[1], ncols=3)
     return fig, pd.DataFrame(rows)
 
 
-def over_time(table: pd.DataFrame) -> Drawn:
-    """Top: correlation of unrolling with four influence functions; bottom: span and null share."""
-    titles = {
-        "unrolling, if_hessian": "exact Hessian",
-        "unrolling, if_pinv 0.001": "pseudo-inverse",
-        "unrolling, if_hessian_damped": "damped Hessian",
-        "unrolling, if_ggn": "Gauss-Newton",
-        "span 0.001": "|∇m| within span(H)",
-        "null 0.001": "null part of ∇m·r",
-        "smallest": "smallest eigenvalue",
-    }
-    fig, axes = panels(2, 4, 3.6)
-    for axis, (quantity, title) in zip(axes.flat, titles.items()):
-        rows = table[table["quantity"] == quantity]
-        for name, part in rows.groupby("recipe", sort=False):
-            # Recipes that share a length are set apart a little.
-            apart = {"decaying, strong decay": 1.15, "momentum": 1.3, "Adam": 1.45}.get(name, 1)
-            line = "none" if name in _ONE_LENGTH else SCHEDULES[name].linestyle
-            look = {"ls": line, "label": name}
-            intervals(axis, part, part["steps"] * apart, SCHEDULES[name], **look)
-        _steps_axis(axis, table)
-        if table["steps"].nunique() > 3:  # no room side by side
-            axis.tick_params(axis="x", labelrotation=45)
-        axis.set_title(title, fontsize=8)
-        if quantity.startswith("unrolling"):
-            axis.axhline(0.9, color=_GREY, ls=":", lw=0.8)
-            axis.set_ylim(-0.35, 1.03)
-            axis.label_outer()
-        if quantity == "smallest":
-            axis.axhline(0, color=_GREY, ls=":", lw=0.8)
-    axes[0, 0].set_ylabel("correlation")
-    fig.supxlabel("steps", fontsize=9)
-    axes[1, 3].axis("off")
-    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", fontsize=7)
-    return fig, table[table["quantity"].isin(titles)]
+def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
+    """The long training. Left: correlation of unrolling with three influence functions against
+    weight decay x sum of steps; right: how near to a minimum each run is."""
+    fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1.35, 1))
+    part = table[table["recipe"] == "decaying"]
+    for name, style in CURVATURES.items():
+        rows = part[part["quantity"] == name]
+        intervals(left, rows, rows["folds"], style, ls=style.linestyle, label=style.label)
+    for level in (0.9, 0.99):
+        left.axhline(level, color=_GREY, ls=":", lw=0.8, zorder=0)
+    for axis in (left, right):
+        axis.axvline(FOLDS, color=_GREY, lw=0.8, zorder=0)
+        axis.set(xscale="log", xlabel="weight decay × sum of steps")
+        ticks(axis.xaxis, [0.05, 0.2, 1, 5, 20])
+        axis.set_xlim(0.8 * float(part["folds"].min()), 1.2 * max(FOLDS, part["folds"].max()))
+    left.set_ylabel("correlation with unrolling")
+    low = min(0.0, float(part[part["quantity"].isin(CURVATURES)]["low"].min()))
+    left.set_ylim(max(low, -0.5), 1.03)
+    folds, smallest = values["folds"].values, values["smallest"].transpose("step", "seed").values
+    right.plot(folds, smallest, color=_GREY, lw=0.8, alpha=0.7)
+    right.axhline(0, color="k", lw=0.8, ls=":", zorder=0)
+    right.set_title("smallest eigenvalue, each run")
+    legend_above(fig, left, ncols=3)
+    runs = pd.DataFrame(
+        {"folds": x, "quantity": f"smallest, run {run}", "estimate": y}
+        for x, row in zip(folds, smallest, strict=True)
+        for run, y in enumerate(row)
+    )
+    shown = part[part["quantity"].isin(CURVATURES)]
+    return fig, pd.concat([shown, runs], ignore_index=True)
 
 
-def _steps_axis(axis: Axes, table: pd.DataFrame) -> None:
-    """Logarithmic, with a tick at each length of training."""
-    axis.set_xscale("log")
-    lengths = sorted(set(table["steps"]))
-    ticks(axis.xaxis, lengths, [f"{steps:,}" for steps in lengths])
+def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
+    """Left: five constant step sizes against the sum of steps; right: ends of usual trainings.
 
-
-def against_retraining(table: pd.DataFrame) -> Drawn:
-    """Correlation of unrolling and IF with retraining of the same run and with the law's mean."""
-    fig, axes = panels(1, len(OVER_TIME), 2.6, sharey=True)
+    `names`: name of a training -> how readers know it; the first five are constant steps.
+    """
+    fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1, 1.1))
+    constant = list(names)[:5]
+    shades = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(constant)))
+    damped = table[table["quantity"] == "damped"]
+    for shade, name in zip(shades, constant, strict=True):
+        rows = damped[damped["recipe"] == name]
+        intervals(left, rows, rows["time"], replace(CURVATURES["damped"], colour=shade), ls="-")
+        left.plot([], [], color=shade, label=names[name])
+    left.set(xscale="log", xlabel="sum of steps", title="damped exact Hessian")
+    ticks(left.xaxis, [float(f"{x:.2g}") for x in rows["time"]])
+    left.set_ylabel("correlation with unrolling")
+    shown_low = float(damped[damped["recipe"].isin(constant)]["low"].min())
+    left.set_ylim(max(shown_low, -0.5) - 0.75, 1.03)  # room for the legend below the data
+    left.legend(loc="lower left", ncols=2, columnspacing=0.8, handlelength=1)
+    ends = table.groupby(["recipe", "quantity"], sort=False).tail(1)
     shown = []
-    for axis, recipe in zip(axes[0], OVER_TIME, strict=True):
-        for method in ("unrolling", "if_ggn"):
-            for target, same in (("retrained", True), ("law", False)):
-                chosen = table["quantity"] == f"{target}, {method}"
-                part = table[chosen & (table["recipe"] == recipe)]
-                style, at = METHODS[method], part["steps"] * (1 if same else 1.12)
-                label = f"{style.label}, {'same run' if same else 'mean of others'}"
-                look = {"ls": "-", "mfc": style.colour} if same else {"ls": ":", "mfc": "white"}
-                intervals(axis, part, at, style, label=label, **look)
-                shown.append(part)
-        _steps_axis(axis, table)
-        axis.set_title(recipe if recipe == "decaying" else recipe.replace("t 0", "t step 0"))
-    axes[0, 0].set_ylabel("correlation with retraining")
-    fig.supxlabel("steps", fontsize=9)
-    legend_above(fig, axes[0, 0], ncols=2)
+    for offset, (curvature, style) in zip(side_by_side(3, 0.22), CURVATURES.items(), strict=True):
+        rows = ends[ends["quantity"] == curvature].set_index("recipe").loc[list(names)]
+        at = np.arange(len(names)) + offset
+        intervals(right, rows, at, style, across=True, label=style.label)
+        shown.append(rows.reset_index())
+    right.axvline(0.9, color=_GREY, ls=":", lw=0.8, zorder=0)
+    named_rows(right, list(names.values()))
+    right.set_xlim(max(float(ends["low"].min()), -0.5), 1.03)
+    right.set_xlabel("correlation at the end")
+    legend_above(fig, right, ncols=3)
+    return fig, pd.concat([damped[damped["recipe"].isin(constant)], *shown], ignore_index=True)
+
+
+def flat(table: pd.DataFrame) -> Drawn:
+    """How much of a predicted shift comes from flat directions, by what counts as flat."""
+    fig, ((axis,),) = panels(1, 1, 2.5)
+    levels = list(dict.fromkeys(table["threshold"]))
+    shown = []
+    for offset, (name, style) in zip(side_by_side(2, 0.2), FLAT.items(), strict=True):
+        rows = table[table["quantity"] == name]
+        at = np.arange(len(levels)) + offset
+        intervals(axis, rows, at, style, label=style.label)
+        shown.append(rows)
+    names = ["weight decay\nrules" if t == WEIGHT_DECAY else f"{float(t):g}" for t in levels]
+    axis.set_xticks(range(len(levels)), names)
+    axis.set(
+        xlabel="flat: eigenvalue below this share of the largest", ylabel="flat part of the shift"
+    )
+    axis.set_ylim(0, 1.03)
+    legend_above(fig, axis, ncols=2)
     return fig, pd.concat(shown, ignore_index=True)
 
 

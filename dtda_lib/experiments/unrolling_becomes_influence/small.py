@@ -25,11 +25,11 @@ from .chains import (
     generalised_linear,
     geometric_steps,
     influence_limit,
-    inverse_steps,
     newton_minimum,
     random_batches,
     two_factors,
 )
+from .trajectory import Steps
 
 N_TRAIN, N_FEATURES, RANK, BATCH = 24, 6, 4, 8
 POINTS = (0, 1, 2, 3)
@@ -220,7 +220,7 @@ def hyperbola_runs(
     # A start near (0, 0) lies at the saddle, which is another section's subject.
     start += np.sign(start) * 0.3
     batches = random_batches(n_steps, runs, 4, problem.n_train, generator)
-    steps = inverse_steps(n_steps, 0.1, 200.0)
+    steps = Steps("decaying", 0.1, 200.0).sizes(n_steps)
     found = chain(problem, start, steps, batches, range(problem.n_train)).isel(step=-1, drop=True)
     theta, response = found["theta"], problem.n_train * found["response"]
     swapped = theta.values[:, ::-1]  # grad(ab) = (b, a)

@@ -3,79 +3,99 @@
 import pandas as pd
 
 from dtda_lib.study.evidence import Evidence
-from dtda_lib.study.tables import displayed
-from dtda_lib.study.wording import told
+from dtda_lib.study.tables import readable
+from dtda_lib.study.wording import measured, percent
 
-from .claims import NULL, PAPER_CORRELATION
-from .network import PSEUDO, late_rows
+from .claims import PAPER_CORRELATION
+
+FIGURE = "limit"
+"""The figure that shows the answer at a glance."""
 
 _NOTEBOOK = "06_unrolling_becomes_influence"
-STRONG = "decaying, strong decay"
-SHOWN_AS = {
-    "constant 0.05": "constant steps 0.05",
-    "constant 0.0125": "constant steps 0.0125",
-    "decaying": "decaying steps",
-    STRONG: "decaying steps and tenfold weight decay",
-    "momentum": "momentum",
-    "Adam": "Adam",
+NAMES = {
+    "pinv": "pseudo-inverse IF",
+    "ggn": "Gauss-Newton IF",
+    "damped": "exact Hessian, damped by 1 / sum of steps",
+    "scale": "slope on pseudo-inverse IF",
+    "smallest": "smallest eigenvalue",
+    "slope": "gradient / one example's",
 }
 
 
 def answer(evidence: Evidence) -> list[str]:
-    """Five sentences: generalised linear models, a network, strong decay, step sizes, fading."""
-    slope = evidence["C4-logistic"]
-    late = _late(evidence.table(_NOTEBOOK, "network"))
-    strong, many, equal = (evidence[f"C2-{name}"] for name in ("strong", "step", "step-equal-time"))
-    fading, growth = evidence["fading-unrolling-decaying"], evidence["T8"]
-    follows = {"confirmed": "becomes", "refuted": "does not become"}
-    helps = {"confirmed": "help", "refuted": "do not help"}
+    """Five sentences: the limit, usual runs, flat directions, linear models, where it fails."""
+    names = (
+        "C2-pinv",
+        "C2-usual-pinv",
+        "C2-usual-damped",
+        "C3-null",
+        "C4-logistic",
+        "T8",
+        "C2-step",
+    )
+    if not all(name in evidence for name in names):
+        return []
+    limit, usual, damped, null, linear, growth, step = (evidence[name] for name in names)
+    rate = evidence["C4-rate-logistic"]
+    becomes = {"confirmed": "is influence", "refuted": "is not influence yet"}
+    stops = {"confirmed": "is as near", "refuted": "stops far before that"}
+    matters = {"confirmed": "raise", "refuted": "do not raise"}
     return [
-        f"Unrolling {follows.get(slope.verdict, 'is not shown to become')} influence in "
-        f"generalised linear models: their distance falls as a power {slope.number()} of the "
-        "steps (logistic regression; theory: −1/2).",
-        "For a small network it depends on how near a minimum training gets. After "
-        f"{late['steps']:,} decaying steps the correlation is {late['if_pinv 0.001']} with the "
-        f"pseudo-inverse IF and {late['if_ggn']} with Gauss-Newton IF (the paper: about "
-        f"{PAPER_CORRELATION:g}); the smallest eigenvalue is {late['smallest']}, so "
-        f"{'no' if late['negative'] else 'a'} minimum is reached.",
-        f"With tenfold weight decay the correlation with Gauss-Newton IF is {strong.number()}.",
-        f"Smaller steps {helps.get(many.verdict, 'are not shown to help')} after equally many "
-        f"steps ({many.number()}); after equal training time they "
-        f"{helps.get(equal.verdict, 'are not shown to')} ({equal.number()}).",
-        "Unrolling predicts the retraining of its own run, less so the longer the training: its "
-        f"correlation changes by {fading.number()} with decaying steps. Where a gradient points "
-        "along a flat direction, the response grows without bound, at "
+        "Trained long enough, with decaying steps and near a minimum, unrolling "
+        f"{becomes.get(limit.verdict, 'is not shown to be influence')}: their correlation is "
+        f"{limit.number()} with the pseudo-inverse of the objective's Hessian (the paper: about "
+        f"{PAPER_CORRELATION:g}).",
+        f"A usual run {stops.get(usual.verdict, 'may stop before that')}: {usual.number()} with "
+        f"the pseudo-inverse, and {damped.number()} once the Hessian is damped by 1 / sum of "
+        "steps.",
+        "After the same sum of steps, smaller steps "
+        f"{matters.get(step.verdict, 'are not shown to raise')} the latter ({step.number()}).",
+        "Flat directions give a share of the predicted shift that differs by "
+        f"{null.number()} between unrolling and influence.",
+        f"In logistic regression unrolling ends {linear.number('%')} off the influence function, "
+        f"and the distance falls as a power {rate.number()} of the steps (theory: −1/2); where "
+        "only single losses slope along a flat direction, it grows without bound, at "
         f"{growth.number()} times the predicted rate.",
     ]
 
 
-def _late(table: pd.DataFrame) -> dict[str, "str | int | bool"]:
-    """Means over runs with their intervals, of decaying steps at the longest training."""
-    rows = {name: late_rows(table, name)["decaying"] for name in dict.fromkeys(table["quantity"])}
-    shown: dict[str, str | int | bool] = {
-        name.removeprefix("unrolling, "): told(row) for name, row in rows.items()
-    }
-    smallest = rows["smallest"]
-    return shown | {"steps": smallest["steps"], "negative": smallest["high"] < 0}
+def regime_table(late: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:
+    """The long training at its end, and from when on each correlation stays above a level.
 
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """`network.time_table` or `network.equal_time_table` with display names."""
-    shown = table.assign(quantity=table["quantity"].map(displayed))
-    return shown.replace({"recipe": SHOWN_AS}) if "recipe" in table else shown
-
-
-def late_table(table: pd.DataFrame) -> pd.DataFrame:
-    """At the longest training, with intervals: correlations with unrolling, smallest eigenvalue.
-
-    A row a recipe; the pseudo-inverse counts eigenvalues below `NULL` of the largest as null.
+    `late`: `network.in_regime`; `passed`: `network.passing_table`.
     """
-    quantities = [f"unrolling, {name}" for name in (PSEUDO[NULL], "if_ggn", "if_hessian_damped")]
-    quantities += ["unrolling, if_hessian", "smallest"]
+    shown = readable(
+        late.replace({"quantity": NAMES}),
+        {"at the last step": "quantity", "mean over runs": ("estimate", "low", "high")},
+    )
+    for level, part in passed.groupby("level"):
+        at = dict(zip(part["curvature"].map(NAMES), part["folds"]))
+        shown[f"above {level:g} from"] = [
+            "" if name not in at else "never" if pd.isna(at[name]) else f"{at[name]:.1f}"
+            for name in shown["at the last step"]
+        ]
+    return shown
+
+
+def size_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`sizes.size_table` as readers see it."""
     columns = {
-        displayed(name).removeprefix("unrolling, "): {
-            SHOWN_AS[recipe]: told(row) for recipe, row in late_rows(table, name).items()
-        }
-        for name in quantities
+        "network": "setting",
+        "parameters": "parameters",
+        "weight decay × sum of steps": "folds",
+        NAMES["pinv"]: ("estimate", "low", "high"),
+        NAMES["ggn"]: ("ggn", "ggn_low", "ggn_high"),
+        NAMES["smallest"]: ("smallest", "smallest_low", "smallest_high"),
+        NAMES["slope"]: "slope",
     }
-    return pd.DataFrame(columns).rename(columns={"smallest": "smallest eigenvalue"})
+    return readable(table, columns)
+
+
+def counted_words(late: pd.DataFrame) -> str:
+    """How many runs the theorem speaks about."""
+    row = late.iloc[0]
+    return (
+        f"{row['n']:.0f} of {row['runs']:.0f} runs ({percent(row['n'] / row['runs'])}) meet all "
+        f"three conditions at the last step, at weight decay x sum of steps "
+        f"{measured(float(row['folds']))}."
+    )
