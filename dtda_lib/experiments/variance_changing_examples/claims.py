@@ -276,8 +276,14 @@ def predicted_claims(scores: pd.DataFrame, head: str, what: str, setting: str) -
 _OVER = "95 % interval over sets of seeds, points and queries"
 
 
-def readable_lines(lines: pd.DataFrame) -> dict[str, Any]:
-    """Headers of `over_lines` for `tables.readable`."""
-    columns = {"influence": "delta", "pooled over queries": "pooling", "lines": "lines"}
-    columns |= {"differ": "differ", "alike": "alike", "open": "open"}
-    return {**columns, "share that differs": ("share", "low", "high"), "median excess": "gap"}
+LINE_COLUMNS: dict[str, Any] = {
+    "influence": "delta",
+    "over queries": "pooling",
+    "lines": "lines",
+    "differ": "differ",
+    "alike": "alike",
+    "open": "open",
+    "share that differs": ("share", "low", "high"),
+    "median excess": "gap",
+}
+"""Headers of `over_lines` for `tables.readable`."""
