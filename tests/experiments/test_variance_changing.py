@@ -254,8 +254,8 @@ def test_effects_meet_the_closed_form():
     testbed, far = line_with_far_point()
     few = replace(testbed, query_x=testbed.query_x[::6])
     runs = few.simulate(20_000, rng(30), [[far], [3]])
-    before = runs["before"].transpose("seed", "query").values[:, None]
-    after = runs["after"].transpose("seed", "removal", "query").values
+    before = runs["base"].transpose("seed", "query").values[:, None]
+    after = runs["retrained"].transpose("seed", "removal", "query").values
     found = digits.effects([law(np.concatenate([before, after], axis=1))]).isel(set=0)
     exact, without = few.law(), few.without([[far], [3]])
     shift = (without.mean - exact.mean) / np.sqrt(exact.variance)
@@ -292,13 +292,12 @@ def test_pairs_are_sorted_by_the_other_sets():
         [[0.0, 0.5, 0.0], [0.0, 0.0, 0.3], [0.0, 0.0, 0.0]],
         [[0.2, 0.2, 0.2], [0.2, 0.2, -0.2], [0.2, 0.01, 0.2]],
     )
-    judged = digits.sorted_pairs(found)
-    np.testing.assert_allclose(
-        judged["moved"][:, :, 0], [[0, 0, 0.15], [0, 0.25, 0], [0, 0.25, 0.15]]
-    )
+    judged = digits.sorted_pairs(found).isel(query=0).transpose("set", "train")
+    moved = [[0, 0, 0.15], [0, 0.25, 0], [0, 0.25, 0.15]]
+    np.testing.assert_allclose(judged["moved"], moved)
     # Pair 1 changes in two sets; pair 2 in all, but not in one direction.
     expected = [[True, True, False], [True, True, False], [True, False, False]]
-    assert judged["changed"][:, :, 0].values.tolist() == expected
+    assert judged["changed"].values.tolist() == expected
     with pytest.raises(ValueError, match="two sets or more"):
         digits.sorted_pairs(found.isel(set=[0]))
 
@@ -333,7 +332,7 @@ def test_base_rates_are_counted_by_brute_force():
     assert row["others"] == pytest.approx(hits[False] / cells[False])
     assert row["difference"] == pytest.approx(row["share"] - row["others"])
     assert row["share_low"] < row["share"] < row["share_high"]
-    assert row["noise"] == 0
+    assert row["noise"] < 0.05 < row["share"]
     assert row["everywhere"] == 12  # points 0 and 4 at all six queries
     curve = digits.rate_curve(found)
     assert curve["of_pairs"].sum() == pytest.approx(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dtda_lib.data.task import Task
 from dtda_lib.study.figures import (
@@ -85,9 +85,10 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
         intervals(axis, part, part["x"], style, lw=0.8, ms=3, capsize=0)
         top = part.loc[part["estimate"].idxmax()]
         axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
-        axis.set_title(f"{style.size}: point {top['point']}", fontsize=8)
-        axis.set(ylim=(0, 1.12 * part["high"].max()), xlabel="x of the point removed")
-    axes[0].set_ylabel("root mean square over queries")
+        axis.set_title(f"{delta_words(delta)}\npoint {top['point']} first", fontsize=8)
+        axis.set(ylim=(0, 1.12 * part["high"].max()))
+    axes[0].set_ylabel("influence")
+    fig.supxlabel("input x of the point removed", fontsize=9)
     return fig, table
 
 
@@ -97,9 +98,9 @@ def excesses(judged: pd.DataFrame) -> Drawn:
     `judged` is `claims.judged` of every line; what is averaged over queries is drawn, in order.
     """
     looks = {name: STATUS_COLOURS[name] for name in _STATES}
-    fig, (axes,) = panels(1, len(LABELS) - 1, 2.4, sharey=True)
+    fig, (axes,) = panels(1, 2, 2.4, sharey=True)
     frames = []
-    for axis, delta in zip(axes, LABELS[1:]):
+    for axis, delta in zip(axes, ("w2", "variance"), strict=True):
         part = judged[(judged["pooling"] == "average") & (judged["delta"] == delta)]
         part = part.sort_values("delta_gap", kind="stable").reset_index(drop=True)
         shown = part.assign(
@@ -123,11 +124,12 @@ def excesses(judged: pd.DataFrame) -> Drawn:
         axis.axhline(1, **_ZERO)
         axis.axhline(1 + RELEVANT, **_RELEVANT)
         axis.set(yscale="log", xlabel="lines, in order", title=f"{delta_words(delta)} and mean")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         frames.append(shown)
     top = max(frame["high"].max() for frame in frames)
     values = [v for v in (0.8, 1, 1.1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
     ticks(axes[0].yaxis, values)
-    axes[0].set_ylabel("its own point / the mean's point")
+    axes[0].set_ylabel("own point / mean's point")
     legend_above(fig, axes[0], ncols=3)
     columns = ["line", "delta", "rank", "by_mean", "by_delta", "estimate", "low", "high", "status"]
     return fig, pd.concat(frames)[columns].reset_index(drop=True)
@@ -138,7 +140,7 @@ def where_it_shows(table: pd.DataFrame) -> Drawn:
 
     `table` is `line.seen_at`.
     """
-    fig, (left, right) = panels(1, 2, 2.3)
+    fig, ((left, right),) = panels(1, 2, 2.3)
     looks = palette(dict.fromkeys(table["name"]))
     for name, part in table.groupby("name", sort=False):
         style = looks[name]
@@ -212,7 +214,7 @@ def base_rates(fresh: xr.Dataset, curves: Mapping[str, pd.DataFrame]) -> Drawn:
         fresh: `digits.effects` of one set, `(set, train, query)`.
         curves: Name of a setting -> `digits.rate_curve`.
     """
-    fig, (left, right) = panels(1, 2, 2.7)
+    fig, ((left, right),) = panels(1, 2, 2.9)
     x, y = fresh["mean"].values.ravel(), np.exp(fresh["log_sd"].values.ravel())
     alone = (np.abs(x) < RELEVANT) & (np.abs(np.log(y)) > LEAST)
     left.axvspan(-RELEVANT, RELEVANT, color="0.9", zorder=0, lw=0)
@@ -239,9 +241,9 @@ def base_rates(fresh: xr.Dataset, curves: Mapping[str, pd.DataFrame]) -> Drawn:
         intervals(right, curve, at, style, **options)
     right.set_xticks(range(len(names)), names)
     right.axvspan(-0.5, 0.5, color="0.9", zorder=0, lw=0)
-    right.set(xlabel="size of the shift of the mean", ylabel="% whose spread changes by > 10 %")
+    right.set(xlabel="size of the shift of the mean", ylabel="% whose spread changes")
     right.set(ylim=(0, None), xlim=(-0.5, len(names) - 0.5))
-    right.legend(loc="upper left", fontsize=7)
+    legend_above(fig, right, ncols=len(curves), columnspacing=1)
     pairs = pd.DataFrame({"panel": "pairs", "horizontal": x, "vertical": y})
     tables = [curve.assign(panel=name) for name, curve in curves.items()]
     return fig, pd.concat([pairs, *tables], ignore_index=True)
