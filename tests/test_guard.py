@@ -202,10 +202,7 @@ ON_RECORD_ALONE = {
         "cifar10.why_not_run": ABSENT,
         "largest.describe()": "what the data are",
     },
-    "04_variance_changing_examples": {
-        "verdicts(": CLAIMS,
-        "The same pairs on the first seeds": COUNTS,
-    },
+    "04_variance_changing_examples": {"The numbers behind the figures": "data of the figures"},
     "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
     "06_unrolling_becomes_influence": {"The numbers behind the figures": BEHIND},
     "07_cold_posterior_transport": {"The numbers behind the figures": BEHIND},

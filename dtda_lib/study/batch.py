@@ -25,7 +25,7 @@ from .provenance import changed_sources
 from .settings import StudyError, parameters_of, resolve
 
 COSTS = ROOT / "tests" / "reference" / "costs.json"
-READS_OTHERS = ("00_conventions", "12_scoreboard")
+READS_OTHERS = ("12_scoreboard",)
 
 
 class Stopped(BaseException):

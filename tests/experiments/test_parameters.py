@@ -81,7 +81,7 @@ def another(allowed, value):
     if isinstance(allowed, WholeNumbers):
         return (*value[:-1], next(v for v in range(value[-1] + 1, 10**7) if v not in value))
     if isinstance(allowed, Number):
-        return (value + allowed.low) / 2
+        return (value + allowed.high) / 2 if value < allowed.high else (value + allowed.low) / 2
     return value + 1 if value < allowed.high else value - 1
 
 

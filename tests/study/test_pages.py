@@ -241,15 +241,6 @@ def test_what_the_evidence_writes_does_not_make_a_notebook_stale(study):
     assert edited_sources(path) != before
 
 
-def test_the_index_names_each_notebook_by_its_question_and_bears_gaps(study):
-    path = study / "notebooks" / "99_empty.ipynb"
-    path.write_text('{"cells": []}')
-    rows = results.index_table(load(study), sorted(path.parent.glob("*.ipynb"))).splitlines()[2:]
-    assert rows[0].startswith("| [01](01_noise_vs_influence.ipynb) | Noise against influence: is ")
-    assert "More late checkpoints stabilise the estimate: **inconclusive**" in rows[0]
-    assert rows[1] == "| [99](99_empty.ipynb) | - | - |"
-
-
 def test_only_the_place_between_the_comments_is_replaced():
     page = f"before\n{marked('x', 'old')}\nafter {marked('y', 'kept')}"
     assert replaced(page, "x", "new") == page.replace("old", "new")

@@ -583,11 +583,11 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     assert commands[2] == [["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]]
     smoke = ["dtda_lib.study.batch", "--profile", "smoke"]
     assert all(command[:-1] == smoke for command in commands[3] + commands[4])
-    last = ["00_conventions", "12_scoreboard"]  # these show what the others have exported
+    last = ["12_scoreboard"]  # it shows what the others have exported
     assert sorted(command[-1] for command in commands[4]) == last
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {command[-1] for command in commands[3]} == names - set(last)
-    assert len(commands[3]) == len(names) - 2
+    assert len(commands[3]) == len(names) - 1
     assert commands[5][0][-5:] == ["notebooks", *parallel, "loadscope"]
     assert caches[:3] == (None,) * 3
     assert caches[3] == caches[4]

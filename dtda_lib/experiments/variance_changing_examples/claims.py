@@ -1,201 +1,289 @@
-"""Claims C6 and C7 about points that change a variance: the rules that give their statuses.
+"""Claims C6, R7 and C7 about points that change a spread: the rules that give their statuses.
 
-Thresholds are our choice and stated in each rule; the paper's numbers are not known to us.
+Each rule states the smallest effect that matters and why; all were written down before the runs
+that they judge. The paper's own numbers are not known to us.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dtda_lib.study.claims import Claim, above, combine, decide
+from dtda_lib.statistics.over_seeds import wilson_interval
+from dtda_lib.study.claims import Claim, above, below, decide
 from dtda_lib.study.methods import METHODS
-from dtda_lib.study.wording import bracketed
 
-from .digits import ALPHA, FDR, NEGLIGIBLE
-from .line import DELTAS, POOLINGS, delta_words
+from .line import RELEVANT, delta_words
 
-SURE = 0.95
-"""Share of resamples from which a pick counts as known."""
-WELL = 0.5
-"""Correlation above which changes of variance count as predicted."""
+MISSED = 0.1
+"""Share of lines on which the mean may miss another influence's point and still stand for it."""
+FREQUENT = 0.05
+"""Share of the pairs whose mean stays from which a changed spread is no curiosity."""
+EXPLAINED = 0.5
+"""Share of what retraining explains from which a change counts as predicted."""
 _PAPER = "2506.12965"
 _LAW = "law over seeds"
+_BECAUSE = (
+    f"{RELEVANT:.0%} of an influence or of a standard deviation is the least that matters: a mean "
+    "shift as small stays below two standard errors with 400 retrainings"
+)
 
-# ---------------------------------------------------------------- C6
+# ---------------------------------------------------------------- C6 and R7: which point
 
 
 def rival_status(row: pd.Series) -> str:
-    """Status of "the mean picks another point" for one row of `line.rival_table`."""
-    differ = row["by_mean"] != row["by_delta"]
-    wins = min(row["mean_gap_low"], row["delta_gap_low"]) > 0
-    return decide(
-        confirmed=bool(differ and wins), refuted=bool(not wins and row["differ"] < 1 - SURE)
-    )
-
-
-def rival_claims(
-    rivals: pd.DataFrame, n_seeds: int, setting: str, lone: bool = False
-) -> list[Claim]:
-    """C6 for each other Delta.
+    """Status of "another influence names another point than the mean" for one line.
 
     Args:
-        rivals: `line.rival_table`.
-        n_seeds: Fresh seeds.
+        row: Of `line.rival_table`. Without an interval a difference decides nothing.
+    """
+    least = np.log1p(RELEVANT)
+    differ = row["delta_gap_low"] > least and row["mean_gap_low"] > 0
+    alike = row["by_mean"] == row["by_delta"] or row["delta_gap_high"] < least
+    return decide(confirmed=bool(differ), refuted=bool(alike))
+
+
+def judged(rivals: pd.DataFrame) -> pd.DataFrame:
+    """`line.rival_table` of several lines with the `status` of each row."""
+    return rivals.assign(status=[rival_status(row) for _, row in rivals.iterrows()])
+
+
+def over_lines(judged_rivals: pd.DataFrame) -> pd.DataFrame:
+    """On how many lines another influence names another point: a row for each pooling and Delta.
+
+    `lines`; of them `differ`, `alike` and `open`, which the seeds leave undecided; `share` of lines
+    that differ, where an open line counts by its estimates, and its interval: Wilson's, with the
+    open lines as alike for the lower end and as different for the upper one; `gap`, by how much the
+    other influence of its own point exceeds that of the mean's point, median of lines that differ.
+    """
+    rows = []
+    for (pooling, delta), part in judged_rivals.groupby(["pooling", "delta"], sort=False):
+        counts = part["status"].value_counts()
+        differ, alike = (int(counts.get(name, 0)) for name in ("confirmed", "refuted"))
+        n = len(part)
+        seems = (part["status"] == "inconclusive") & (part["delta_gap"] > np.log1p(RELEVANT))
+        gaps = np.expm1(part.loc[part["status"] == "confirmed", "delta_gap"])
+        rows.append(
+            {
+                "pooling": pooling,
+                "delta": delta,
+                "lines": n,
+                "differ": differ,
+                "alike": alike,
+                "open": n - differ - alike,
+                "share": (differ + int(seems.sum())) / n,
+                "low": wilson_interval(differ, n)[0],
+                "high": wilson_interval(n - alike, n)[1],
+                "gap": float(gaps.median()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def line_claims(lines: pd.DataFrame, setting: str) -> list[Claim]:
+    """C6 (W2) and R7 (variance): how often another influence names another point than the mean.
+
+    Args:
+        lines: `over_lines`.
         setting: What was trained, in words.
-        lone: Whether the data have the lone point that was made for it.
     """
     claims = []
-    for delta in DELTAS[1:]:
-        rows = rivals[rivals["delta"] == delta].set_index("pooling").loc[list(POOLINGS)]
-        told = "; ".join(_rival_told(pooling, delta, row) for pooling, row in rows.iterrows())
+    for _, row in lines.iterrows():
+        tail = "" if row["pooling"] == "average" else f"-{row['pooling']}"
+        gap = f"median excess {row['gap']:.0%}" if np.isfinite(row["gap"]) else "none for sure"
         claims.append(
             Claim.from_row(
-                {"estimate": rows["differ"].iloc[0]},
-                count=n_seeds,
-                id=f"C6-{delta}" + lone * "-lone",
-                claim="mean influence picks another point than other influences do"
-                f"{lone * ', where a lone point lies on the trend'} ({delta_words(delta)})",
+                row,
+                confirmed_if=above(MISSED),
+                value="share",
+                count="lines",
+                interval="95 % interval over lines",
+                id=f"{_name(row['delta'])}{tail}",
+                claim=f"mean and {delta_words(row['delta'])} name different points",
                 source=f"{_PAPER}, Fig 5",
-                status=combine(rival_status(row) for _, row in rows.iterrows()),
-                statistic=f"share of resamples of fresh seeds in which the picks differ ({told})",
+                statistic=f"share of lines, influence {_pooled(row['pooling'])} ({row['differ']} "
+                f"differ, {row['alike']} alike, {row['open']} open; {gap})",
                 setting=setting,
                 estimand=_LAW,
-                rule="picks from the first seeds, judged on fresh ones: confirmed if they differ "
-                "and the 95 % bootstrap intervals show that each wins by its own measure; "
-                f"refuted if not so and the picks differ in less than {1 - SURE:.0%} of the "
-                "resamples; averaged over queries and at the largest: both, else partly or "
-                "inconclusive",
+                rule=f"{_DIFFER}; {_BECAUSE}; a mean that names another point on more than "
+                f"{MISSED:.0%} of lines cannot stand for the other influence",
             )
         )
     return claims
 
 
-def _rival_told(pooling: str, delta: str, row: pd.Series) -> str:
-    picks = f"mean picks {row['by_mean']}, {delta_words(delta)} {row['by_delta']}"
-    told = f"{pooling} over queries: {picks}"
-    if row["by_mean"] == row["by_delta"]:
-        return told
-    gaps = " and ".join(bracketed(row, gap) for gap in ("mean_gap", "delta_gap"))
-    return f"{told}, log ratios of their influences {gaps}"
-
-
-def judged_rivals(rivals: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Who picks which point, averaged over queries, and the status of "another than the mean".
-
-    `rivals`: name of the data -> `line.rival_table`. One row for each data and other Delta.
-    """
-    frames = []
-    for data, table in rivals.items():
-        rows = table[table["pooling"] == POOLINGS[0]]
-        rows = rows.assign(data=data, status=[rival_status(row) for _, row in rows.iterrows()])
-        frames.append(rows.assign(influence=rows["delta"].map(delta_words)))
-    columns = {
-        "data": "line",
-        "influence": "influence",
-        "by_mean": "pick of the mean",
-        "by_delta": "its pick",
-        "differ": "picks differ",
-        "status": "status",
-    }
-    return pd.concat(frames, ignore_index=True)[list(columns)].rename(columns=columns)
-
-
-def pick_status(agree: float) -> str:
-    """Status of "the predicted pick is the true one", from the share of resamples that agree."""
-    return decide(confirmed=agree > SURE, refuted=agree < 1 - SURE)
-
-
-def predicted_pick_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
-    """C6-predicted for each method, from `predictions.score_table`."""
-    claims = []
-    for method, rows in scores.groupby("method", sort=False):
-        told = "; ".join(
-            f"{delta_words(row['delta'])} {row['pick']} for {row['true_pick']}, {row['agree']:.2f}"
-            for _, row in rows.iterrows()
-        )
-        claims.append(
-            Claim.from_row(
-                {"estimate": rows["agree"].min()},
-                count=rows["n_seeds"].iloc[0],
-                id=f"C6-{method}-predicted",
-                claim="the picks predicted before retraining are the true ones "
-                f"({METHODS[method].label})",
-                source=f"{_PAPER}, Fig 5",
-                status=combine(pick_status(share) for share in rows["agree"]),
-                statistic=(
-                    "least share over the four influences of resamples in which the predicted "
-                    f"pick is the true one (predicted for true, share: {told})"
-                ),
-                setting=setting,
-                estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
-                rule=f"for each influence confirmed if the share is above {SURE:g}, refuted below "
-                f"{1 - SURE:g}; all alike, else partly or inconclusive",
-            )
-        )
-    return claims
-
-
-# ---------------------------------------------------------------- C7
-
-
-def removal_claim(row: pd.Series, what: str, n_seeds: int, setting: str) -> Claim:
-    """C7 for removals of one sort.
+def one_line_claims(rivals: pd.DataFrame, n_seeds: int, setting: str, tail: str) -> list[Claim]:
+    """The same of one line, averaged over queries: by how much another point wins.
 
     Args:
-        row: Of the table of `digits.replicate`.
-        what: "points" or "groups".
+        rivals: `line.rival_table` of that line.
         n_seeds: Seeds of each of the two sets.
         setting: What was trained, in words.
+        tail: End of the ids, "as_drawn" or "lone".
     """
-    found, survives = bool(row["found"]), row["survive"] > 0
-    return Claim(
+    claims = []
+    for _, row in rivals[rivals["pooling"] == "average"].iterrows():
+        ends = {f"excess{end}": np.expm1(row[f"delta_gap{end}"]) for end in ("", "_low", "_high")}
+        words = delta_words(row["delta"])
+        name = f"C6-{row['delta']}" if tail == "lone" else _name(row["delta"])
+        claims.append(
+            Claim.from_row(
+                ends,
+                value="excess",
+                count=n_seeds,
+                id=f"{name}-{tail}",
+                claim=f"mean and {words} name different points",
+                source=f"{_PAPER}, Fig 5",
+                status=rival_status(row),
+                statistic=f"excess of the {words} influence of its own point over that of the "
+                f"mean's (mean {row['by_mean']}, {words} {row['by_delta']})",
+                setting=setting,
+                estimand=_LAW,
+                rule=f"{_DIFFER}; {_BECAUSE}",
+            )
+        )
+    return claims
+
+
+_DIFFER = (
+    "picks from the first seeds, judged on fresh ones; a line differs if the 95 % bootstrap "
+    f"interval shows that the other influence of its own point is {RELEVANT:.0%} above that of the "
+    "mean's point (in the unit of the prediction), and the mean's point wins by the mean; it is "
+    "alike if one point is named or the excess lies below that"
+)
+
+
+def _name(delta: str) -> str:
+    return "R7" if delta == "variance" else f"C6-{delta}"
+
+
+def _pooled(pooling: str) -> str:
+    return "averaged over queries" if pooling == "average" else "at its largest query"
+
+
+# ---------------------------------------------------------------- C7: spread without mean
+
+
+def neutral_claim(row: pd.Series, what: str, setting: str) -> Claim:
+    """C7: how often the spread changes where the mean stays.
+
+    Args:
+        row: Of `digits.base_rates`.
+        what: "points", or another end of the id.
+        setting: What was trained, in words.
+    """
+    return Claim.from_row(
+        row,
+        confirmed_if=above(FREQUENT),
+        value="share",
+        count="pairs",
+        interval=_OVER,
         id=f"C7-{what}",
-        claim=f"some removals change a prediction's variance and not its mean ({what})",
+        claim="some removals change the spread of a prediction and not its mean",
         source=f"{_PAPER}, Fig 11",
-        status=decide(
-            confirmed=bool(survives and row["low"] > row["chance_high"]), refuted=not survives
-        ),
-        statistic=f"share of discoveries that replicate on fresh seeds ({row['replicated']:.0f} of "
-        f"{row['found']:.0f}; by chance {_shown(row['chance'])}, 97.5 % point "
-        f"{_shown(row['chance_high'])}; {row['survive']:.0f} survive in full, of these "
-        f"{row['negligible']:.0f} with a mean shift within {NEGLIGIBLE:g} sd; of "
-        f"{row['pairs']:.0f} pairs {row['changed']:.0f} change their variance)",
-        estimate=float(row["share"]) if found else None,
-        ci=(float(row["low"]), float(row["high"])) if found else None,
-        n=n_seeds,
+        statistic=f"share of pairs whose mean stays that change their standard deviation by more "
+        f"than {RELEVANT:.0%} (of the other pairs {row['others']:.2g}; noise alone "
+        f"{row['noise']:.2g}; {row['everywhere']:.0f} of {row['pairs']:.0f} pairs in every set)",
         setting=setting,
         estimand=f"{_LAW}, pairs of a removal and a query",
-        rule=f"discovery: variance changes at a false discovery rate of {FDR:.0%} over all pairs, "
-        "and the 95 % interval of the mean shift covers 0; it replicates with p <= "
-        f"{ALPHA:g} and the same sign, and survives in full if it also passes {FDR:.0%} over "
-        "the discoveries and the fresh mean's interval covers 0. Confirmed if some survive "
-        "and the share's jackknife interval lies above the 97.5 % point by chance, refuted if "
-        "none survives, else inconclusive",
+        rule=f"the mean stays if the other sets of seeds find a shift below {RELEVANT:g} standard "
+        f"deviations; the spread changes if the set and the others find a factor beyond "
+        f"{1 + RELEVANT:g}, in one direction; {_BECAUSE}; fewer than one pair in "
+        f"{1 / FREQUENT:.0f} is a curiosity",
     )
 
 
-def _shown(share: float) -> str:
-    return "none" if pd.isna(share) else f"{share:.2f}"
+def special_claim(row: pd.Series, setting: str) -> Claim:
+    """T-mean-neutral: do pairs whose mean stays change their spread more often than others?"""
+    return Claim.from_row(
+        row,
+        confirmed_if=above(0),
+        refuted_if=below(0),
+        value="difference",
+        count="pairs",
+        interval=_OVER,
+        id="T-mean-neutral",
+        claim="pairs whose mean stays change their spread more often than the others",
+        source="this study",
+        statistic=f"difference of the shares that change their standard deviation by more than "
+        f"{RELEVANT:.0%}, mean stays - mean moves",
+        setting=setting,
+        estimand=f"{_LAW}, pairs of a removal and a query",
+        rule="below 0, the mean merely crosses zero among pairs that are otherwise less affected",
+    )
 
 
-def predicted_variance_claims(scores: pd.DataFrame, setting: str) -> list[Claim]:
-    """C7-predicted for each method, from `predictions.pair_score_table`."""
+def chosen_claim(targets: pd.DataFrame, size: int, setting: str) -> Claim:
+    """C7-groups-predicted: groups chosen by prediction change the spread alone.
+
+    Args:
+        targets: `digits.target_table`.
+        size: Points of a group.
+        setting: What was trained, in words.
+    """
+    chosen, random = (targets.set_index("groups").loc[name] for name in ("chosen", "random"))
+    low, high = wilson_interval(int(chosen["alone"]), int(chosen["n"]))
+    share = {"share": chosen["alone"] / chosen["n"], "share_low": low, "share_high": high}
+    return Claim.from_row(
+        share,
+        confirmed_if=above(0.5),
+        value="share",
+        count=int(chosen["n"]),
+        interval="95 % Wilson interval over groups",
+        id="C7-groups-predicted",
+        claim=f"groups of {size} chosen by prediction change the spread and not the mean",
+        source=f"{_PAPER}, section 2",
+        statistic=f"share of chosen groups, each at its query, that do on fresh seeds (random "
+        f"groups at the same queries: {random['alone']:.0f} of {random['n']:.0f})",
+        setting=setting,
+        estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
+        rule="a prediction that is right less than every second time saves no retraining",
+    )
+
+
+# ---------------------------------------------------------------- predictions
+
+
+def predicted_claims(scores: pd.DataFrame, head: str, what: str, setting: str) -> list[Claim]:
+    """Whether a change is predicted before retraining, against what retraining itself explains.
+
+    Args:
+        scores: Rows of one Delta of `predictions.score_table`.
+        head: Begin of the ids, such as "C7".
+        what: What is predicted, in words.
+        setting: What was trained, in words.
+    """
     return [
         Claim.from_row(
             row,
-            confirmed_if=above(WELL),
-            value="correlation",
+            confirmed_if=above(EXPLAINED),
+            value="explained",
             count="n_seeds",
-            interval="jackknife interval over seeds",
-            id=f"C7-{row['method']}-predicted",
-            claim="changes of variance are predicted before retraining "
-            f"({METHODS[row['method']].label})",
+            interval="jackknife interval over both sets of seeds",
+            id=f"{head.format(row['method'])}-predicted",
+            claim=f"{what} is predicted before retraining ({METHODS[row['method']].label})",
             source=f"{_PAPER}, section 2",
-            statistic="correlation over pairs of predicted and retrained log variance ratio, other "
-            f"seeds (retraining itself {row['ceiling']:.2f}; of the top 5 % predicted "
-            f"{row['hits']:.2f} survive, of all pairs {row['base_rate']:.3f})",
+            statistic=f"(correlation / ceiling)² (correlation {row['correlation']:.2f}, retraining "
+            f"itself {row['ceiling']:.2f}; slope of predicted on true {row['slope']:.2f})",
             setting=setting,
             estimand=f"{_LAW}, predicted on the first seeds, true on fresh ones",
+            rule="above one half a prediction says more than it leaves out",
         )
-        for _, row in scores[scores["delta"] == "log_variance_ratio"].iterrows()
+        for _, row in scores.iterrows()
     ]
+
+
+_OVER = "95 % interval over sets of seeds, points and queries"
+
+
+LINE_COLUMNS: dict[str, Any] = {
+    "influence": "delta",
+    "over queries": "pooling",
+    "lines": "lines",
+    "differ": "differ",
+    "alike": "alike",
+    "open": "open",
+    "share that differs": ("share", "low", "high"),
+    "median excess": "gap",
+}
+"""Headers of `over_lines` for `tables.readable`."""

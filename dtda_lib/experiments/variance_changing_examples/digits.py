@@ -1,104 +1,70 @@
-"""Removals that change the variance of a digit's margin while its mean stays: found, replicated.
+"""Removals that change the spread of a digit's margin while its mean stays: how often, how much.
 
 Laws are as in `line`: `(seed, removal, query)` with "none" first, runs of one seed paired. A *pair*
 is a removal (a point or a small group) and a query. Margins are log-odds of the true class, in
-logits.
+logits; changes are told in standard deviations of the margin over runs on all points. Pairs are
+sorted by other sets of seeds than those that judge them, so that luck does not choose its own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, pairwise
 from math import comb
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import special, stats
 
-from dtda_lib.statistics.distances import DELTAS, jackknife_interval
-from dtda_lib.statistics.over_seeds import jackknife, require_seeds
-from dtda_lib.statistics.significance import benjamini_hochberg
+from dtda_lib.statistics.over_seeds import require_seeds
+from dtda_lib.statistics.over_sets import over_sets
+from dtda_lib.study.tables import numbers
 
-from .line import LEVEL
+from .line import RELEVANT
 
-FDR = 0.05
-"""False discovery rate over all pairs of a set of removals."""
-ALPHA = 0.05
-"""Level at which a discovery's variance must change again, with the same sign, on fresh seeds."""
-NEGLIGIBLE = 0.1
-"""Mean shifts below this share of the margin's standard deviation are called negligible (ours)."""
+EDGES = (0.0, RELEVANT, 0.2, 0.5, 1.0, np.inf)
+"""Sizes of a mean shift, in standard deviations, between which pairs are grouped."""
+LEAST = float(np.log1p(RELEVANT))
+"""Log of the least factor of a standard deviation that matters, up or down."""
 
-
-# ---------------------------------------------------------------- tests, pair by pair
+# ---------------------------------------------------------------- effects, pair by pair
 
 
-def variance_test(
-    before: np.ndarray, after: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log variance ratio of paired samples `(seed, ...)`, over its jackknife error, and p.
+def effects(laws: Iterable[xr.DataArray]) -> xr.Dataset:
+    """Change of every pair in each set of seeds, `(set, train, query)`.
 
-    Two-sided p of Student's t with n - 1 degrees of freedom.
+    `mean`: shift of the mean over the standard deviation before; `log_sd`: log of the standard
+    deviation after over before. `ValueError`: fewer than three seeds.
     """
-    ratio = DELTAS["log_variance_ratio"]
-    df = len(before) - 1
-    low, high = jackknife_interval(before, after, ratio, paired=True, level=LEVEL)
-    error = (high - low) / (2 * stats.t.ppf((1 + LEVEL) / 2, df))
-    estimate = ratio(before, after)
-    z = estimate / error
-    return estimate, z, 2 * special.stdtr(df, -np.abs(z))
+    return xr.concat([_effects(law) for law in laws], "set")
 
 
-def law_tests(law: xr.DataArray) -> xr.Dataset:
-    """Change of mean and variance of every pair `(removal, query)`, with paired tests.
-
-    Variables: `mean` (logits), `mean_low`, `mean_high`, `mean_z`; `log_ratio` of the variances
-    after and before, `log_ratio_z` and `p` (`variance_test`); `sd` before; `relative`, the mean
-    shift over `sd`, and `relative_low`, `relative_high`, which take `sd` as known. Intervals are
-    95 % t intervals over seeds.
-    """
-    before, after = _split(require_seeds(law, at_least=3))
-    n = len(before)
-    shift = after - before
-    mean, error = shift.mean(axis=0), shift.std(axis=0, ddof=1) / np.sqrt(n)
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
-    sd = np.broadcast_to(before.std(axis=0, ddof=1), mean.shape)
-    ratio, ratio_z, p = variance_test(np.broadcast_to(before, after.shape), after)
-    found = {"mean": mean, "mean_low": mean - half, "mean_high": mean + half}
-    found |= {"relative": mean / sd, "mean_z": mean / error, "sd": sd}
-    found |= {f"relative_{end}": found[f"mean_{end}"] / sd for end in ("low", "high")}
-    found |= {"log_ratio": ratio, "log_ratio_z": ratio_z, "p": p}
-    coords = {"removal": law["removal"].values[1:], "query": np.arange(law.sizes["query"])}
-    dims = ("removal", "query")
-    return xr.Dataset({name: (dims, values) for name, values in found.items()}, coords)
+def _effects(law: xr.DataArray) -> xr.Dataset:
+    before, after = _sides(law)
+    return _changes(before, after, law["removal"].values[1:])
 
 
-def _split(law: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+def _sides(law: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Before `(seed, 1, query)` and after `(seed, removal, query)`."""
-    values = law.transpose("seed", "removal", "query").values
+    values = require_seeds(law, at_least=3).transpose("seed", "removal", "query").values
     return values[:, :1], values[:, 1:]
 
 
-def quiet(tests: xr.Dataset) -> xr.DataArray:
-    """Pairs whose mean stays: the 95 % interval of its shift covers 0."""
-    return (tests["mean_low"] <= 0) & (tests["mean_high"] >= 0)
+def _changes(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> xr.Dataset:
+    mean, sd = after.mean(axis=0) - before.mean(axis=0), before.std(axis=0, ddof=1)
+    found = {"mean": mean / sd, "log_sd": np.log(after.std(axis=0, ddof=1) / sd)}
+    coords = {"train": labels, "query": np.arange(after.shape[-1])}
+    return xr.Dataset({name: (("train", "query"), c) for name, c in found.items()}, coords)
 
 
-def negligible(tests: xr.Dataset) -> xr.DataArray:
-    """Pairs whose mean shift's interval lies within `NEGLIGIBLE` standard deviations of 0."""
-    return (tests["relative_low"] > -NEGLIGIBLE) & (tests["relative_high"] < NEGLIGIBLE)
-
-
-def null_share(law: xr.DataArray, n_swaps: int, generator: np.random.Generator) -> float:
-    """Share of pairs with p <= `ALPHA` when runs are `swapped`: `ALPHA` if the test is honest."""
-    before, after = _split(law)
-    swaps = (swapped(before, after, generator) for _ in range(n_swaps))
-    return float(np.mean([(variance_test(*pair)[2] <= ALPHA).mean() for pair in swaps]))
+def noise_effects(laws: Iterable[xr.DataArray], generator: np.random.Generator) -> xr.Dataset:
+    """`effects` where there is no change of spread to find: of laws whose runs are `swapped`."""
+    sides = ((law["removal"].values[1:], swapped(*_sides(law), generator)) for law in laws)
+    return xr.concat([_changes(*pair, labels) for labels, pair in sides], "set")
 
 
 def swapped(
     before: np.ndarray, after: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples with no change of variance to find: before and after, `(seed, removal, query)` each.
+    """Samples with no change of law to find: before and after, `(seed, removal, query)` each.
 
     In every seed and removal the two runs are exchanged or not, at random and for all queries
     alike, which keeps the dependence between queries.
@@ -107,84 +73,106 @@ def swapped(
     return np.where(turn, after, before), np.where(turn, before, after)
 
 
-# ---------------------------------------------------------------- replication
+def sorted_pairs(found: xr.Dataset) -> xr.Dataset:
+    """What the other sets say of each pair, and whether its spread changes, `(set, train, query)`.
+
+    `moved`: size of the mean shift in the mean of the other sets, in standard deviations.
+    `changed`: the log factor of the spread is beyond `LEAST` in this set and in the mean of the
+    others, with one sign. `ValueError`: fewer than two sets.
+    """
+    if found.sizes["set"] < 2:
+        raise ValueError("pairs are judged by other sets of seeds: give two sets or more.")
+    others = (found.sum("set") - found) / (found.sizes["set"] - 1)
+    own, other = found["log_sd"], others["log_sd"]
+    changed = (np.abs(own) > LEAST) & (np.abs(other) > LEAST) & (own * other > 0)
+    return xr.Dataset({"moved": np.abs(others["mean"]), "changed": changed})
 
 
-@dataclass(frozen=True)
-class Replicated:
-    """Discoveries and what became of them on fresh seeds.
+# ---------------------------------------------------------------- base rates
 
-    `table`: one row, see `replicate`; `changed`, `found` and `survives` `(removal, query)`; `first`
-    and `fresh`: `law_tests` of both sets.
+
+def rate_curve(found: xr.Dataset) -> pd.DataFrame:
+    """Share of pairs whose spread changes, by how far their mean moves (in the other sets).
+
+    Rows `from`, `to` (standard deviations, `EDGES`); `of_pairs`, the share of all pairs, and their
+    number `n` over sets; `share` with its interval (`over_sets`).
+    """
+    spans = list(pairwise(EDGES))
+
+    def inside(judged: xr.Dataset) -> xr.DataArray:
+        moved = judged["moved"]
+        return xr.concat([(moved >= start) & (moved < stop) for start, stop in spans], "span")
+
+    def share(part: xr.Dataset) -> xr.DataArray:
+        judged = sorted_pairs(part)
+        group = inside(judged)
+        return (judged["changed"] & group).sum(_PAIR) / group.sum(_PAIR)
+
+    rates = over_sets(found, share, share=True)
+    counts = inside(sorted_pairs(found)).sum(_PAIR)
+    return pd.DataFrame(
+        {
+            "from": start,
+            "to": stop,
+            "n": int(counts[row]),
+            "of_pairs": float(counts[row]) / found["mean"].size,
+            **numbers(rates.isel(span=row), "share"),
+        }
+        for row, (start, stop) in enumerate(spans)
+    )
+
+
+def base_rates(found: xr.Dataset, noise: xr.Dataset) -> dict[str, float]:
+    """How often the spread changes where the mean stays, and where it does not.
+
+    Args:
+        found: `effects`.
+        noise: `noise_effects` of the same laws.
+
+    Returns:
+        `pairs`; `neutral`, the share of them whose mean stays (below `RELEVANT`); `share` of these
+        and `others`, the share of the other pairs, that change their spread, and `difference`, all
+        with intervals (`over_sets`); `noise`, the first share by chance; `everywhere`, pairs whose
+        mean stays and whose spread changes, one sign, in every single set.
     """
 
-    table: pd.DataFrame
-    changed: xr.DataArray
-    found: xr.DataArray
-    survives: xr.DataArray
-    first: xr.Dataset
-    fresh: xr.Dataset
+    def rates(part: xr.Dataset) -> xr.DataArray:
+        judged = sorted_pairs(part)
+        stays = judged["moved"] < RELEVANT
+        groups = xr.concat([stays, ~stays], "group")
+        return (judged["changed"] & groups).sum(_PAIR) / groups.sum(_PAIR)
 
-
-def replicate(
-    first: xr.DataArray, fresh: xr.DataArray, n_swaps: int, generator: np.random.Generator
-) -> Replicated:
-    """Do variance changes at a mean that stays, found on the first seeds, hold on fresh ones?
-
-    Columns of the table: `pairs`; `changed`, variance changes (Benjamini-Hochberg at `FDR` over all
-    pairs); `found`, those of them whose mean stays (`quiet`); `replicated`, of these with p <=
-    `ALPHA` and the same sign on fresh seeds; their `share` with a 95 % jackknife interval over the
-    fresh seeds (pairs depend on each other, so no binomial one); `chance` and `chance_high`, mean
-    and 97.5 % point of the share when runs are `swapped`; `survive`: adjusted p <= `FDR` over the
-    discoveries alone, same sign, and the mean stays on fresh seeds, too; `negligible`: of these,
-    where the fresh mean shift is `negligible`. Shares are NaN without a discovery.
-    """
-    one, other = law_tests(first), law_tests(fresh)
-    changed = benjamini_hochberg(one["p"], FDR)["discovery"]
-    found = changed & quiet(one)
-    row = {"pairs": found.size, "changed": int(changed.sum()), "found": int(found.sum())}
-    if not row["found"]:
-        row |= dict.fromkeys(("replicated", "survive", "negligible"), 0)
-        row |= dict.fromkeys(("share", "low", "high", "chance", "chance_high"), np.nan)
-        return Replicated(pd.DataFrame([row]), changed, found, found, one, other)
-    sign = np.sign(one["log_ratio"])
-    adjusted = np.ones(found.shape)
-    adjusted[found.values] = stats.false_discovery_control(other["p"].values[found.values])
-    again = found & (sign == np.sign(other["log_ratio"]))
-    survives = again & found.copy(data=adjusted <= FDR) & quiet(other)
-    row["replicated"] = int((again & (other["p"] <= ALPHA)).sum())
-    row |= {"survive": int(survives.sum()), "negligible": int((survives & negligible(other)).sum())}
-    row |= _shares(*_split(fresh), found.values, sign.values, n_swaps, generator)
-    return Replicated(pd.DataFrame([row]), changed, found, survives, one, other)
-
-
-def _shares(
-    before: np.ndarray,
-    after: np.ndarray,
-    found: np.ndarray,
-    sign: np.ndarray,
-    n_swaps: int,
-    generator: np.random.Generator,
-) -> dict[str, float]:
-    """Share of the pairs `found` that replicate, its jackknife interval, and the same by chance."""
-
-    def share(before: np.ndarray, after: np.ndarray) -> float:
-        before = np.broadcast_to(before, after.shape)
-        estimate, _, p = variance_test(before[:, found], after[:, found])
-        return float(((p <= ALPHA) & (np.sign(estimate) == sign[found])).mean())
-
-    seen = jackknife(lambda kept: share(before[kept], after[kept]), len(after), level=LEVEL)
-    chance = [share(*swapped(before, after, generator)) for _ in range(n_swaps)]
+    shares = over_sets(found, rates, share=True)
+    gap = over_sets(found, lambda part: rates(part).isel(group=0) - rates(part).isel(group=1))
+    always = (np.abs(found["mean"]) < RELEVANT).all("set") & (
+        (found["log_sd"] > LEAST).all("set") | (found["log_sd"] < -LEAST).all("set")
+    )
     return {
-        "share": float(seen["estimate"]),
-        "low": max(0.0, float(seen["low"])),
-        "high": min(1.0, float(seen["high"])),
-        "chance": float(np.mean(chance)),
-        "chance_high": float(np.quantile(chance, 0.975)),
+        "pairs": found["mean"].isel(set=0).size,
+        "neutral": float((sorted_pairs(found)["moved"] < RELEVANT).mean()),
+        **numbers(shares.isel(group=0), "share"),
+        **numbers(shares.isel(group=1), "others"),
+        **numbers(gap, "difference"),
+        "noise": float(rates(noise).isel(group=0)),
+        "everywhere": int(always.sum()),
     }
 
 
-# ---------------------------------------------------------------- groups and examples
+def base_rate_table(
+    laws: Mapping[str, Sequence[xr.DataArray]], generator: np.random.Generator
+) -> pd.DataFrame:
+    """`base_rates` of several settings, a row each: its name as `setting` -> laws of its sets."""
+    rows = [
+        {"setting": name, **base_rates(effects(each), noise_effects(each, generator))}
+        for name, each in laws.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+_PAIR = ("set", "train", "query")
+
+
+# ---------------------------------------------------------------- groups
 
 
 def choose_groups(
@@ -193,7 +181,7 @@ def choose_groups(
     """Groups whose removal is predicted to change a query's variance and not its mean.
 
     Of all groups of `size` points, each query's best is the one of the largest predicted |log
-    variance ratio| whose predicted mean shift stays below `NEGLIGIBLE` standard deviations, or, if
+    variance ratio| whose predicted mean shift stays below `RELEVANT` standard deviations, or, if
     there is none, the one of the smallest. The queries with the largest such values give the first
     `n_groups` different groups.
 
@@ -219,7 +207,7 @@ def choose_groups(
     ]
     ratio = np.abs(np.log(np.stack(after) / sd[:, None] ** 2))  # (query, group)
     moved = np.abs(s.mean(axis=1) @ members.T) / sd[:, None]
-    score = np.where(moved <= NEGLIGIBLE, ratio, -moved)
+    score = np.where(moved <= RELEVANT, ratio, -moved)
     best = score.argmax(axis=1)
     chosen: dict[int, int] = {}
     for query in np.argsort(-score.max(axis=1), kind="stable"):
@@ -246,72 +234,55 @@ def random_groups(
     return list(found)
 
 
-def target_table(result: Replicated, chosen: Sequence[str], random: Sequence[str],
-                 queries: Sequence[int]) -> pd.DataFrame:  # fmt: skip
-    """Groups chosen for a query, at that query, beside random groups at the same queries.
+def target_table(
+    fresh: xr.DataArray, groups: Mapping[str, Sequence[str]], queries: Sequence[int]
+) -> pd.DataFrame:
+    """Groups at the queries that they were chosen for, beside random groups at the same queries.
 
-    `changed`: share with a variance change on the first seeds (false discovery rate over all pairs
-    of groups); `found`: and a mean that stays; `survive`: on fresh seeds as well. `log_ratio` and
-    `mean` are medians of sizes over the fresh seeds, the mean in standard deviations.
+    Args:
+        fresh: Law of seeds that took no part in choosing.
+        groups: "chosen" and "random" -> removals, one for each of `queries`.
+        queries: Positions.
+
+    Returns:
+        A row for each sort: `n` groups; `stays`, those with a mean shift below `RELEVANT` standard
+        deviations; `alone`, those of them whose spread changes beyond `LEAST`; medians of `factor`,
+        of the spread (up or down, above 1), and of the size of the `mean` shift.
     """
-    rows = []
+    found, rows = _effects(fresh), []
     at = xr.DataArray(list(queries), dims="target")
-    for which, labels in (("chosen by prediction", chosen), ("random", random)):
-        pick = {"removal": xr.DataArray(list(labels), dims="target")}
-        shares = [
-            float(flags.sel(pick).isel(query=at).mean())
-            for flags in (result.changed, result.found, result.survives)
-        ]
-        sizes = [
-            float(abs(result.fresh[name].sel(pick).isel(query=at)).median())
-            for name in ("log_ratio", "relative")
-        ]
-        rows.append((which, len(labels), *shares, *sizes))
-    columns = ["groups", "n", "changed", "found", "survive", "log_ratio", "mean"]
-    return pd.DataFrame(rows, columns=columns)
+    for name, labels in groups.items():
+        pick = found.sel(train=xr.DataArray(list(labels), dims="target")).isel(query=at)
+        moved, factor = np.abs(pick["mean"].values), np.abs(pick["log_sd"].values)
+        stays = moved < RELEVANT
+        alone = stays & (factor > LEAST)
+        medians = float(np.exp(np.median(factor))), float(np.median(moved))
+        rows.append((name, len(labels), int(stays.sum()), int(alone.sum()), *medians))
+    return pd.DataFrame(rows, columns=["groups", "n", "stays", "alone", "factor", "mean"])
 
 
-def top_pairs(result: Replicated, n: int) -> list[tuple[str, int]]:
-    """The `n` pairs of the largest |log variance ratio| on the *first* seeds, discoveries first.
+# ---------------------------------------------------------------- examples
 
-    The fresh seeds take no part in the choice, so that what they show is not picked for being
-    large. Each a removal's label and a query's position; no removal and no query twice.
+
+def top_pairs(first: xr.DataArray, n: int) -> list[tuple[str, int]]:
+    """The `n` pairs of the largest change of spread at a mean that stays, by the first seeds alone.
+
+    What fresh seeds show of them is then not picked for being large. Each a removal's label and a
+    query's position; no removal and no query twice.
     """
-    size = np.abs(result.first["log_ratio"].values)
-    order = np.argsort(-(size + result.found.values * (1 + size.max())), axis=None)
+    found = _effects(first)
+    size = np.abs(found["log_sd"].values)
+    stays = np.abs(found["mean"].values) < RELEVANT
+    order = np.argsort(-(size + stays * (1 + size.max())), axis=None)
     chosen: list[tuple[str, int]] = []
     for flat in order:
         removal, query = np.unravel_index(flat, size.shape)
-        label = str(result.first["removal"].values[removal])
+        label = str(found["train"].values[removal])
         if all(label != other and query != seen for other, seen in chosen):
             chosen.append((label, int(query)))
         if len(chosen) == n:
             break
     return chosen
-
-
-def shown_table(result: Replicated, n: int) -> pd.DataFrame:
-    """What the first seeds said of the `n` `top_pairs`, and what the fresh ones say.
-
-    Columns: `removal`, `query` (positions), `found` (on the first seeds); factors of the variance
-    `first` and `fresh`; `mean_fresh`, the fresh shift of the mean in standard deviations;
-    `survives`.
-    """
-    rows = []
-    for label, query in top_pairs(result, n):
-        at = {"removal": label, "query": query}
-        one, other = result.first.sel(at), result.fresh.sel(at)
-        rows.append(
-            {
-                **at,
-                "found": bool(result.found.sel(at)),
-                "first": float(np.exp(one["log_ratio"])),
-                "fresh": float(np.exp(other["log_ratio"])),
-                "mean_fresh": float(other["relative"]),
-                "survives": bool(result.survives.sel(at)),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def two_laws(law: xr.DataArray, removal: str, query: int) -> xr.Dataset:

@@ -6,27 +6,27 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from dtda_lib.attribution.damping import damping_by_training_time
-from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.models.networks import get_model
+from dtda_lib.models.networks import Model, get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out, nothing
-from dtda_lib.runs.shifts import print_costs
+from dtda_lib.runs.shifts import print_costs_by_kind
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.settings import Config
 
 from .digits import choose_groups, random_groups
-from .line import asked_at, last_epoch, with_lone_point
+from .line import asked_at, last_epoch, rival_table, with_lone_point
 from .predictions import predicted_laws, unrolled_runs
 
 LONE = 3.0
@@ -39,51 +39,62 @@ class Setting(Trained):
 
     Args:
         measurement: "query_prediction" (target units) or "query_margin" (logits).
-        seeds: Set of seeds ("first", "fresh") -> pairs; the sets are independent.
+        seeds: Disjoint sets of seed pairs. The first chooses and predicts, the others judge.
         n_unrolled: How many of the first seeds are differentiated along the way.
+        damping: Of the damped influence function, times the sum of step sizes.
         groups: What is removed together; None: each point by itself.
     """
 
     measurement: str
-    seeds: Mapping[str, Sequence[SeedPair]]
+    seeds: Sequence[Sequence[SeedPair]]
     n_unrolled: int
+    damping: float = 1.0
     groups: Sequence[Sequence[int]] | None = None
 
     @cached_property
-    def removals(self) -> dict[str, RunBank]:
-        """Set of seeds -> runs with and without each removal: paired_scratch."""
+    def removals(self) -> list[RunBank]:
+        """Runs with and without each removal, a bank for each set of seeds: paired_scratch."""
         n = self.task.n_train
         design = leave_one_out(n) if self.groups is None else leave_groups_out(n, self.groups)
-        return {
-            stream: self.bank(paired(design, seeds), [self.measurement], f"{stream} seeds")
-            for stream, seeds in self.seeds.items()
-        }
+        return [
+            self.bank(paired(design, seeds), [self.measurement], f"set {number}")
+            for number, seeds in enumerate(self.seeds, start=1)
+        ]
 
     @cached_property
     def estimates(self) -> RunBank:
-        """Full-data runs of the first seeds: the measurement, its influence functions, leverage."""
+        """Full-data runs of the first seeds: the measurement and its influence functions."""
         of = self.measurement
-        damping = damping_by_training_time(self.recipe, self.task.n_train)
+        damping = self.damping * damping_by_training_time(self.recipe, self.task.n_train)
         damped = get_estimator("influence_ggn", self.recipe, of=of, damping=damping)
         measures = [
             of,
             get_estimator("influence_ggn", self.recipe, of=of),
             replace(damped, name=METHODS["if_damped"].variable),
             get_estimator("influence_leverage", self.recipe, of=of),
-            leverage(self.recipe),
         ]
-        runs = paired(nothing(self.task.n_train), self.seeds["first"])
+        runs = paired(nothing(self.task.n_train), self.seeds[0])
         return self.bank(runs, measures, "influence")
 
     @cached_property
     def followed(self) -> UnrolledBank:
         """The derivative of each training, for `n_unrolled` of the first seeds."""
-        return self.unrolled(self.seeds["first"][: self.n_unrolled], self.measurement, "unrolling")
+        return self.unrolled(self.seeds[0][: self.n_unrolled], self.measurement, "unrolling")
 
     @cached_property
-    def laws(self) -> dict[str, xr.DataArray]:
-        """Set of seeds -> law `(seed, removal, query)`; trains what is missing."""
-        return {stream: last_epoch(bank) for stream, bank in self.removals.items()}
+    def laws(self) -> list[xr.DataArray]:
+        """Law `(seed, removal, query)` of each set of seeds; trains what is missing."""
+        return [last_epoch(bank) for bank in self.removals]
+
+    @property
+    def first(self) -> xr.DataArray:
+        """The law of the seeds that choose and predict."""
+        return self.laws[0]
+
+    @cached_property
+    def fresh(self) -> xr.DataArray:
+        """The law of all other seeds, which judge."""
+        return xr.concat(self.laws[1:], "seed")
 
     @cached_property
     def predicted(self) -> dict[str, xr.DataArray]:
@@ -94,6 +105,12 @@ class Setting(Trained):
     def inputs(self) -> np.ndarray:
         """First input of each training point, `(train,)`: its place on the line."""
         return self.task.train_x[:, 0].numpy()
+
+    @property
+    def words(self) -> str:
+        """Data and model, for claims."""
+        shape = "-".join(map(str, self.model.keywords["widths"]))
+        return f"{self.name}, {self.task.n_train} training points, MLP {shape}"
 
 
 @dataclass(frozen=True)
@@ -123,89 +140,113 @@ class Groups:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A line and digits, left out point by point, for two independent sets of seeds.
+    """Lines and digits, left out point by point, for disjoint sets of seeds.
 
     Two banks follow from results: those of the `lone` point and of `groups_of_digits`.
 
     Args:
-        line, digits: Predictions on a line; margins of real digits, averaged to 7 x 7 pixels.
+        line: Predictions on the line that figures show.
+        others: Further lines: the same law of the data, other points and seeds.
+        digits: Margins of real digits, averaged to 14 x 14 pixels.
+        controls: Name -> the digits with half as many points, or with a smaller network.
         images: The digits in full, as figures show them.
-        draws: Draw -> other points of the line, with one set of seeds.
         group_size, n_groups: Digits in a group; groups chosen, and as many random ones.
         n_boot: Bootstrap resamples of seeds.
-        n_null: Random exchanges of runs before and after a removal.
     """
 
     line: Setting
+    others: Sequence[Setting]
     digits: Setting
+    controls: Mapping[str, Setting]
     images: Task
-    draws: Mapping[int, Setting]
     group_size: int
     n_groups: int
     n_boot: int
-    n_null: int
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
         """Networks and recipes of our choice, sizes and seeds as `cfg` says; nothing trains."""
-        machine = {"device": cfg.device, "workers": cfg.workers}
-        common = {"n_unrolled": cfg.n_unrolled, "machine": machine}
-        descent = {"momentum": 0.9, "weight_decay": 1e-3, "batch_size": 10, "schedule": "cosine"}
+        common = {
+            "n_unrolled": cfg.n_unrolled,
+            "damping": cfg.damping,
+            "machine": {"device": cfg.device, "workers": cfg.workers},
+        }
+        descent = Recipe(
+            "sgd", momentum=0.9, weight_decay=cfg.weight_decay, batch_size=10, schedule="cosine"
+        )
         line = Setting(
             name="line",
             task=get_task("regression1d", n_query=51),
-            model=get_model("mlp", widths=(1, 12, 12, 1), activation="gelu"),
-            recipe=Recipe("sgd", lr=0.1, epochs=100, **descent),
+            model=_network(1, cfg.line_width, cfg.line_width, 1),
+            recipe=replace(descent, lr=cfg.line_rate, epochs=cfg.line_epochs),
             measurement="query_prediction",
-            seeds=_two_sets(cfg.n_seeds),
+            seeds=_sets(2, cfg.n_seeds),
             **common,
         )
-        images = get_task(
-            "mnist3", per_class=cfg.digits_per_class, queries_per_class=cfg.queries_per_class
+        others = [
+            replace(
+                line,
+                name=f"line {number}",
+                task=get_task("regression1d", n_query=51, seed=number),
+                seeds=_sets(2, cfg.n_line_seeds, f"line {number}"),
+            )
+            for number in range(1, 1 + cfg.n_lines)
+        ]
+        images, fewer = (
+            get_task("mnist3", per_class=size, queries_per_class=cfg.queries_per_class)
+            for size in (cfg.digits_per_class, cfg.digits_per_class // 2)
         )
         digits = Setting(
             name="digits",
-            task=pooled(images, 4),
-            model=get_model("mlp", widths=(49, 16, 10), activation="gelu"),
-            recipe=Recipe("sgd", lr=0.05, epochs=30, **descent),
+            task=pooled(images, 2),
+            model=_network(196, cfg.digit_width, 10),
+            recipe=replace(descent, lr=cfg.digit_rate, epochs=cfg.digit_epochs),
             measurement="query_margin",
-            seeds=_two_sets(cfg.n_digit_seeds),
+            seeds=_sets(cfg.n_digit_sets, cfg.n_digit_seeds),
             **common,
         )
-        draws = {
-            draw: replace(
-                line,
-                name=f"line, draw {draw}",
-                task=get_task("regression1d", n_query=51, seed=draw),
-                seeds={"first": seed_pairs(cfg.n_data_set_seeds)},
-            )
-            for draw in range(1, 1 + cfg.n_data_sets)
+        small = _network(49, cfg.digit_width // 2, 10)
+        controls = {
+            "half of the digits": replace(digits, name="fewer digits", task=pooled(fewer, 2)),
+            "a smaller network": replace(
+                digits, name="smaller network", task=pooled(images, 4), model=small
+            ),
         }
-        return cls(
-            line, digits, images, draws, cfg.group_size, cfg.n_groups, cfg.n_boot, cfg.n_null
-        )
+        settings = (line, others, digits, controls, images)
+        return cls(*settings, cfg.group_size, cfg.n_groups, cfg.n_boot)
 
     @cached_property
     def probe(self) -> RunBank:
         """Runs on all points of the line, asked where the lone point will lie."""
-        runs = paired(leave_groups_out(self.line.task.n_train, []), self.line.seeds["first"])
+        runs = paired(nothing(self.line.task.n_train), self.line.seeds[0])
         task = asked_at(self.line.task, np.array([LONE]))
         there = replace(self.line, name=f"line at x = {LONE:g}", task=task)
         return there.bank(runs, [self.line.measurement], "")
 
     @property
+    def kinds(self) -> dict[str, list[RunBank]]:
+        """Banks that are known before anything trains, by what they are for."""
+        everywhere = [bank for setting in self.others for bank in setting.removals]
+        controls = [bank for setting in self.controls.values() for bank in setting.removals]
+        return {
+            "line": [*self.line.removals, self.probe],
+            "further lines": everywhere,
+            "line, influence": [self.line.estimates],
+            "line, unrolling": [self.line.followed],
+            "digits": self.digits.removals,
+            "digits, influence": [self.digits.estimates],
+            "digits, unrolling": [self.digits.followed],
+            "digits, controls": controls,
+        }
+
+    @property
     def banks(self) -> list[RunBank]:
         """All banks that are known before anything trains."""
-        draws = [bank for draw in self.draws.values() for bank in draw.removals.values()]
-        line, digits = (
-            [*one.removals.values(), one.estimates, one.followed]
-            for one in (self.line, self.digits)
-        )
-        return [*line, *draws, self.probe, *digits]
+        return [bank for banks in self.kinds.values() for bank in banks]
 
     def print_cost(self) -> None:
         """Print what training will take on this machine, from timed probes."""
-        print_costs(self.banks, "without the lone point and the groups of digits, a third more")
+        print_costs_by_kind(self.kinds, "without the lone point and the groups, a third more")
 
     @cached_property
     def lone(self) -> Setting:
@@ -217,14 +258,23 @@ class Experiment:
         task = with_lone_point(self.line.task, LONE, target, np.linspace(-2.5, LONE, 56))
         return replace(self.line, name="lone point", task=task)
 
-    def drawn_laws(self) -> dict[int, tuple[xr.DataArray, xr.DataArray]]:
-        """Draw -> laws of the first half of its seeds, which pick, and of the other, which
-        judges."""
-        laws = {draw: setting.laws["first"] for draw, setting in self.draws.items()}
-        halves = {draw: law.sizes["seed"] // 2 for draw, law in laws.items()}
+    def rivals(self, generator: np.random.Generator) -> pd.DataFrame:
+        """`line.rival_table` of every line, with its `line`: 0 as drawn, then the others."""
+        tables = [
+            rival_table(setting.first, setting.fresh, self.n_boot, generator).assign(line=number)
+            for number, setting in enumerate([self.line, *self.others])
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def digit_laws(self, groups: Groups) -> dict[str, list[xr.DataArray]]:
+        """Setting -> law of each set of seeds: single digits, controls, random groups."""
+        random = ["none", *groups.labels[1]]
         return {
-            draw: (law.isel(seed=slice(halves[draw])), law.isel(seed=slice(halves[draw], None)))
-            for draw, law in laws.items()
+            "single digits": self.digits.laws,
+            **{name: setting.laws for name, setting in self.controls.items()},
+            f"random groups of {self.group_size}": [
+                law.sel(removal=random) for law in groups.setting.laws
+            ],
         }
 
     def groups_of_digits(self, generator: np.random.Generator) -> Groups:
@@ -238,14 +288,20 @@ class Experiment:
         return Groups(chosen, targets, random, together)
 
 
-def _two_sets(n_seeds: int) -> dict[str, list[SeedPair]]:
-    return {stream: seed_pairs(n_seeds, stream) for stream in ("first", "fresh")}
+def _network(*widths: int) -> Model:
+    return get_model("mlp", widths=widths, activation="gelu")
+
+
+def _sets(n_sets: int, n_seeds: int, stream: str = "first") -> list[list[SeedPair]]:
+    """Disjoint sets of so many seeds each."""
+    seeds = seed_pairs(n_sets * n_seeds, stream)
+    return [seeds[n_seeds * number :][:n_seeds] for number in range(n_sets)]
 
 
 def specification(cfg: Config) -> dict[str, Any]:
     """What decides the numbers, as plain data: what trains, and the settings of the analysis."""
     experiment = Experiment.of(cfg)
-    analysis = ("group_size", "n_groups", "n_boot", "n_null")
+    analysis = ("group_size", "n_groups", "n_boot")
     return {
         "banks": [bank.key for bank in experiment.banks],
         "analysis": {name: getattr(experiment, name) for name in analysis},

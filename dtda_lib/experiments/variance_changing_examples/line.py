@@ -5,9 +5,10 @@ A *law* is `(seed, removal, query)`, whose first removal is "none"; runs of one 
 over queries; the *pick* of a Delta is the point of the largest influence. Everything here is made
 of means and variances over seeds, so resampling seeds is a product of matrices: `counts (draw,
 seed)` says how often each seed occurs, and draw 0 is the sample itself. Predictions are in target
-units; shifts are after less before.
+units; shifts are after - before.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -19,14 +20,18 @@ from scipy import stats
 
 from dtda_lib.data.task import Task
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.statistics import distances
+from dtda_lib.statistics.distances import jackknife_interval
 from dtda_lib.statistics.over_seeds import require_seeds
 from dtda_lib.study import methods
 
-DELTAS = ("mean", "variance", "log_variance_ratio", "w2")
+DELTAS = ("mean", "variance", "w2")
 """Labels in tables and claims; "w2" is `w2_gaussian` here, which means and variances give."""
 POOLINGS = ("average", "largest")
 """Over queries: root mean square, or the largest. Ours; the first is the main one."""
 LEVEL = 0.95
+RELEVANT = 0.1
+"""The least relative change that matters: of an influence, or in standard deviations (ours)."""
 
 
 def delta_key(label: str) -> str:
@@ -118,7 +123,8 @@ def influences(law: xr.DataArray, counts: np.ndarray, pooling: str = "average") 
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling {pooling!r} is none of {POOLINGS}.")
-    found = {name: _pooled(change, pooling) for name, change in changes(law, counts).items()}
+    signed = changes(law, counts)
+    found = {name: _pooled(signed[name], pooling) for name in DELTAS}
     coords = {"delta": list(found), "train": np.arange(law.sizes["removal"] - 1)}
     return xr.DataArray(np.stack(list(found.values())), coords, ("delta", "draw", "train"))
 
@@ -150,31 +156,6 @@ def influence_table(law: xr.DataArray, x: np.ndarray, pooling: str = "average") 
 # ---------------------------------------------------------------- picks
 
 
-def pick_table(
-    first: xr.DataArray,
-    fresh: xr.DataArray,
-    x: np.ndarray,
-    n_boot: int,
-    generator: np.random.Generator,
-) -> pd.DataFrame:
-    """Which point each Delta picks, and how sure that is.
-
-    One row for each pooling and Delta: `pick` and its input `x`; `share`, of the bootstrap
-    resamples of the same seeds with the same pick; `pick_fresh` on fresh seeds and `share_fresh`,
-    of their resamples that pick the *first* seeds' point.
-    """
-    laws = [(law, resampled(law.sizes["seed"], n_boot, generator)) for law in (first, fresh)]
-    rows = []
-    for pooling in POOLINGS:
-        picks = [picks_of(law, counts, pooling) for law, counts in laws]
-        for d, delta in enumerate(DELTAS):
-            one, other = (pick[d] for pick in picks)  # (draw,)
-            shares = [float((draws[1:] == one[0]).mean()) for draws in (one, other)]
-            rows.append((pooling, delta, one[0], x[one[0]], shares[0], other[0], shares[1]))
-    columns = ["pooling", "delta", "pick", "x", "share", "pick_fresh", "share_fresh"]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def first_picks(law: xr.DataArray, pooling: str = "average") -> dict[str, int]:
     """Delta -> position of the point of the largest influence, over all seeds."""
     once = np.ones((1, law.sizes["seed"]), dtype=int)
@@ -189,35 +170,63 @@ def picks_of(law: xr.DataArray, counts: np.ndarray, pooling: str) -> np.ndarray:
 def rival_table(
     first: xr.DataArray, fresh: xr.DataArray, n_boot: int, generator: np.random.Generator
 ) -> pd.DataFrame:
-    """Does another Delta pick another point than the mean does, beyond noise?
+    """Which point the mean names and which another Delta, and by how much each beats the other.
 
     The picks A (mean) and B (the other Delta) come from the first seeds and are judged on fresh
     ones, so that choosing them biases nothing. One row for each pooling and other Delta: `by_mean`,
-    `by_delta` (A and B); `differ`, the share of bootstrap resamples of the fresh seeds in which the
-    two picks differ; `mean_gap`, log of the mean influence of A over that of B, and `delta_gap`,
-    log of the other influence of B over that of A, both with 95 % percentile intervals. Both lie
-    above 0 if each point wins by its own measure.
+    `by_delta` (A and B); `mean_gap`, log of the mean influence of A over that of B, and
+    `delta_gap`, log of the other influence of B over that of A, per power of the unit (half of it
+    for a variance), both with 95 % percentile intervals over resampled fresh seeds, NaN without
+    resamples. `ValueError`: as `influences`.
     """
     counts = resampled(fresh.sizes["seed"], n_boot, generator)
     rows = []
     for pooling in POOLINGS:
         chosen = first_picks(first, pooling)
         found = influences(fresh, counts, pooling)
-        picked = dict(zip(DELTAS, found.values.argmax(axis=-1)))
         for delta in DELTAS[1:]:
             a, b = chosen["mean"], chosen[delta]
             gaps = [
                 np.log(found.sel(delta=name, train=winner) / found.sel(delta=name, train=loser))
+                / distances.DELTAS[delta_key(name)].power
                 for name, winner, loser in (("mean", a, b), (delta, b, a))
             ]
             told = [number for gap in gaps for number in _with_percentiles(gap.values)]
-            differ = float((picked["mean"] != picked[delta])[1:].mean())
-            rows.append((pooling, delta, a, b, differ, *told))
-    columns = ["pooling", "delta", "by_mean", "by_delta", "differ"]
+            rows.append((pooling, delta, a, b, *told))
+    columns = ["pooling", "delta", "by_mean", "by_delta"]
     columns += [f"{gap}_gap{end}" for gap in ("mean", "delta") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _with_percentiles(draws: np.ndarray) -> tuple[float, float, float]:
+    if len(draws) < 2:
+        return float(draws[0]), np.nan, np.nan
     low, high = np.quantile(draws[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(draws[0]), float(low), float(high)
+
+
+def seen_at(law: xr.DataArray, x: np.ndarray, points: Mapping[str, int]) -> pd.DataFrame:
+    """Where the removal of a point shows: its shift of the mean and factor of the spread.
+
+    Args:
+        law: `(seed, removal, query)`.
+        x: Place of each query.
+        points: Name -> point, by position.
+
+    Returns:
+        Rows of each point and query: `name`, `point`, `x`; `mean`, the shift in the law's unit, and
+        `factor`, standard deviation after over before, each with a 95 % jackknife interval over
+        paired seeds.
+    """
+    values = law.transpose("seed", "removal", "query").values
+    frames = []
+    for name, point in points.items():
+        both = values[:, 0], values[:, point + 1]
+        columns = {"name": name, "point": point, "x": x}
+        for label, delta in (("mean", "mean"), ("factor", "log_variance_ratio")):
+            chosen = distances.DELTAS[delta]
+            low, high = jackknife_interval(*both, chosen, paired=True, level=LEVEL)
+            for end, number in (("", chosen(*both)), ("_low", low), ("_high", high)):
+                columns[label + end] = number if delta == "mean" else np.exp(number / 2)
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)

@@ -1,65 +1,53 @@
 """Drawing for notebook 04: each function returns the figure and exactly what it shows."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dtda_lib.data.task import Task
-from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, panels, ticks
-from dtda_lib.study.methods import ACCENT, DELTAS, LAWS, METHODS, palette
+from dtda_lib.study.figures import (
+    TEXT_WIDTH,
+    Drawn,
+    intervals,
+    legend_above,
+    panels,
+    side_by_side,
+    ticks,
+)
+from dtda_lib.study.methods import ACCENT, CONTROL, DELTAS, LAWS, METHODS, STATUS_COLOURS, palette
 from dtda_lib.study.previews import show_image
 
-from .digits import Replicated, top_pairs, two_laws
+from .digits import EDGES, LEAST, top_pairs, two_laws
 from .line import DELTAS as LABELS
-from .line import changes, delta_key
+from .line import RELEVANT, delta_key, delta_words
 
-_STATES = palette({"survives": "found, survives on fresh seeds", "found": "found"})
 _BAND = 2  # standard deviations
 _INSIDE = {"xycoords": "axes fraction"}
+_ZERO = {"color": "0.6", "lw": 0.8, "zorder": 0}
+_RELEVANT = {"color": CONTROL, "lw": 0.8, "ls": ":"}
+_STATES = {"confirmed": "they differ", "inconclusive": "open", "refuted": "they do not"}
 
 
-def influences_along_line(table: pd.DataFrame) -> Drawn:
-    """Four influences of every point against its place; the largest is circled.
+# ---------------------------------------------------------------- a line
 
-    `table` is `line.influence_table`.
+
+def bands(task: Task, law: xr.DataArray, points: Mapping[str, int]) -> Drawn:
+    """Predictions before and after the removal of each point, mean and two sds over runs.
+
+    `points`: title -> point. Each panel says what happens at the place of its point: by how much
+    the mean moves, and how large the standard deviation is.
     """
-    fig, axes = panels(2, 2, 3.4, sharex=True)
-    for axis, delta in zip(axes.flat, LABELS):
-        part, style = table[table["delta"] == delta], DELTAS[delta_key(delta)]
-        intervals(axis, part, part["x"], style, lw=0.8, ms=3, capsize=0)
-        top = part.loc[part["estimate"].idxmax()]
-        axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
-        axis.set_title(f"{style.size}: point {top['point']}", fontsize=8)
-        axis.set_ylim(0, 1.12 * part["high"].max())
-    for axis in axes[-1]:
-        axis.set_xlabel("input x of the point removed")
-    axes[0, 0].set_ylabel("target units")
-    axes[0, 1].set_ylabel("squared target units", fontsize=8)
-    axes[1, 1].set_ylabel("target units")
-    axes[1, 0].set_ylabel("no unit")
-    return fig, table
-
-
-def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
-    """Predictions before and after the removal of each picked point, mean and two sds over runs.
-
-    `picks`: Delta -> point; a point that several pick gets one panel. Each panel says by how much
-    the mean moves and how large the standard deviation is, as root mean squares over queries.
-    """
-    by_point: dict[int, list[str]] = {}
-    for delta, point in picks.items():
-        by_point.setdefault(int(point), []).append(DELTAS[delta_key(delta)].words)
-    fig, (axes,) = panels(1, len(by_point), 2.7, sharey=True)
+    fig, (axes,) = panels(1, len(points), 2.5, sharey=True)
     x, rows = task.query_x[:, 0].numpy(), []
     train_x, train_y = task.train_x[:, 0].numpy(), task.train_y.numpy()
-    for axis, (point, titles) in zip(axes, by_point.items()):
-        moments = []
+    for axis, (title, point) in zip(axes, points.items()):
+        there, moments = int(np.abs(x - train_x[point]).argmin()), []
         for name, removal in (("before", 0), ("after", point + 1)):
             runs, style = law.isel(removal=removal), LAWS[name]
             mean, sd = runs.mean("seed").values, runs.std("seed", ddof=1).values
@@ -67,129 +55,215 @@ def bands(task: Task, law: xr.DataArray, picks: Mapping[str, int]) -> Drawn:
             axis.fill_between(x, *band, color=style.colour, alpha=0.25, lw=0)
             axis.plot(x, mean, color=style.colour, ls=style.linestyle, label=style.label)
             rows += [(point, name, *row) for row in zip(x, mean, sd)]
-            moments.append((mean, sd))
+            moments.append((mean[there], sd[there]))
         others = np.arange(len(train_x)) != point
         axis.plot(train_x[others], train_y[others], ".", color="k", ms=2.5)
         axis.plot(train_x[point], train_y[point], "*", color="k", ms=9, label="the point removed")
         (mean, sd), (mean_after, sd_after) = moments
-        moved, narrow, wide = (
-            np.sqrt((part**2).mean()) for part in (mean_after - mean, sd, sd_after)
+        text = (
+            f"at the star:\nmean {mean:.2f} → {mean_after:.2f}\n"
+            f"spread {sd:.2f} → {sd_after:.2f} (×{sd_after / sd:.1f})"
         )
-        text = f"mean moves {moved:.2f}\nsd {narrow:.2f} → {wide:.2f}"
         axis.annotate(text, (0.03, 0.03), **_INSIDE, ha="left", va="bottom", fontsize=7.5)
-        first_by = textwrap.fill(f"first by {', '.join(titles)}", 36)
-        axis.set_title(f"without point {point}\n{first_by}", fontsize=8)
+        axis.set_title(title, fontsize=8)
         axis.set_xlabel("input x")
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low - 0.3 * (high - low), high)  # room for the numbers
     axes[0].set_ylabel("prediction")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    legend_above(fig, axes[0], ncols=3)
     return fig, pd.DataFrame(rows, columns=["point", "law", "x", "mean", "sd"])
 
 
-def predicted_against_retrained(
-    influences: Mapping[str, np.ndarray], truth: np.ndarray, kept: pd.DataFrame
+def influences_along_line(table: pd.DataFrame) -> Drawn:
+    """Three influences of every point against its place; the largest is circled and named.
+
+    `table` is `line.influence_table`.
+    """
+    fig, (axes,) = panels(1, len(LABELS), 2.2, sharex=True)
+    for axis, delta in zip(axes, LABELS):
+        part, style = table[table["delta"] == delta], DELTAS[delta_key(delta)]
+        intervals(axis, part, part["x"], style, lw=0.8, ms=3, capsize=0)
+        top = part.loc[part["estimate"].idxmax()]
+        axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
+        axis.set_title(f"{delta_words(delta)}\npoint {top['point']} first", fontsize=8)
+        axis.set(ylim=(0, 1.12 * part["high"].max()))
+    axes[0].set_ylabel("influence")
+    fig.supxlabel("input x of the point removed", fontsize=9)
+    return fig, table
+
+
+def excesses(judged: pd.DataFrame) -> Drawn:
+    """By how much another influence of its own point exceeds that of the mean's point, by line.
+
+    `judged` is `claims.judged` of every line; what is averaged over queries is drawn, in order.
+    """
+    looks = {name: STATUS_COLOURS[name] for name in _STATES}
+    fig, (axes,) = panels(1, 2, 2.4, sharey=True)
+    frames = []
+    for axis, delta in zip(axes, ("w2", "variance"), strict=True):
+        part = judged[(judged["pooling"] == "average") & (judged["delta"] == delta)]
+        part = part.sort_values("delta_gap", kind="stable").reset_index(drop=True)
+        shown = part.assign(
+            rank=part.index,
+            estimate=np.exp(part["delta_gap"]),
+            low=np.exp(part["delta_gap_low"]),
+            high=np.exp(part["delta_gap_high"]),
+        )
+        for status, label in _STATES.items():
+            rows = shown[shown["status"] == status]
+            middle, reach = rows["estimate"], rows[["low", "high"]].sub(rows["estimate"], axis=0)
+            axis.errorbar(
+                rows["rank"] + 1, middle, yerr=np.abs(reach.values.T), fmt="o", ms=3, lw=0.8,
+                capsize=0, color=looks[status], label=f"{label}",
+            )  # fmt: skip
+        counts = part["status"].value_counts()
+        axis.annotate(
+            f"{counts.get('confirmed', 0)} of {len(part)} lines differ", (0.04, 0.9), **_INSIDE,
+            fontsize=8,
+        )  # fmt: skip
+        axis.axhline(1, **_ZERO)
+        axis.axhline(1 + RELEVANT, **_RELEVANT)
+        axis.set(yscale="log", xlabel="lines, in order", title=f"{delta_words(delta)} and mean")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        frames.append(shown)
+    top = max(frame["high"].max() for frame in frames)
+    values = [v for v in (0.8, 1, 1.1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
+    ticks(axes[0].yaxis, values)
+    axes[0].set_ylabel("own point / mean's point")
+    legend_above(fig, axes[0], ncols=3)
+    columns = ["line", "delta", "rank", "by_mean", "by_delta", "estimate", "low", "high", "status"]
+    return fig, pd.concat(frames)[columns].reset_index(drop=True)
+
+
+def where_it_shows(table: pd.DataFrame) -> Drawn:
+    """Shift of the mean and factor of the spread along the line, for each point that is named.
+
+    `table` is `line.seen_at`.
+    """
+    fig, ((left, right),) = panels(1, 2, 2.3)
+    looks = palette(dict.fromkeys(table["name"]))
+    for name, part in table.groupby("name", sort=False):
+        style = looks[name]
+        for axis, value in ((left, "mean"), (right, "factor")):
+            axis.plot(part["x"], part[value], color=style.colour, ls=style.linestyle, label=name)
+            ends = part[f"{value}_low"], part[f"{value}_high"]
+            axis.fill_between(part["x"], *ends, color=style.colour, alpha=0.2, lw=0)
+    left.axhline(0, **_ZERO)
+    right.axhline(1, **_ZERO)
+    left.set(xlabel="input x", ylabel="shift of the mean")
+    right.set(xlabel="input x", ylabel="spread after / before", yscale="log")
+    right.yaxis.set_minor_formatter(NullFormatter())
+    ticks(right.yaxis, [v for v in (0.25, 0.5, 0.7, 1, 1.4, 2, 4) if _inside(right, v)])
+    legend_above(fig, left, ncols=3)
+    return fig, table
+
+
+def _inside(axis: Axes, value: float) -> bool:
+    low, high = axis.get_ylim()
+    return low <= value <= high
+
+
+# ---------------------------------------------------------------- predictions
+
+
+def predicted(
+    found: Mapping[str, tuple[np.ndarray, np.ndarray]], scores: pd.DataFrame, *, logarithmic: bool
 ) -> Drawn:
-    """Predicted against retrained influence of every point, and how much of a shift is kept.
+    """Predicted against true changes, a panel for each method, with its correlation and slope.
 
     Args:
-        influences: Method -> `(delta, train)`, predicted.
-        truth: `(delta, train)`, retrained on fresh seeds.
-        kept: `predictions.kept_table`; points of the upper half of true shifts are drawn.
+        found: Method -> true and predicted change of each cell; see `predictions.against_truth`.
+        scores: Rows of one Delta of `predictions.score_table`.
+        logarithmic: Axes for sizes; else for signed changes. Both axes are those of the truth;
+            predictions beyond are counted on the panel.
     """
-    fig, axes = panels(2, 2, 4.6)
-    rows = []
-    for axis, delta in zip(axes.flat, ("mean", "log_variance_ratio", "w2")):
-        d = LABELS.index(delta)
-        for method, found in influences.items():
-            axis.plot(truth[d], found[d], ls="", ms=4, **METHODS[method].points)
-            rows += [(delta, method, p, *row) for p, row in enumerate(zip(truth[d], found[d]))]
-        ends = [truth[d].min() / 1.3, truth[d].max() * 1.3]
-        axis.plot(ends, ends, color="0.6", lw=0.8, zorder=0)
-        axis.set(xscale="log", yscale="log", xlabel="retrained, fresh seeds", ylabel="predicted")
-        axis.set_title(DELTAS[delta_key(delta)].size)
-        for side in (axis.xaxis, axis.yaxis):  # labels of minor ticks would overlap
-            side.set_minor_formatter(NullFormatter())
-    axis = axes[1, 1]
-    large = kept[kept["true_shift"] >= kept["true_shift"].median()]
-    for method, part in large.groupby("method", sort=False):
-        axis.plot(part["leverage"], part["kept"], ls="", ms=4, **METHODS[method].points)
-        columns = zip(part["point"], part["leverage"], part["kept"])
-        rows += [("kept", method, *row) for row in columns]
-    line = np.array([0, large["leverage"].max()])
-    axis.plot(line, 1 - line, color="0.6", lw=0.8, zorder=0)
-    axis.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
-    axis.set(xlabel="leverage of the point", ylabel="share predicted")
-    axis.set_title("share of the mean shift")
-    legend_above(fig, axes[0, 0], ncols=4, columnspacing=1)
-    return fig, pd.DataFrame(rows, columns=["panel", "method", "point", "horizontal", "vertical"])
-
-
-def pairs_predicted(predicted: Mapping[str, xr.DataArray], fresh: xr.DataArray) -> Drawn:
-    """Log variance ratio of every pair, predicted against retrained on fresh seeds."""
-
-    def ratios(law: xr.DataArray) -> np.ndarray:
-        once = np.ones((1, law.sizes["seed"]), dtype=int)
-        return changes(law, once)["log_variance_ratio"].ravel()
-
-    truth, rows, guesses = ratios(fresh), [], []
-    fig, (axes,) = panels(1, len(predicted), 1.9, sharex=True, sharey=True)
-    for axis, (method, law) in zip(axes, predicted.items()):
-        guess, style = ratios(law), METHODS[method]
-        axis.plot(truth, guess, ".", color=style.colour, ms=1.5, rasterized=True)
-        axis.axline((0, 0), slope=1, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(style.label, fontsize=7)
-        guesses.append((axis, guess))
-        rows.append(pd.DataFrame({"method": method, "retrained": truth, "predicted": guess}))
+    fig, (axes,) = panels(1, len(found), 2.0, sharex=True, sharey=True)
+    rows, by_method = [], scores.set_index("method")
+    truth = next(iter(found.values()))[0]
     reach = 1.1 * np.abs(truth).max()
-    axes[0].set(xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach), ylabel="predicted")
-    for axis, guess in guesses:
-        if beyond := int((np.abs(guess) > 2 * reach).sum()):
-            axis.annotate(f"{beyond} beyond", (0.97, 0.02), **_INSIDE, ha="right", fontsize=7)
-    fig.supxlabel("log variance ratio, retrained", fontsize=9)
+    low, high = (truth.min() / 2, truth.max() * 2) if logarithmic else (-reach, reach)
+    many = len(truth) > 200
+    for axis, (method, (true, guess)) in zip(axes, found.items()):
+        style, row = METHODS[method], by_method.loc[method]
+        mark = {"marker": ".", "ms": 1.5} if many else {"marker": style.marker, "ms": 3.5}
+        axis.plot(true, guess, ls="", color=style.colour, rasterized=many, **mark)
+        axis.plot([low, high], [low, high], **_ZERO)
+        axis.set_title(
+            f"{style.label}\nr {row['correlation']:.2f}, slope {row['slope']:.2f}", fontsize=7
+        )
+        if beyond := int(((guess < low) | (guess > high)).sum()):
+            axis.annotate(f"{beyond:,} beyond", (0.97, 0.03), **_INSIDE, ha="right", fontsize=7)
+        rows.append(pd.DataFrame({"method": method, "retrained": true, "predicted": guess}))
+    axes[0].set(xlim=(low, high), ylim=(low, high), ylabel="predicted")
+    if logarithmic:
+        axes[0].set(xscale="log", yscale="log")
+        for side in (axes[0].xaxis, axes[0].yaxis):
+            side.set_major_locator(LogLocator(10))
+            side.set_minor_formatter(NullFormatter())
+    fig.supxlabel("retrained on fresh seeds", fontsize=9)
     return fig, pd.concat(rows, ignore_index=True)
 
 
-def volcano(results: Mapping[str, Replicated]) -> Drawn:
-    """Change of mean against change of variance of every pair, both in standard errors.
+# ---------------------------------------------------------------- digits
 
-    `results`: title -> `digits.Replicated`.
+
+def base_rates(fresh: xr.Dataset, curves: Mapping[str, pd.DataFrame]) -> Drawn:
+    """Change of spread against shift of the mean of every pair, and how often the spread changes.
+
+    Args:
+        fresh: `digits.effects` of one set, `(set, train, query)`.
+        curves: Name of a setting -> `digits.rate_curve`.
     """
-    fig, (axes,) = panels(1, len(results), 2.9)
-    rows = []
-    for axis, (title, result) in zip(axes, results.items()):
-        x, y = (result.first[name].values.ravel() for name in ("mean_z", "log_ratio_z"))
-        found, survives = result.found.values.ravel(), result.survives.values.ravel()
-        state = np.where(survives, "survives", np.where(found, "found", "other"))
-        axis.plot(x[~found], y[~found], ".", color="0.75", ms=1.5, rasterized=True)
-        lost = found & ~survives
-        for name, chosen in (("found", lost), ("survives", survives)):
-            axis.plot(x[chosen], y[chosen], **_STATES[name].points, ls="", ms=3, mec="none")
-        axis.axvspan(-1.98, 1.98, color="0.92", zorder=0, lw=0)
-        axis.set_xscale("symlog", linthresh=4)
-        ticks(axis.xaxis, [-100, -10, 0, 10, 100], ["−100", "−10", "0", "10", "100"])
-        axis.set(xlabel="z of the mean shift", title=f"{title}: {len(x):,} pairs")
-        rows.append(pd.DataFrame({"what": title, "mean_z": x, "log_ratio_z": y, "state": state}))
-    axes[0].set_ylabel("z of the log variance ratio")
-    legend_above(fig, axes[0], ncols=2, markerscale=1.5)
-    return fig, pd.concat(rows, ignore_index=True)
+    fig, ((left, right),) = panels(1, 2, 2.9)
+    x, y = fresh["mean"].values.ravel(), np.exp(fresh["log_sd"].values.ravel())
+    alone = (np.abs(x) < RELEVANT) & (np.abs(np.log(y)) > LEAST)
+    left.axvspan(-RELEVANT, RELEVANT, color="0.9", zorder=0, lw=0)
+    for level in (np.exp(-LEAST), np.exp(LEAST)):
+        left.axhline(level, **_RELEVANT)
+    left.plot(x[~alone], y[~alone], ".", color="0.6", ms=1.5, rasterized=True)
+    left.plot(x[alone], y[alone], ".", color=ACCENT, ms=3, rasterized=True)
+    left.set_xscale("symlog", linthresh=0.2, linscale=0.5)
+    left.set_yscale("log")
+    ticks(left.xaxis, [-1, -0.1, 0.1, 1], ["−1", "−0.1", "0.1", "1"])
+    low, high = 0.9 * y.min(), 1.1 * y.max()
+    left.set_ylim(low, high)
+    ticks(left.yaxis, [v for v in (0.25, 0.5, 0.7, 0.9, 1.1, 1.4, 2, 4) if low < v < high])
+    left.set(xlabel="shift of the mean (standard deviations)", ylabel="spread after / before")
+    share = f"{100 * alone.mean():.1f} % of {len(x):,} pairs"
+    left.set_title(f"spread changes alone: {share}", fontsize=8, color=ACCENT)
+    names = [f"{start:g}–{stop:g}" for start, stop in pairwise(EDGES[:-1])]
+    names.append(f"> {EDGES[-2]:g}")
+    looks = palette(list(curves))
+    for shift, (name, curve) in zip(side_by_side(len(curves), 0.2), curves.items()):
+        style = looks[name]
+        at = np.arange(len(curve)) + shift
+        options = {"value": "share", "scale": 100, "label": name, "ms": 3.5}
+        intervals(right, curve, at, style, **options)
+    right.set_xticks(range(len(names)), names)
+    right.axvspan(-0.5, 0.5, color="0.9", zorder=0, lw=0)
+    right.set(xlabel="size of the shift of the mean", ylabel="% whose spread changes")
+    right.set(ylim=(0, None), xlim=(-0.5, len(names) - 0.5))
+    legend_above(fig, right, ncols=len(curves), columnspacing=1)
+    pairs = pd.DataFrame({"panel": "pairs", "horizontal": x, "vertical": y})
+    tables = [curve.assign(panel=name) for name, curve in curves.items()]
+    return fig, pd.concat([pairs, *tables], ignore_index=True)
 
 
-def examples(task: Task, results: Sequence[tuple[Replicated, xr.DataArray]], n: int = 2) -> Drawn:
+def examples(task: Task, cases: Sequence[tuple[xr.DataArray, xr.DataArray]], n: int = 2) -> Drawn:
     """What is removed, the query, and the law of its margin before and after, a row a pair.
 
     Args:
         task: With the images as they are shown.
-        results: What the first seeds found, and the law of the fresh ones.
+        cases: Laws of the first seeds, which choose, and of fresh ones, which are drawn.
         n: How many pairs of each; see `digits.top_pairs`.
     """
-    pairs = [(*pair, law) for result, law in results for pair in top_pairs(result, n)]
-    cases = [([int(m) for m in label.split("+")], query, law) for label, query, law in pairs]
-    most = max(len(members) for members, _, _ in cases)
-    fig = plt.figure(figsize=(TEXT_WIDTH, 1.05 * len(cases) + 0.55))
-    grid = fig.add_gridspec(len(cases), most + 1 + 4)
+    pairs = [(*pair, fresh) for first, fresh in cases for pair in top_pairs(first, n)]
+    shown = [([int(m) for m in label.split("+")], label, query, law) for label, query, law in pairs]
+    most = max(len(members) for members, *_ in shown)
+    fig = plt.figure(figsize=(TEXT_WIDTH, 1.0 * len(shown) + 0.55))
+    grid = fig.add_gridspec(len(shown), most + 1 + 4)
     rows = []
-    for row, (members, query, law) in enumerate(cases):
-        label = "+".join(map(str, members))
+    for row, (members, label, query, law) in enumerate(shown):
         for column, member in enumerate(members):
             axis = fig.add_subplot(grid[row, most - len(members) + column])
             show_image(axis, task.train_x[member])
@@ -198,38 +272,36 @@ def examples(task: Task, results: Sequence[tuple[Replicated, xr.DataArray]], n: 
         show_image(axis, task.query_x[query])
         axis.set_title(f"query {task.query_id[query]}", fontsize=6.5, pad=2, color=ACCENT)
         both = two_laws(law, label, query)
-        _two_laws(fig.add_subplot(grid[row, most + 1 :]), both, row == len(cases) - 1)
+        _two_laws(fig.add_subplot(grid[row, most + 1 :]), both, row == len(shown) - 1)
         for name in ("before", "after"):
             rows += [
                 (label, query, name, seed, value) for seed, value in enumerate(both[name].values)
             ]
-    handles = [
-        plt.Rectangle((0, 0), 1, 1, color=LAWS[name].colour, alpha=0.5)
-        for name in ("before", "after")
-    ]
-    labels = ["all points", "without those on the left"]
-    fig.legend(handles, labels, loc="outside upper right", ncols=2)
+    marks = {
+        label: {"color": LAWS[name].colour, "marker": "s", "ms": 5}
+        for name, label in (("before", "all points"), ("after", "without those on the left"))
+    }
+    legend_above(fig, None, marks, ncols=2)
     return fig, pd.DataFrame(rows, columns=["removed", "query", "law", "seed", "margin"])
 
 
-def _two_laws(axis: Axes, law: xr.Dataset, last: bool, bins: int = 24) -> None:
-    values = np.concatenate([law["before"].values, law["after"].values])
-    edges = np.linspace(values.min(), values.max(), bins + 1)
-    for name in ("before", "after"):
+def _two_laws(axis: Axes, law: xr.Dataset, last: bool) -> None:
+    """Two histograms about their means, one up and one down, so that widths can be compared."""
+    edges = np.linspace(float(law.to_array().min()), float(law.to_array().max()), 31)
+    for name, sign in (("before", 1), ("after", -1)):
         style, sample = LAWS[name], law[name].values
-        counts, _ = np.histogram(sample, edges)
-        axis.stairs(counts / counts.sum(), edges, fill=True, color=style.colour, alpha=0.35)
-        axis.stairs(counts / counts.sum(), edges, color=style.colour, lw=0.8)
-        axis.axvline(sample.mean(), color=style.colour, ls=style.linestyle, lw=1.2)
-    top = axis.get_ylim()[1]
-    axis.set_ylim(0, 1.6 * top)  # room for the standard deviations and the text
-    for height, name in ((1.1, "before"), (1.2, "after")):
-        style, sample = LAWS[name], law[name].values
-        bar = {"fmt": style.marker, "color": style.colour, "ms": 3, "capsize": 2}
-        axis.errorbar(sample.mean(), height * top, xerr=sample.std(ddof=1), **bar)
-    ratio = float(law["after"].var(ddof=1) / law["before"].var(ddof=1))
-    text = f"variance ×{ratio:.2f}"
-    axis.annotate(text, (0.99, 0.95), **_INSIDE, ha="right", va="top", fontsize=7)
+        heights, _ = np.histogram(sample, edges, density=True)
+        axis.stairs(sign * heights, edges, fill=True, color=style.colour, alpha=0.6)
+        ends = sample.mean() + np.array([-_BAND, _BAND]) * sample.std(ddof=1)
+        level = sign * 0.1 * heights.max()
+        axis.plot(ends, [level, level], color="k", lw=1)
+        axis.plot(sample.mean(), level, "|", color="k", ms=6)
+    before, after = (law[name].values for name in ("before", "after"))
+    factor = after.std(ddof=1) / before.std(ddof=1)
+    moved = (after.mean() - before.mean()) / before.std(ddof=1)
+    text = f"spread ×{factor:.2f}\nmean {moved:+.2f} sd"
+    axis.annotate(text, (0.01, 0.98), **_INSIDE, ha="left", va="top", fontsize=7)
+    axis.axhline(0, color="k", lw=0.6)
     axis.set_yticks([])
     if last:
         axis.set_xlabel("margin of the query (logits)")

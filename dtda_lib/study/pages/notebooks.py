@@ -21,10 +21,9 @@ from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.wording import upper
 
 from .gallery import alt
-from .results import index_table, results_table, summary
+from .results import results_table, summary
 
 FIGURES: dict[str, str] = {
-    "04_variance_changing_examples": "lone_bands",
     "05_predicting_retrained_laws": "group_size",
     "08_evaluating_under_noise": "correlation_curves",
 }
@@ -97,15 +96,9 @@ def results(evidence: Evidence, notebook: str) -> str:
     )
 
 
-def index(evidence: Evidence, notebook: str) -> str:
-    """All notebooks with their questions and verdicts."""
-    return index_table(evidence, sorted((evidence.root / "notebooks").glob("[0-9][0-9]_*.ipynb")))
-
-
 PARTS: dict[str, Callable[[Evidence, str], str]] = {
     "answer": answer,
     "results": results,
-    "index": index,
 }
 """Name in the comments -> what writes the cell between them."""
 

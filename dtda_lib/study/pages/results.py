@@ -1,8 +1,8 @@
-"""Tables of results, made from the evidence alone: for README, gallery, and notebooks 00 and 12."""
+"""Tables of results, made from the evidence alone: for README, gallery and notebook 12."""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, STATUSES, described, rule_numbers
@@ -43,22 +43,6 @@ def counted_verdicts(verdicts: Mapping[str, int]) -> str:
     """
     shown = {status: status for status in STATUSES} | {NOT_TESTED: UNTESTED}
     return ", ".join(f"{verdicts[s]} {shown[s]}" for s in STATUSES if verdicts.get(s))
-
-
-def index_table(evidence: Evidence, notebooks: Iterable[Path]) -> str:
-    """Markdown: a row a notebook: its question, and the verdicts of its headline claims."""
-    rows = [
-        {
-            "": link(path.stem, ""),
-            "question": notebook_title(path),
-            "claims of the papers and of this study": "; ".join(
-                f"{one.headline.words}: **{one.told}**" for one in evidence.standings(path.stem)
-            )
-            or "-",
-        }
-        for path in notebooks
-    ]
-    return table(rows)
 
 
 def notebooks_table(root: Path) -> str:
