@@ -114,8 +114,17 @@ HEADLINES = (
         number="correlation among local estimators - with leave-one-out, LiSSA influence",
         because="the published block of local estimators contains LiSSA influence; a Gauss-Newton "
         "solve in its place is another method",
-        needs="the block of notebook 02 with LiSSA influence: no new runs",
-        aside={"B7-local": "another question: at which fraction of a removal a shift is local"},
+        aside={"B7-local*": "another question: at which fraction of a removal a shift is local"},
+    ),
+    Headline(
+        id="B7b",
+        source=FIRST_PAPER,
+        words="An additional step lies between local estimators and leave-one-out",
+        key="B7b-if_lissa",
+        number="lesser of two differences of correlations, LiSSA influence in the block",
+        expected="above 0 if it lies between",
+        because="the published step of Adam and the published block, which contains LiSSA "
+        "influence",
     ),
     Headline(
         id="B8",
@@ -150,7 +159,8 @@ HEADLINES = (
         source=STUDY,
         words="Influence functions as published are scaled grad-dot",
         key="R1",
-        number="slope on grad-dot / predicted slope; bracket: range over models",
+        number="slope on grad-dot / slope that first-order curvature predicts; bracket: range over "
+        "models",
         expected="1 in theory",
         because="the only variant",
     ),
@@ -169,9 +179,10 @@ HEADLINES = (
         source=STUDY,
         words="Verdicts depend on the leave-one-out protocol",
         key="R3",
-        number="largest change of an agreement against paired retraining",
+        number="change of the correlation with LiSSA influence, continued - paired retraining",
         expected="0 if the protocol does not matter",
-        because="the only variant",
+        because="the published code for convolutional networks goes on from the trained model, and "
+        "LiSSA is its influence function",
     ),
     Headline(
         id="R4",
