@@ -16,10 +16,9 @@ OWN = {
     "distance": {"kind": "w2", "n_permutations": 999, "centred": False},
     "against_retrained": {"kind": "w2", "n_splits": 64},
     "split_half": {"n_splits": 126},
-    "pairwise_agreement": {"n_boot": 0, "n_splits": 12},
-    "paired_difference": {"n_splits": 12},
+    "agreement_on_halves": {"statistic": "mean"},
     "per_query_correlations": {"n_splits": 12},
-    "low_noise_agreement": {"top": 0.1, "n_splits": 10, "least": 10},
+    "low_noise_agreement": {"top": 0.1},
     "score": {"n_splits": 20, "n_permutations": 200},
 }
 

@@ -14,9 +14,9 @@ class Parameters(ProfiledParameters, notebook="02_ground_truth_vs_estimated"):
     )
     n_seeds: int = whole_number(
         "runs per law",
-        at=(4, 10, 10),
-        between=(4, 100_000),
-        because="halves of the seeds have a standard deviation",
+        at=(6, 10, 10),
+        between=(6, 100_000),
+        because="half of the seeds, less one, has a standard deviation",
     )
     points_per_class: int = whole_number(
         "points left out of each class, the same at each size", at=(1, 3, 10), between=(1, 50)

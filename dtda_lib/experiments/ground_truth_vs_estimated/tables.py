@@ -332,7 +332,7 @@ def lissa_table(
     first_order: Mapping[int, xr.DataArray],
     n_train: Mapping[int, int],
 ) -> pd.DataFrame:
-    """Published influence against grad-dot, one row a (size, method, seed, checkpoint).
+    """Published influence against grad-dot, one row a (size, method, seed, checkpoint); n_train.
 
     The published score is -N times our shift. `pearson` over pairs; `slope` of the least-squares
     line through the origin; for LiSSA `flat` = -c_T, the slope without curvature, and `predicted`,
@@ -358,7 +358,9 @@ def lissa_table(
             "predicted": _slope(-n * first, dot) if is_lissa else np.nan,
         }
         table = xr.Dataset(columns).to_dataframe().reset_index()
-        rows.append(table[["seed", "checkpoint", *columns]].assign(size=size, method=name))
+        rows.append(
+            table[["seed", "checkpoint", *columns]].assign(size=size, n_train=n, method=name)
+        )
     return pd.concat(rows, ignore_index=True)
 
 
