@@ -114,6 +114,8 @@ HEADLINES = (
         number="correlation among local estimators - with leave-one-out, LiSSA influence",
         because="the published block of local estimators contains LiSSA influence; a Gauss-Newton "
         "solve in its place is another method",
+        needs="all points left out at 60 and 150 points (1,500 more runs, about 25 minutes on two "
+        "cores)",
         aside={"B7-local*": "another question: at which fraction of a removal a shift is local"},
     ),
     Headline(
@@ -125,6 +127,8 @@ HEADLINES = (
         expected="above 0 if it lies between",
         because="the published step of Adam and the published block, which contains LiSSA "
         "influence",
+        needs="all points left out at 60 and 150 points (1,500 more runs, about 25 minutes on two "
+        "cores)",
     ),
     Headline(
         id="B8",
@@ -133,6 +137,8 @@ HEADLINES = (
         key="B8-if_lissa",
         number="rise of the correlation on low-noise pairs, LiSSA influence",
         because="LiSSA is the influence function of the published code",
+        needs="all points left out at 60 and 150 points (1,500 more runs, about 25 minutes on two "
+        "cores)",
     ),
     Headline(
         id="B9",
@@ -183,6 +189,8 @@ HEADLINES = (
         expected="0 if the protocol does not matter",
         because="the published code for convolutional networks goes on from the trained model, and "
         "LiSSA is its influence function",
+        needs="two more sets of ten seeds under each protocol at 60 and 150 points (2,480 runs, "
+        "about 50 minutes on two cores)",
     ),
     Headline(
         id="R4",

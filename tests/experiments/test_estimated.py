@@ -323,7 +323,7 @@ def test_b3_is_confirmed_by_an_estimate_of_something_else_and_refuted_by_the_rig
         wrong, right = claims[f"B3-{kind}if_lissa"], claims[f"B3-{kind}grad_cos"]
         assert (wrong.status, right.status) == ("confirmed", "refuted"), kind
         assert wrong.ci[1] < -0.1 < right.ci[0]
-    assert len(claims) == 5 * len(estimated_claims.VARIANTS)
+    assert len(claims) == 5 * len(estimated.AGREEMENTS)
 
 
 @pytest.mark.parametrize(

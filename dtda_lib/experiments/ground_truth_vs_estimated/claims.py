@@ -6,6 +6,7 @@ the largest.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ import pandas as pd
 from dtda_lib.experiments.noise_vs_influence.claims import MOST, STATISTICS
 from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import METHODS
+
+from .tables import AGREEMENTS
 
 _PAPER = "2305.19765, abstract"
 _SECOND_HAND = "2305.19765, second-hand summaries"
@@ -25,15 +28,6 @@ _REASON = f"{MATTERS:g} in a correlation changes how many signs are predicted ri
 _RISES = MATTERS / 2  # of a correlation, by choosing a tenth of the pairs
 _LINEAR, _NOT_LINEAR = 0.99, 0.9  # |Pearson| of one model's scores with grad-dot
 _ROUNDING, _OFF = 0.01, 0.1  # of a slope: float32 and a sum of batches; clearly another slope
-VARIANTS = {
-    "": {"statistic": "mean", "over": "pooled", "kind": "pearson"},
-    "spearman-": {"statistic": "mean", "over": "pooled", "kind": "spearman"},
-    "query-": {"statistic": "mean", "over": "query", "kind": "pearson"},
-    "query-spearman-": {"statistic": "mean", "over": "query", "kind": "spearman"},
-    "sd-": {"statistic": "sd", "over": "pooled", "kind": "pearson"},
-    "snr-": {"statistic": "snr", "over": "pooled", "kind": "pearson"},
-}
-"""What stands in an id between the number of a claim and its method -> which agreement it is."""
 _WORDS = {
     **{"mean": "means", "sd": "standard deviations", "snr": "signal-to-noise ratios"},
     **{"pooled": "all pairs", "query": "the training points of one query, averaged over queries"},
@@ -62,9 +56,8 @@ def disagreement_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
         setting: What was trained, in words.
     """
     claims = []
-    for (variant, at), method in (
-        (item, name) for item in VARIANTS.items() for name in dict.fromkeys(table["method"])
-    ):
+    for (variant, way), method in product(AGREEMENTS.items(), dict.fromkeys(table["method"])):
+        at = dict(zip(("statistic", "over", "kind"), way, strict=True))
         part = _chosen(table, method=method, **at)
         what = f"{_WORDS[at['kind']]} of {_WORDS[at['statistic']]} over {_WORDS[at['over']]}"
         claims.append(

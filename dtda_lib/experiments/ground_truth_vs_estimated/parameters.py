@@ -28,13 +28,12 @@ class Parameters(ProfiledParameters, notebook="02_ground_truth_vs_estimated"):
         "late checkpoints that are averaged", at=(2, 5, 5), between=(1, 15)
     )
     costly_checkpoints: int = whole_number(
-        "late checkpoints of ATS, TRAK and all influence functions at the smallest size; one at "
-        "larger ones",
+        "late checkpoints of costly estimators at the smallest size; else 1",
         at=(1, 1, 5),
         between=(1, 15),
     )
     bayesian_draws: int = whole_number(
-        "draws of each of two chains of Bayesian IF (last checkpoint); 0: left out",
+        "draws of each chain of Bayesian IF; 0: left out",
         at=(3, 0, 50),
         between=(0, 10_000),
     )

@@ -25,7 +25,6 @@ from dtda_lib.statistics.agreement_on_halves import (
     low_noise_agreement,
 )
 from dtda_lib.statistics.over_sets import over_sets
-from dtda_lib.study.methods import METHODS
 from dtda_lib.study.tables import numbers
 
 from .common_shift import PARTS, common_shift
@@ -36,10 +35,15 @@ BySize = Mapping[int, xr.DataArray]
 
 REFERENCE, STEP = "loo", "ats_adam"
 N_SPLITS = 12
-AGREEMENTS = [
-    ("mean", over, kind) for over in ("pooled", "query") for kind in ("pearson", "spearman")
-]
-AGREEMENTS += [("sd", "pooled", "pearson"), ("snr", "pooled", "pearson")]
+AGREEMENTS = {
+    "": ("mean", "pooled", "pearson"),
+    "spearman-": ("mean", "pooled", "spearman"),
+    "query-": ("mean", "query", "pearson"),
+    "query-spearman-": ("mean", "query", "spearman"),
+    "sd-": ("sd", "pooled", "pearson"),
+    "snr-": ("snr", "pooled", "pearson"),
+}
+"""Before the method in the id of a claim -> statistic over seeds, which pairs, correlation."""
 _AXES = {"pooled": PAIR, "query": ("train",)}
 PROTOCOLS = {
     "paired_scratch": "paired",
@@ -48,17 +52,6 @@ PROTOCOLS = {
     "continued less control": "continued − control",
 }
 SELECTIONS = {"all": "all pairs", "top_mu": "tenth by |μ|", "top_snr": "tenth by |μ|/σ"}
-NAMES = {
-    **PROTOCOLS,
-    **SELECTIONS,
-    **{f"r {key}": f"correlation with {method.label}" for key, method in METHODS.items()},
-    **{
-        "share code": "pairs beyond noise, published p",
-        "share t_fdr": "pairs beyond noise, t-test",
-    },
-    **{"pearson": "values", "spearman": "ranks", "query": "per query"},
-}
-"""Key in a table of this notebook -> what readers see."""
 
 
 def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
@@ -125,7 +118,7 @@ def agreement_table(by_size: BySize, generator: np.random.Generator) -> pd.DataF
     `gap` = across - ceiling; r and gap with intervals.
     """
     rows = []
-    for (size, array), (statistic, over, kind) in product(by_size.items(), AGREEMENTS):
+    for (size, array), (statistic, over, kind) in product(by_size.items(), AGREEMENTS.values()):
         found = _everywhere(array, _agreement, halves(array, generator), statistic, over, kind)
         about = {"size": size, "statistic": statistic, "over": over, "kind": kind}
         about |= {"n_pairs": array[0, 0].size, "n_seeds": array.sizes["seed"]}
@@ -318,7 +311,7 @@ def common_table(protocols: Scores) -> pd.DataFrame:
     """What the squares of a shift are made of: `common_shift`, a row a part and a column a
     protocol, under their display names."""
     parts = {
-        NAMES[protocol]: common_shift(shift)["share_of_squares"].to_series()
+        PROTOCOLS[protocol]: common_shift(shift)["share_of_squares"].to_series()
         for protocol, shift in protocols.items()
     }
     return pd.DataFrame(parts).loc[list(PARTS)]
