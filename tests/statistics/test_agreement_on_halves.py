@@ -174,8 +174,8 @@ def test_pairs_of_low_noise_are_chosen_on_one_half_and_judged_on_the_other():
             for name, pick in chosen.items():
                 r[name].append(np.corrcoef(loo[pick], one[pick])[0, 1])
     for name, values in r.items():
-        assert float(found.sel(selection=name, method="one")) == pytest.approx(np.mean(values))
-        assert float(found.sel(selection=name, method="loo")) == pytest.approx(1)
+        assert float(found.sel(selection=name, estimator="one")) == pytest.approx(np.mean(values))
+        assert float(found.sel(selection=name, estimator="loo")) == pytest.approx(1)
 
 
 # --- coverage ------------------------------------------------------------------------------------
