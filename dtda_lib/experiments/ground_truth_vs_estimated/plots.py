@@ -30,6 +30,11 @@ def _sizes(table: pd.DataFrame) -> Table[Style]:
     return palette({int(size): f"{size} per class" for size in sorted(table["size"].unique())})
 
 
+def _lowest(values: pd.Series) -> float:
+    """Lower end of an axis of correlations that shows 0 and all values."""
+    return max(-1.05, min(-0.2, values.min() - 0.05))
+
+
 def _best_first(table: pd.DataFrame, value: str) -> list[str]:
     """Methods by the mean of a column."""
     return table.groupby("method")[value].mean().sort_values(ascending=False).index.tolist()
@@ -62,7 +67,11 @@ def agreement_with_ceilings(table: pd.DataFrame, over: str) -> Drawn:
         for at in range(1, len(methods)):
             axis.axhline(at - 0.5, color="0.9", lw=0.6, zorder=0)
         axis.axvline(0, **_ZERO)
-        axis.set(title=title, xlim=(-0.2, 1.03), xlabel="correlation with leave-one-out")
+        axis.set(
+            title=title,
+            xlim=(_lowest(part["across"]), 1.03),
+            xlabel="correlation with leave-one-out",
+        )
     named_rows(axes[0], [METHODS[m].label for m in methods])
     ceiling = {"ceiling that noise allows": {"marker": "|", "color": "k", "ms": 7, "mew": 1.2}}
     legend_above(fig, axes[0], ceiling, ncols=4)
@@ -104,7 +113,7 @@ def low_noise(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
         words = [name.replace(" ", "\n", 1) for name in SELECTIONS.values()]
         axis.set_xticks(range(len(SELECTIONS)), words)
         axis.set_xlim(-0.5, len(SELECTIONS) - 0.5)
-        axis.set(title=f"{size} per class", ylim=(-0.2, 1.03))
+        axis.set(title=f"{size} per class", ylim=(_lowest(table["r"]), 1.03))
     axes[0, 0].set_ylabel("correlation with LOO")
     legend_above(fig, axes[0, 0], ncols=len(methods))
     return fig, table.reset_index(drop=True)
@@ -126,7 +135,7 @@ def protocols(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
         axis.axhline(0, **_ZERO)
         axis.set_xticks(range(len(sizes)), [f"{size} per\nclass" for size in sizes])
         axis.set_xlim(-0.5, len(sizes) - 0.5)
-        axis.set(title=title, ylim=(-0.35, 1.03))
+        axis.set(title=title, ylim=(_lowest(table["value"]), 1.03))
     legend_above(fig, axes[0], ncols=4)
     return fig, table.reset_index(drop=True)
 
@@ -192,7 +201,7 @@ def locality(table: pd.DataFrame) -> Drawn:
         axis.set_xticks(range(len(fractions)), [f"{100 * f:g} %" for f in fractions])
         axis.set_xlim(-0.4, len(fractions) - 0.6)
         axis.set_title(f"{case.size} per class,\n{case.training}", fontsize=8)
-        axis.set_ylim(-0.2, 1.1)
+        axis.set_ylim(_lowest(table["r"]), 1.1)
     axes[0, 0].set_ylabel("corrected correlation")
     fig.supxlabel("of the point's weight is taken away (100 % = removal)", fontsize=8)
     legend_above(fig, axes[0, 0], ncols=len(methods))
