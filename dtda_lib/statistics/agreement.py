@@ -7,7 +7,7 @@ labelled as in `over_seeds`; a *statistic* maps scores to an array without `seed
 no unit and keep their sign; bad input is refused with a `ValueError` of one sentence.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from math import comb
 
@@ -39,19 +39,6 @@ def require_kind(kind: str) -> None:
     """Refuse a kind of correlation that is neither "pearson" nor "spearman"."""
     if kind not in ("pearson", "spearman"):
         raise ValueError(f"kind '{kind}' is neither 'pearson' nor 'spearman'.")
-
-
-def flat_scores(scores: Iterable[xr.DataArray], at_least: int = 2) -> np.ndarray:
-    """Scores `(seed, train, query)` of several methods as one array `(method, seed, pair)`.
-
-    `ValueError`: other dimensions, labels that differ, or fewer than `at_least` seeds.
-    """
-    arrays = [require_seeds(array, at_least=at_least) for array in scores]
-    require_same_pairs(*arrays)
-    if set(arrays[0].dims) != {"seed", *PAIR}:
-        raise ValueError(f"scores have dimensions {list(arrays[0].dims)}, not seed, train, query.")
-    flat = np.stack([array.transpose("seed", *PAIR).values for array in arrays])
-    return flat.reshape(*flat.shape[:2], -1)
 
 
 def correlation(

@@ -14,8 +14,8 @@ method knows about the very runs that it is scored on does not count.
 
 Intervals hold for fixed queries over seeds of the truth, seeds of the predictions and subsets,
 which are independent: their jackknife variances add up. No bootstrap, because a resample of seeds
-adds a second helping of noise and pulls a correlation towards 0 (measured in
-`agreement_intervals`). Source: Tukey 1958; Efron and Tibshirani 1993, chapter 11.
+adds a second helping of noise and pulls a correlation towards 0. Source: Tukey 1958; Efron and
+Tibshirani 1993, chapter 11.
 """
 
 from collections.abc import Callable, Mapping, Sequence

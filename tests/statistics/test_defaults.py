@@ -14,10 +14,9 @@ OWN = {
     "sign_flip": {"max_flips": 4096},
     "distance": {"kind": "w2", "n_permutations": 999, "centred": False},
     "split_half": {"n_splits": 126},
-    "pairwise_agreement": {"n_boot": 0, "n_splits": 12},
-    "paired_difference": {"n_splits": 12},
+    "agreement_on_halves": {"statistic": "mean"},
     "per_query_correlations": {"n_splits": 12},
-    "low_noise_agreement": {"top": 0.1, "n_splits": 10, "least": 10},
+    "low_noise_agreement": {"top": 0.1},
     "score": {"n_splits": 20, "n_permutations": 200},
 }
 

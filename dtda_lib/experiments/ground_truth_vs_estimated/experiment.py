@@ -4,216 +4,325 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 
-from dtda_lib.attribution.influence import lissa_gain, lissa_steps
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.experiments.noise_vs_influence.tables import late_mean, share_table
+from dtda_lib.experiments.noise_vs_influence.tables import late_mean
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.leave_one_out import leave_one_out_banks, shifts_of
-from dtda_lib.runs.protocols import paired, seed_pairs
-from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
+from dtda_lib.runs.recipes import Recipe, get_recipe
 from dtda_lib.runs.removal import down_weighted, leave_one_out, nothing
-from dtda_lib.runs.shifts import print_costs, shift_per_fraction, shift_upon_removal
-from dtda_lib.statistics.agreement_intervals import pairwise_table
+from dtda_lib.runs.shifts import print_costs_by_kind, shift_per_fraction, shift_upon_removal
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
-from .tables import Scores, aligned, by_fraction, estimator_scores, locality_table
+from .first_order import lissa_first_order
+from .tables import Scores, aligned, estimator_scores, stacked
 
-ESTIMATORS = ("gradient_similarity", "additional_step", "influence_lissa", "influence_ggn")
-TAKEN_BY_01 = ("grad_dot", "grad_cos")
-"""Estimators whose noise notebook 01 judges (claim B10)."""
+QUICK = ("gradient_similarity",)
+COSTLY = ("additional_step", "influence_lissa", "influence_ggn", "influence_ekfac", "trak")
+LOCAL = ("gradient_similarity", "influence_lissa", "influence_ggn")
+"""Estimators that are held against fractions of a removal."""
+BAYESIAN = {"chains": 2, "thin": 2, "burn_in": 50}
+"""A tenth of the default chains: a model of 150 points would take a quarter of an hour."""
+PUBLISHED, CONVERGED = "as published", "converged"
+
+
+@dataclass(frozen=True)
+class Down:
+    """Some points weighed down by fractions, and left out, in a training of some length.
+
+    Args:
+        size: Training points per class.
+        training: How long it trained, in a word.
+        weights: Bank of the fractions; of the removal, too, where `removals` is None.
+        removals: Bank that leaves the same points out.
+        estimators: Banks of the full-data models, which the fractions are held against.
+    """
+
+    size: int
+    training: str
+    weights: RunBank
+    removals: RunBank | None
+    estimators: Sequence[RunBank]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Digits at one or several sizes: leave-one-out, estimators, protocols and down-weighting.
+    """Digits at several sizes: leave-one-out, estimators, protocols and down-weighting.
 
     Args:
         tasks: Size (training points per class) -> task.
-        removals: Size -> leave-one-out bank, `paired_scratch`.
-        estimators: Size -> bank of the full-data models of the same seeds, with all estimators.
-        protocols: Other protocol -> its banks, for `points` of the smallest size.
-        weights: Bank of down-weighting, for the points `weighed` of the smallest size.
-        points, weighed: Training positions.
-        fractions: Of a point's weight that are taken away, ascending.
-        analysis: `n_boot` resamples of the seeds, and `protocol_checkpoints`, the late checkpoints
-            that the comparison of protocols averages.
+        points: Size -> training positions that are left out: the first of each class.
+        removals: Size -> leave-one-out bank, `paired_scratch`; the one of notebook 01.
+        estimators: Size -> banks of the full-data models of the same seeds, with estimators.
+        protocols: Other protocol -> size -> its banks; their last checkpoint is measured.
+        down: Down-weighting, one for each size and training.
+        weighed, fractions: Size -> points that are weighed down; of their weight, ascending.
     """
 
     tasks: Mapping[int, Task]
+    points: Mapping[int, Sequence[int]]
     removals: Mapping[int, RunBank]
-    estimators: Mapping[int, RunBank]
-    protocols: Mapping[str, Sequence[RunBank]]
-    weights: RunBank
-    points: Sequence[int]
-    weighed: Sequence[int]
+    estimators: Mapping[int, Sequence[RunBank]]
+    protocols: Mapping[str, Mapping[int, Sequence[RunBank]]]
+    down: Sequence[Down]
+    weighed: Mapping[int, Sequence[int]]
     fractions: Sequence[float]
-    analysis: Mapping[str, int]
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
-        """The published CNN2-L on digits 0 to 2, sizes and seeds as `cfg` says; nothing trains."""
+        """The published CNN2-L on digits 0 to 2, sizes and seeds as `cfg` says; nothing trains.
+
+        Training sets are nested, and points are the first of each class, so that the same points
+        are left out at all sizes; a class that has fewer gives all of them.
+        """
+        sizes = sorted(cfg.sizes)
         tasks = {
             size: get_task("mnist3", per_class=size, queries_per_class=cfg.queries_per_class)
-            for size in cfg.sizes
+            for size in sizes
         }
-        model = get_model("cnn2l")
-        recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
-        seeds = seed_pairs(cfg.n_seeds)
+        model, seeds = get_model("cnn2l"), seed_pairs(cfg.n_seeds)
         machine = {"device": cfg.device, "workers": cfg.workers}
 
-        trained = {
-            size: Trained(task=task, model=model, recipe=recipe, machine=machine)
-            for size, task in tasks.items()
+        def trained(size: int, keep_last: int, longer: int = 1) -> Trained:
+            recipe = get_recipe("published_adam")
+            recipe = replace(recipe, keep_last=keep_last, epochs=longer * recipe.epochs)
+            return Trained(task=tasks[size], model=model, recipe=recipe, machine=machine)
+
+        def chosen(per_class: int) -> dict[int, list[int]]:
+            return {s: t.first_of_each_class(min(per_class, s)) for s, t in tasks.items()}
+
+        points, weighed = chosen(cfg.points_per_class), chosen(cfg.weighed_per_class)
+        removals = {
+            size: trained(size, cfg.n_checkpoints).bank(
+                paired(leave_one_out(tasks[size].n_train, points[size]), seeds),
+                ["query_loss"],
+                f"leave-one-out, {size} per class",
+            )
+            for size in sizes
         }
-        estimated = [get_estimator(name, recipe) for name in ESTIMATORS]
-        removals, estimators = (
-            {
-                size: one.bank(
-                    paired(design(one.task.n_train), seeds), measures, f"{kind}, {size} per class"
+        estimators = {}
+        for size in sizes:
+            late = cfg.costly_checkpoints if size == sizes[0] else 1
+            costly = [*_named(COSTLY), lissa_first_order(points[size])]
+            banks = [
+                _estimated(
+                    trained(size, cfg.n_checkpoints),
+                    seeds,
+                    _named(QUICK),
+                    f"gradients, {size} per class",
+                ),
+                _estimated(trained(size, late), seeds, costly, f"estimators, {size} per class"),
+            ]
+            if cfg.bayesian_draws:
+                settings = BAYESIAN | {"draws": cfg.bayesian_draws}
+                bif = [get_estimator("posterior_covariance", _recipe(), **settings)]
+                banks.append(
+                    _estimated(trained(size, 1), seeds, bif, f"Bayesian IF, {size} per class")
                 )
-                for size, one in trained.items()
-            }
-            for kind, design, measures in (
-                ("leave-one-out", leave_one_out, ["query_loss"]),
-                ("estimators", nothing, estimated),
-            )
-        )
-        small = tasks[min(tasks)]
-        points = small.first_of_each_class(cfg.protocol_points)
-        late = replace(recipe, keep_last=cfg.protocol_checkpoints)
+            estimators[size] = banks
+        last = trained(sizes[0], 1).recipe
         protocols = {
-            protocol: leave_one_out_banks(
-                small, model, late, seeds, protocol, points=points, **machine
-            )
+            protocol: {
+                size: leave_one_out_banks(
+                    tasks[size], model, last, seeds, protocol, points=points[size], **machine
+                )
+                for size in sizes
+            }
             for protocol in ("unpaired_scratch", "continued")
         }
-        weighed = small.first_of_each_class(cfg.locality_points)
         fractions = [percent / 100 for percent in sorted(cfg.percents)]
-        weights = trained[min(tasks)].bank(
-            paired(down_weighted(small.n_train, weighed, fractions), seeds),
-            ["query_loss"],
-            f"down-weighting, {min(tasks)} per class",
-        )
-        analysis = {"n_boot": cfg.n_boot, "protocol_checkpoints": cfg.protocol_checkpoints}
+        down = [
+            Down(
+                size,
+                PUBLISHED,
+                trained(size, cfg.n_checkpoints).bank(
+                    paired(down_weighted(tasks[size].n_train, weighed[size], fractions), seeds),
+                    ["query_loss"],
+                    f"down-weighting, {size} per class",
+                ),
+                removals[size],
+                estimators[size],
+            )
+            for size in sizes
+        ]
+        if cfg.longer:
+            size = sizes[len(sizes) // 2]
+            one = trained(size, 1, cfg.longer)
+            design = down_weighted(tasks[size].n_train, weighed[size], [*fractions, 1.0])
+            weights = one.bank(
+                paired(design, seeds),
+                ["query_loss"],
+                f"down-weighting, {size} per class, {cfg.longer} times as long",
+            )
+            local = _estimated(
+                one,
+                seeds,
+                _named(LOCAL),
+                f"estimators, {size} per class, {cfg.longer} times as long",
+            )
+            down.append(Down(size, CONVERGED, weights, None, [local]))
         return cls(
-            *(tasks, removals, estimators, protocols, weights),
-            *(points, weighed, fractions, analysis),
+            *(tasks, points, removals, estimators, protocols, down, weighed, fractions),
         )
 
     @property
-    def small(self) -> int:
-        """The smallest size, at which protocols and down-weighting are compared."""
-        return min(self.tasks)
+    def sizes(self) -> list[int]:
+        """Training points per class, ascending."""
+        return list(self.tasks)
 
     @property
     def largest(self) -> int:
-        """The largest size, which figures show."""
-        return max(self.tasks)
+        """The largest size, which figures of one size show."""
+        return self.sizes[-1]
 
     @property
     def banks(self) -> list[RunBank]:
         """All banks, in the order in which they are trained."""
-        others = [bank for group in self.protocols.values() for bank in group]
-        return [*self.removals.values(), *self.estimators.values(), *others, self.weights]
+        protocols = [b for by_size in self.protocols.values() for g in by_size.values() for b in g]
+        down = [
+            b
+            for one in self.down
+            for b in (one.weights, *(one.estimators if one.removals is None else ()))
+        ]
+        estimators = [bank for banks in self.estimators.values() for bank in banks]
+        return [*self.removals.values(), *estimators, *protocols, *down]
 
     def print_cost(self) -> None:
-        """Print what training will take on this machine, from timed probes."""
-        print_costs(self.banks)
+        """Print what training will take on this machine, from timed probes of the largest bank of
+        each kind; of the estimators those of the smallest size, as a probe is one of their runs."""
+        kinds = {
+            "leave-one-out": list(self.removals.values()),
+            **{
+                name: [banks[-1] for banks in by_size.values()]
+                for name, by_size in self.protocols.items()
+            },
+            "down-weighting": [one.weights for one in self.down],
+            **{bank.title: [bank] for bank in self.estimators[self.sizes[0]]},
+        }
+        larger = len(self.sizes) > 1
+        total = "without the estimators of larger sizes" if larger else "in all"
+        print_costs_by_kind(kinds, total_of=total)
 
     def shift(self, size: int) -> xr.DataArray:
         """Shift of the query loss upon removal, `(seed, checkpoint, train, query)`; trains."""
-        return shift_upon_removal(self.removals[size].dataset()["query_loss"])
+        shift = shift_upon_removal(self.removals[size].dataset()["query_loss"])
+        return shift.transpose("seed", "checkpoint", "train", "query")
 
     def estimates(self) -> dict[int, dict[str, xr.DataArray]]:
-        """Size -> estimator -> scores `(seed, checkpoint, train, query)`; trains."""
-        return {size: estimator_scores(bank) for size, bank in self.estimators.items()}
+        """Size -> estimator -> scores `(seed, checkpoint, train, query)` of the points that are
+        left out; trains."""
+        found = {}
+        for size, banks in self.estimators.items():
+            scores = {k: v for bank in banks for k, v in estimator_scores(bank).items()}
+            found[size] = {k: v.sel(train=list(self.points[size])) for k, v in scores.items()}
+        return found
 
-    def scores(self, estimates: Mapping[int, Scores]) -> dict[int, dict[str, xr.DataArray]]:
-        """Size -> "loo" and every estimator -> `(seed, train, query)`, mean of late checkpoints."""
+    def scores(self, estimates: Mapping[int, Scores]) -> dict[int, xr.DataArray]:
+        """Size -> "loo" and every estimator `(estimator, seed, train, query)`, means of their late
+        checkpoints."""
         return {
-            size: aligned(
+            size: stacked(
                 {
                     "loo": late_mean(self.shift(size)),
-                    **{name: late_mean(array) for name, array in estimates[size].items()},
-                },
-                range(task.n_train),
+                    **{name: late_mean(array) for name, array in by_name.items()},
+                }
             )
-            for size, task in self.tasks.items()
+            for size, by_name in estimates.items()
         }
 
-    def every_pair(self, scores: Mapping[int, Scores]) -> pd.DataFrame:
-        """`pairwise_table` of all methods at the largest size, by values and by ranks."""
-        return pairwise_table(
-            scores[self.largest],
-            kinds=["pearson", "spearman"],
-            n_boot=self.analysis["n_boot"],
-            n_splits=4,
-            generator=np.random.default_rng(1),
-        )
-
-    def drowned(
-        self, estimates: Mapping[int, Scores], generator: np.random.Generator
-    ) -> pd.DataFrame:
-        """`share_table` of notebook 01 for the estimators that it leaves to this one."""
-        scores = {
-            (size, method): array
-            for size, by_method in estimates.items()
-            for method, array in by_method.items()
-            if method not in TAKEN_BY_01
-        }
-        return share_table(scores, n_flips=40, generator=generator)
+    def first_order(self) -> dict[int, xr.DataArray]:
+        """Size -> LiSSA to first order `(seed, checkpoint, train, query)`; trains."""
+        found = {}
+        for size, banks in self.estimators.items():
+            array = banks[1].dataset()["lissa_first_order"].sel(removal="none")
+            array = array.drop_vars(["removal", "point"]).rename(chosen="train")
+            found[size] = array.assign_coords(train=list(self.points[size]))
+        return found
 
     def protocol_scores(
         self, estimates: Mapping[int, Scores]
-    ) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
-        """Shifts by protocol and estimates, `(seed, train, query)` of the same points and seeds.
+    ) -> dict[int, tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]]:
+        """Size -> shifts by protocol, and estimates, `(seed, train, query)` of the same points and
+        seeds; the last checkpoint of all.
 
         "continued less control" is going on from the trained model minus going on with nothing
         left out. Trains what is missing.
         """
-        n_late = self.analysis["protocol_checkpoints"]
-        unpaired, continued = (
-            shifts_of(self.protocols[name]) for name in ("unpaired_scratch", "continued")
-        )
-        shifts = {
-            "paired_scratch": late_mean(self.shift(self.small), n_late),
-            "unpaired_scratch": late_mean(unpaired["shift"]),
-            "continued": late_mean(continued["shift"]),
-            "continued less control": late_mean(continued["shift"] - continued["control"]),
-        }
-        late = {name: late_mean(array, n_late) for name, array in estimates[self.small].items()}
-        return aligned(shifts, self.points), aligned(late, self.points)
+        found = {}
+        for size in self.sizes:
+            unpaired, continued = (
+                shifts_of(self.protocols[name][size]) for name in ("unpaired_scratch", "continued")
+            )
+            shifts = {
+                "paired_scratch": self.shift(size),
+                "unpaired_scratch": unpaired["shift"],
+                "continued": continued["shift"],
+                "continued less control": continued["shift"] - continued["control"],
+            }
+            parts = (shifts, estimates[size])
+            found[size] = tuple(
+                aligned({k: late_mean(v, 1) for k, v in part.items()}, self.points[size])
+                for part in parts
+            )
+        return found
 
     @property
-    def lissa_gain(self) -> float:
-        """c_T of the smallest size: what the published score is of grad-dot without curvature."""
-        return lissa_gain(lissa_steps(self.tasks[self.small].n_train))
+    def ordered(self) -> dict[int, bool]:
+        """Size -> whether an epoch has more than one batch, so that their order is random."""
+        return {size: n > _recipe().batch_size for size, n in self.n_train.items()}
 
-    def locality(self, scores: Scores, generator: np.random.Generator) -> pd.DataFrame:
-        """`tables.locality_table` of the down-weighted points; trains what is missing.
+    @property
+    def n_train(self) -> dict[int, int]:
+        """Size -> number of training points N."""
+        return {size: task.n_train for size, task in self.tasks.items()}
 
-        Args:
-            scores: Of the smallest size, as `scores` gives them.
-            generator: For random halves of the seeds.
-        """
-        losses = self.weights.dataset()["query_loss"]
-        parts = shift_per_fraction(losses, self.weighed, self.fractions)
-        whole = self.shift(self.small).sel(train=self.weighed).expand_dims(fraction=[1.0])
-        estimates = {name: array for name, array in scores.items() if name != "loo"}
-        return locality_table(
-            by_fraction(parts, whole), aligned(estimates, self.weighed), generator=generator
-        )
+    def fractions_of_removal(self) -> list[tuple[int, str, xr.DataArray, dict[str, xr.DataArray]]]:
+        """For each down-weighting: size, training, shifts per fraction `(fraction, seed, train,
+        query)`, the last of which is the removal, and estimates `(seed, train, query)`; trains."""
+        found = []
+        for one in self.down:
+            points, losses = self.weighed[one.size], one.weights.dataset()["query_loss"]
+            fractions = list(self.fractions)
+            if one.removals is None:
+                shifts = shift_per_fraction(losses, points, [*fractions, 1.0])
+            else:
+                whole = self.shift(one.size).sel(train=list(points)).expand_dims(fraction=[1.0])
+                parts = shift_per_fraction(losses, points, fractions)
+                shifts = xr.concat([_plain(parts), _plain(whole)], "fraction")
+            scores = {k: v for bank in one.estimators for k, v in estimator_scores(bank).items()}
+            late = {k: late_mean(v) for k, v in scores.items()}
+            found.append((one.size, one.training, _plain(late_mean(shifts)), aligned(late, points)))
+        return found
+
+
+def _recipe() -> Recipe:
+    return get_recipe("published_adam")
+
+
+def _named(names: Sequence[str]) -> list[Measure]:
+    return [get_estimator(name, _recipe()) for name in names]
+
+
+def _estimated(
+    one: Trained, seeds: Sequence[SeedPair], measures: Sequence[Measure], title: str
+) -> RunBank:
+    return one.bank(paired(nothing(one.task.n_train), seeds), measures, title)
+
+
+def _plain(shifts: xr.DataArray) -> xr.DataArray:
+    """Without coordinates that differ between banks."""
+    kept = ("fraction", "seed", "checkpoint", "train", "query")
+    found = shifts.drop_vars([c for c in shifts.coords if c not in kept])
+    return found.transpose(*(dim for dim in kept if dim in found.dims))
 
 
 def specification(cfg: Config) -> dict[str, Any]:
-    """What decides the numbers, as plain data: what trains, and the settings of the analysis."""
-    experiment = Experiment.of(cfg)
-    return {"banks": [bank.key for bank in experiment.banks], "analysis": experiment.analysis}
+    """What decides the numbers, as plain data: what trains."""
+    return {"banks": [bank.key for bank in Experiment.of(cfg).banks]}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dtda_lib.study.parameters import SPREAD, ProfiledParameters, whole_number, whole_numbers
+from dtda_lib.study.parameters import ProfiledParameters, whole_number, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -10,33 +10,43 @@ class Parameters(ProfiledParameters, notebook="02_ground_truth_vs_estimated"):
     """What a reader of notebook 02 may change."""
 
     sizes: tuple[int, ...] = whole_numbers(
-        "training points per class, e.g. (10, 20)", at=((4,), (10,), (10, 20)), between=(1, 50)
+        "training points per class, e.g. (10, 20)", at=((4,), (10,), (10, 20, 50)), between=(1, 50)
     )
     n_seeds: int = whole_number(
-        "runs per law", at=(4, 10, 10), between=(2, 100_000), because=SPREAD
+        "runs per law",
+        at=(6, 10, 10),
+        between=(6, 100_000),
+        because="half of the seeds, less one, has a standard deviation",
     )
-    n_checkpoints: int = whole_number(
-        "late checkpoints that are averaged", at=(1, 2, 5), between=(1, 15)
+    points_per_class: int = whole_number(
+        "points left out of each class, the same at each size", at=(1, 3, 10), between=(1, 50)
     )
     queries_per_class: int = whole_number(
-        "query images per class", at=(5, 50, 300), between=(1, 300)
+        "query images per class", at=(5, 50, 100), between=(1, 300)
     )
-    protocol_points: int = whole_number(
-        "points per class left out under every protocol (smallest size)",
-        at=(1, 5, 10),
-        between=(1, 50),
+    n_checkpoints: int = whole_number(
+        "late checkpoints that are averaged", at=(2, 5, 5), between=(1, 15)
     )
-    protocol_checkpoints: int = whole_number(
-        "late checkpoints of the comparison of protocols", at=(1, 1, 2), between=(1, 15)
+    costly_checkpoints: int = whole_number(
+        "late checkpoints of costly estimators at the smallest size; else 1",
+        at=(1, 1, 5),
+        between=(1, 15),
     )
-    locality_points: int = whole_number(
+    bayesian_draws: int = whole_number(
+        "draws of each chain of Bayesian IF; 0: left out",
+        at=(3, 0, 50),
+        between=(0, 10_000),
+    )
+    weighed_per_class: int = whole_number(
         "points per class that are weighed down instead of left out", at=(1, 2, 3), between=(1, 50)
     )
     percents: tuple[int, ...] = whole_numbers(
         "percent of a point's weight that is taken away",
-        at=((30,), (10, 30), (3, 10, 30)),
+        at=((30,), (10,), (3, 30)),
         between=(1, 99),
     )
-    n_boot: int = whole_number(
-        "bootstrap resamples of the seeds", at=(50, 200, 200), between=(0, 100_000)
+    longer: int = whole_number(
+        "down-weighting once more at the middle size, so many times as long; 0: not",
+        at=(2, 0, 4),
+        between=(0, 100),
     )

@@ -1,12 +1,11 @@
 """Drawing for ground truth against estimates: each function returns a figure and what it shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 
 from dtda_lib.data.task import Task
 from dtda_lib.study.figures import (
@@ -17,241 +16,233 @@ from dtda_lib.study.figures import (
     named_rows,
     side_by_side,
 )
-from dtda_lib.study.methods import DELTAS, METHODS, PALETTE, TESTS, palette
+from dtda_lib.study.methods import CONTROL, METHODS, Style, Table, palette
 from dtda_lib.study.previews import show_image
 
-from .common_shift import PARTS
 from .tables import PROTOCOLS, SELECTIONS, Scores
 
-_STATISTICS = {name: DELTAS[name].label for name in ("mean", "sd", "snr")}
+_KINDS = {"pearson": "by values (Pearson)", "spearman": "by ranks (Spearman)"}
+_ZERO = {"color": "0.6", "lw": 0.8, "zorder": 0}
 
 
-def _lowest(ends: pd.Series) -> float:
-    """Lower end of an axis of correlations that shows 0 and all intervals."""
-    return max(-1.05, min(-0.05, ends.min() - 0.05))
+def _sizes(table: pd.DataFrame) -> Table[Style]:
+    """One look for each size of the training set."""
+    return palette({int(size): f"{size} per class" for size in sorted(table["size"].unique())})
 
 
-def agreement_matrices(agreement: xr.Dataset) -> Drawn:
-    """Correlation over pairs of any two methods, for mean, spread and ratio.
+def _lowest(values: pd.Series) -> float:
+    """Lower end of an axis of correlations that shows 0 and all values."""
+    return max(-1.05, min(-0.2, values.min() - 0.05))
 
-    Diagonal: the reliability of the method itself. `agreement` is `pairwise_agreement`.
+
+def _best_first(table: pd.DataFrame, value: str) -> list[str]:
+    """Methods by the mean of a column."""
+    return table.groupby("method")[value].mean().sort_values(ascending=False).index.tolist()
+
+
+def agreement_with_ceilings(table: pd.DataFrame, over: str) -> Drawn:
+    """Agreement of each method with leave-one-out at each size, by values and by ranks, beside its
+    ceiling; methods sorted by their mean.
+
+    Marks: one on one half of the seeds, the other on the other half; the bar is the interval of the
+    distance to the ceiling, which is the black tick.
+
+    Args:
+        table: `tables.agreement_table`.
+        over: "pooled", all pairs, or "query", the training points of a query.
     """
-    methods = list(agreement["estimator"].values)
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.55), sharey=True)
-    rows = []
-    for axis, (name, title) in zip(axes, _STATISTICS.items(), strict=True):
-        part = agreement.sel(statistic=name)
-        values = part["r"].values.copy()
-        np.fill_diagonal(values, part["reliability"].values)
-        mesh = axis.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-        for (i, j), value in np.ndenumerate(values):
-            colour = "white" if abs(value) > 0.6 else "black"
-            text = f"{value:.2f}".replace("0.", ".")
-            axis.text(j, i, text, ha="center", va="center", fontsize=5, color=colour)
-            kind = "reliability" if i == j else "r"
-            row = {"statistic": name, "method": methods[i], "other": methods[j], "kind": kind}
-            rows.append(row | {"value": value})
-        labels = [METHODS[m].tick for m in methods]
-        axis.set_xticks(range(len(methods)), labels, fontsize=5)
-        axis.set_yticks(range(len(methods)), labels, fontsize=5)
-        axis.set_title(title)
-        axis.grid(False)
-    fig.colorbar(mesh, ax=axes.tolist(), label="correlation", shrink=0.8, pad=0.01)
-    return fig, pd.DataFrame(rows)
-
-
-def agreement_with_ceilings(table: pd.DataFrame, kind: str = "pearson") -> Drawn:
-    """Each estimator against leave-one-out, on halves of the seeds, beside what it could reach.
-
-    Filled marks: correlation as observed with all seeds, with its jackknife interval; open: free of
-    shared noise (halves); bars: the ceiling of the halves.
-    """
-    part = table[table["kind"] == kind]
-    size = part["size"].max()
-    part = part[part["size"] == size]
-    methods = list(dict.fromkeys(part["method"]))
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.4), sharey=True, sharex=True)
-    for axis, (name, title) in zip(axes, _STATISTICS.items(), strict=True):
-        for at, method in enumerate(methods):
-            row = part[(part["method"] == method) & (part["statistic"] == name)].iloc[0]
-            style = METHODS[method]
-            intervals(axis, row, at - 0.14, style, value="r", across=True, lw=1.2)
-            axis.plot(row["r_across"], at + 0.18, style.marker, mfc="none", mec=style.colour, ms=4)
-            axis.plot(row["ceiling_across"], at + 0.18, "|", color="k", ms=9, mew=1.6)
-        axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set_title(title)
-        axis.set_xlim(_lowest(part["r_low"]), 1.05)
-        axis.set_xlabel("correlation with LOO" if kind == "pearson" else "rank corr. with LOO")
+    part = table[(table["statistic"] == "mean") & (table["over"] == over)]
+    ends = {e: part["ceiling"] + part[f"gap_{e}"] for e in ("low", "high")}
+    part = part.assign(across_low=ends["low"], across_high=ends["high"])
+    methods = _best_first(part, "across")
+    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 0.9 + 0.3 * len(methods)), sharey=True)
+    looks = _sizes(part)
+    for axis, (kind, title) in zip(axes, _KINDS.items(), strict=True):
+        for shift, (size, look) in zip(side_by_side(len(looks), 0.24), looks.items()):
+            rows = part[(part["kind"] == kind) & (part["size"] == size)]
+            rows = rows.set_index("method").loc[methods]
+            at = np.arange(len(methods)) + shift
+            intervals(axis, rows, at, look, value="across", across=True, label=look.label, ms=3.5)
+            axis.plot(rows["ceiling"], at, "|", color="k", ms=5, mew=1.2)
+        for at in range(1, len(methods)):
+            axis.axhline(at - 0.5, color="0.9", lw=0.6, zorder=0)
+        axis.axvline(0, **_ZERO)
+        axis.set(
+            title=title,
+            xlim=(_lowest(part["across"]), 1.03),
+            xlabel="correlation with leave-one-out",
+        )
     named_rows(axes[0], [METHODS[m].label for m in methods])
-    marks = {
-        "all seeds, 95 %": {"marker": "o", "ls": "-", "color": "0.3"},
-        "between halves": {"marker": "o", "mfc": "none", "mec": "0.3"},
-        "ceiling of halves": {"marker": "|", "color": "k", "ms": 9, "mew": 1.6},
-    }
-    legend_above(fig, marks=marks, ncols=3)
+    ceiling = {"ceiling that noise allows": {"marker": "|", "color": "k", "ms": 7, "mew": 1.2}}
+    legend_above(fig, axes[0], ceiling, ncols=4)
     return fig, part.reset_index(drop=True)
 
 
-def per_query(table: pd.DataFrame, each: Mapping[str, np.ndarray], size: int) -> Drawn:
-    """Distribution over queries of the correlation over training points with leave-one-out."""
-    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.0))
-    rows = []
-    for at, row in enumerate(table.itertuples()):
-        values = each[row.method]
-        values = values[np.isfinite(values)]
-        style = METHODS[row.method]
-        box = {"color": style.colour, "lw": 1}
-        axis.boxplot(
-            values,
-            positions=[at],
-            orientation="horizontal",
-            widths=0.5,
-            whis=(5, 95),
-            showfliers=False,
-            **{f"{part}props": box for part in ("box", "whisker", "cap", "median")},
-        )
-        axis.plot(row.ceiling, at, "|", color="k", ms=11, mew=1.6)
-        quantiles = dict(zip(("q05", "q25", "q50", "q75", "q95"), _quantiles(values), strict=True))
-        rows.append({"size": size, **row._asdict(), **quantiles})
-    named_rows(axis, [METHODS[m].label for m in table["method"]])
-    axis.axvline(0, color="0.6", lw=0.8, zorder=0)
-    lowest = min([row["q05"] for row in rows])
-    axis.set_xlim(min(-0.05, lowest - 0.05), 1.02)
-    axis.set_xlabel("correlation with leave-one-out over training points, one value a query")
-    return fig, pd.DataFrame(rows).drop(columns="Index")
-
-
-def _quantiles(values: np.ndarray) -> np.ndarray:
-    return np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-
-
-def low_noise(table: pd.DataFrame) -> Drawn:
-    """Agreement with leave-one-out by how pairs are chosen; one mark a method."""
-    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.5))
-    methods = list(dict.fromkeys(table["method"]))
-    shown = table[table["selection"].isin(SELECTIONS)]
-    for method, shift in zip(methods, side_by_side(len(methods), 0.11)):
-        part = shown[shown["method"] == method].set_index("selection").loc[list(SELECTIONS)]
-        at, style = np.arange(len(SELECTIONS)) + shift, METHODS[method]
-        intervals(axis, part, at, style, value="r", label=style.label)
-    axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set_xticks(range(len(SELECTIONS)), list(SELECTIONS.values()))
-    axis.set_ylim(-0.3, 1.05)
-    axis.set_ylabel("correlation with LOO")
-    fig.legend(loc="outside upper center", ncols=len(methods), columnspacing=1, handletextpad=0.2)
-    return fig, shown.reset_index(drop=True)
-
-
-_PROTOCOLS = palette(PROTOCOLS)
-
-
-def protocols(table: pd.DataFrame, parts: pd.DataFrame) -> Drawn:
-    """What the protocol changes: significant shares, agreement, and what a shift is made of."""
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.9), width_ratios=(1, 2.4, 1.4))
-    quantities = list(dict.fromkeys(table["quantity"]))
-    groups = (
-        [q for q in quantities if q.startswith("share")],
-        [q for q in quantities if q.startswith("r ")],
-    )
-    names = [p for p in _PROTOCOLS if p in set(table["protocol"])]
-    for axis, group in zip(axes, groups, strict=False):
-        for protocol, shift in zip(names, side_by_side(len(names), 0.18)):
-            part = table[table["protocol"] == protocol].set_index("quantity").loc[group]
-            at, style = np.arange(len(group)) + shift, _PROTOCOLS[protocol]
-            intervals(axis, part, at, style, value="value", label=style.label, ms=3.5)
-        axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axes[0].set_xticks(range(2), [TESTS[t].tick for t in ("code", "t_fdr")])
-    axes[0].set_ylim(-0.02, 1.02)
-    axes[0].set_title("significant pairs")
-    axes[1].set_xticks(range(len(groups[1])), [METHODS[q.split()[-1]].tick for q in groups[1]])
-    correlations = table[table["quantity"].str.startswith("r ")]
-    axes[1].set_ylim(_lowest(correlations["value_low"]), 1.05)
-    axes[1].set_title("correlation of means")
-    _stacked_parts(axes[2], parts, names)
-    legend_above(fig, axes[0], ncols=4)
-    shared = parts.rename(columns={"part": "quantity", "share_of_squares": "value"})
-    shared["quantity"] = "square: " + shared["quantity"]
-    return fig, pd.concat([table, shared], ignore_index=True)
-
-
-def _stacked_parts(axis: Axes, parts: pd.DataFrame, names: list[str]) -> None:
-    bottom = np.zeros(len(names))
-    for part, colour in zip(PARTS, PALETTE):
-        values = parts[parts["part"] == part].set_index("protocol")["share_of_squares"]
-        values = values.loc[names].clip(lower=0).to_numpy()
-        axis.bar(range(len(names)), values, bottom=bottom, color=colour, label=part, width=0.7)
-        bottom += values
-    labels = [_PROTOCOLS[n].label.replace(" −", "\n−") for n in names]
-    axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=6)
-    axis.set_title("squares of a shift")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), fontsize=5.5, ncols=1)
-
-
-def lissa_against_grad_dot(estimates: Scores, gain: float) -> Drawn:
-    """Published influence and a proper solve against grad-dot: one model, every pair."""
-    fig, axes = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.3))
-    pick = {name: array.isel(seed=0, checkpoint=-1) for name, array in estimates.items()}
-    dot = pick["grad_dot"].values.ravel().astype(float)
-    n_train = pick["grad_dot"].sizes["train"]
-    frames = {"grad_dot": dot}
-    for axis, name in zip(axes, ("if_lissa", "if_ggn"), strict=True):
-        published = -n_train * pick[name].values.ravel().astype(float)
-        axis.plot(dot, published, ".", color=METHODS[name].colour, ms=1.5, rasterized=True)
-        axis.set_title(METHODS[name].label)
-        axis.set_xlabel(METHODS["grad_dot"].label)
-        frames[name] = published
-    ends = np.array([dot.min(), dot.max()])
-    axes[0].plot(ends, -gain * ends, color="k", lw=0.9, label="−c$_T$ × grad-dot")
-    axes[0].legend()
-    axes[0].set_ylabel("published score\n(positive = harmful)")
-    return fig, pd.DataFrame(frames)
-
-
-def locality(table: pd.DataFrame) -> Drawn:
-    """Agreement of estimators with taking away a fraction of a point's weight."""
-    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.3))
-    for index, (method, part) in enumerate(table.groupby("method", sort=False)):
-        part = part.sort_values("fraction")
-        at = part["fraction"] * 1.03 ** (index - 2.5)  # side by side, so that all are seen
-        look = METHODS[method]
-        intervals(axis, part, at, look, value="r", ls=look.linestyle, lw=1.2, label=look.label)
-    axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set(xscale="log", ylim=(_lowest(table["r_low"]), 1.05), ylabel="correlation of means")
-    axis.set_xlabel("fraction of the point's weight that is taken away (1 = removal)")
-    ticks = sorted(table["fraction"].unique())
-    axis.set_xticks(ticks, [f"{f:g}" for f in ticks])
-    axis.minorticks_off()
-    fig.legend(loc="outside right center")
+def agreement_matrix(table: pd.DataFrame) -> Drawn:
+    """Correlation of means of any two methods: values above the diagonal, ranks below; on the
+    diagonal the reliability of half the seeds. `table`: `tables.matrix_table`."""
+    names = list(dict.fromkeys(table["method"]))
+    wide = {k: table.pivot(index="method", columns="other", values=k) for k in _KINDS}
+    values = {k: frame.loc[names, names].to_numpy() for k, frame in wide.items()}
+    shown = np.triu(values["pearson"]) + np.tril(values["spearman"], -1)
+    fig, axis = plt.subplots(figsize=(TEXT_WIDTH, 4.2))
+    mesh = axis.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(shown):
+        colour = "white" if abs(value) > 0.6 else "black"
+        text = f"{value:.2f}".replace("0.", ".")
+        axis.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+    axis.set_xticks(range(len(names)), [METHODS[m].tick for m in names])
+    axis.set_yticks(range(len(names)), [METHODS[m].label for m in names])
+    axis.grid(False)
+    fig.colorbar(mesh, ax=axis, label="above: values, below: ranks", pad=0.02)
     return fig, table
 
 
-def laws_side_by_side(task: Task, scores: Scores, pairs: Mapping[str, tuple[int, int]]) -> Drawn:
+def low_noise(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
+    """Agreement with leave-one-out by how pairs are chosen, a panel for each size."""
+    table = table[table["method"].isin(methods)]
+    sizes = sorted(table["size"].unique())
+    fig, axes = plt.subplots(1, len(sizes), figsize=(TEXT_WIDTH, 2.5), sharey=True, squeeze=False)
+    for axis, size in zip(axes[0], sizes, strict=True):
+        for method, shift in zip(methods, side_by_side(len(methods), 0.16)):
+            part = table[(table["size"] == size) & (table["method"] == method)]
+            part = part.set_index("selection").loc[list(SELECTIONS)]
+            at, style = np.arange(len(SELECTIONS)) + shift, METHODS[method]
+            intervals(axis, part, at, style, value="r", label=style.label)
+        axis.axhline(0, **_ZERO)
+        words = [name.replace(" ", "\n", 1) for name in SELECTIONS.values()]
+        axis.set_xticks(range(len(SELECTIONS)), words)
+        axis.set_xlim(-0.5, len(SELECTIONS) - 0.5)
+        axis.set(title=f"{size} per class", ylim=(_lowest(table["r"]), 1.03))
+    axes[0, 0].set_ylabel("correlation with LOO")
+    legend_above(fig, axes[0, 0], ncols=len(methods))
+    return fig, table.reset_index(drop=True)
+
+
+def protocols(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
+    """What the protocol changes at each size: pairs beyond noise, and agreement with estimators."""
+    quantities = {"share t_fdr": "pairs beyond noise\n(t-test, FDR)"}
+    quantities |= {f"r {m}": f"correlation with\n{METHODS[m].label}" for m in methods}
+    table = table[table["quantity"].isin(quantities)]
+    sizes, looks = sorted(table["size"].unique()), palette(PROTOCOLS, control="paired_scratch")
+    fig, axes = plt.subplots(1, len(quantities), figsize=(TEXT_WIDTH, 2.5), sharey=True)
+    for axis, (quantity, title) in zip(axes, quantities.items(), strict=True):
+        shown = table[table["quantity"] == quantity]
+        for shift, (protocol, look) in zip(side_by_side(len(looks), 0.18), looks.items()):
+            part = shown[shown["protocol"] == protocol].set_index("size").loc[sizes]
+            at = np.arange(len(sizes)) + shift
+            intervals(axis, part, at, look, value="value", label=look.label)
+        axis.axhline(0, **_ZERO)
+        axis.set_xticks(range(len(sizes)), [f"{size} per\nclass" for size in sizes])
+        axis.set_xlim(-0.5, len(sizes) - 0.5)
+        axis.set(title=title, ylim=(_lowest(table["value"]), 1.03))
+    legend_above(fig, axes[0], ncols=4)
+    return fig, table.reset_index(drop=True)
+
+
+def lissa_against_grad_dot(
+    estimates: Mapping[int, Scores], models: pd.DataFrame, size: int
+) -> Drawn:
+    """Published influence against grad-dot: one model, every pair, beside both predicted lines; and
+    for every model its slope against the predicted one, both over that without curvature.
+
+    Args:
+        estimates: Size -> scores `(seed, checkpoint, train, query)` by name.
+        models: `tables.lissa_table`.
+        size: Of the model that is shown.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.5))
+    one = {k: a.isel(seed=0, checkpoint=-1).values.ravel() for k, a in estimates[size].items()}
+    at = models[(models["method"] == "if_lissa") & (models["size"] == size)]
+    at = at[at["seed"] == 0].sort_values("checkpoint").iloc[-1]
+    dot = one["grad_dot"].astype(float)
+    published = -at["n_train"] * one["if_lissa"].astype(float)
+    look = METHODS["if_lissa"]
+    left.plot(dot, published, ".", color=look.colour, ms=2, rasterized=True)
+    ends = np.array([dot.min(), dot.max()])
+    left.plot(ends, at["flat"] * ends, color=CONTROL, ls=":", lw=1.2, label="no curvature: −c$_T$")
+    left.plot(ends, at["predicted"] * ends, color="k", lw=0.9, label="first-order curvature")
+    left.set(xlabel="grad-dot", ylabel="published score\n(positive = harmful)")
+    left.set_title(f"one model, {size} per class")
+    left.legend()
+    lissa = models[models["method"] == "if_lissa"]
+    ratios = {name: lissa[name] / lissa["flat"] for name in ("slope", "predicted")}
+    for points, style in _sizes(lissa).items():
+        chosen = lissa["size"] == points
+        right.scatter(*(ratios[n][chosen] for n in ("predicted", "slope")), s=9, **style.points)
+    least = min(r.min() for r in ratios.values()) - 0.02
+    right.plot([least, 1.02], [least, 1.02], **_ZERO)
+    right.axhline(1, color=CONTROL, ls=":", lw=1.2)
+    right.set(xlabel="predicted slope / −c$_T$", ylabel="slope / −c$_T$", title="every model")
+    right.set(xlim=(least, 1.02), ylim=(least, 1.02))
+    right.legend()
+    pairs = pd.DataFrame({"grad_dot": dot, "published": published})
+    return fig, pd.concat([pairs, lissa], ignore_index=True)
+
+
+def locality(table: pd.DataFrame) -> Drawn:
+    """Agreement of estimators with taking away a fraction of a point's weight, a panel a training.
+
+    LiSSA IF lies on grad-dot, so that grad-dot is left out.
+    """
+    table = table[table["method"] != "grad_dot"]
+    cases = table[["size", "training"]].drop_duplicates().itertuples(index=False)
+    cases = sorted(cases, key=lambda case: (case.training != "as published", case.size))
+    fig, axes = plt.subplots(1, len(cases), figsize=(TEXT_WIDTH, 2.3), sharey=True, squeeze=False)
+    methods = list(dict.fromkeys(table["method"]))
+    for axis, case in zip(axes[0], cases, strict=True):
+        part = table[(table["size"] == case.size) & (table["training"] == case.training)]
+        fractions = sorted(part["fraction"].unique())
+        for method, shift in zip(methods, side_by_side(len(methods), 0.1)):
+            rows = part[part["method"] == method].sort_values("fraction")
+            look, at = METHODS[method], np.arange(len(fractions)) + shift
+            intervals(axis, rows, at, look, value="r", ls=look.linestyle, label=look.label)
+        axis.axhline(0, **_ZERO)
+        axis.set_xticks(range(len(fractions)), [f"{100 * f:g} %" for f in fractions])
+        axis.set_xlim(-0.4, len(fractions) - 0.6)
+        axis.set_title(f"{case.size} per class,\n{case.training}", fontsize=8)
+        axis.set_ylim(_lowest(table["r"]), 1.1)
+    axes[0, 0].set_ylabel("corrected correlation")
+    fig.supxlabel("of the point's weight is taken away (100 % = removal)", fontsize=8)
+    legend_above(fig, axes[0, 0], ncols=len(methods))
+    return fig, table.reset_index(drop=True)
+
+
+def laws_side_by_side(
+    task: Task,
+    points: Sequence[int],
+    scores: xr.DataArray,
+    pairs: Mapping[str, tuple[int, int]],
+) -> Drawn:
     """The two digits of each pair, and the law over seeds by every method.
+
+    `scores`: `(estimator, seed, train, query)` of the training positions `points`; pairs are places
+    along its last two axes.
 
     Scores are divided by the standard deviation of the method's means over all pairs, so that
     methods with different units share an axis.
     """
-    methods = list(scores)
+    methods = [str(name) for name in scores["estimator"].values]
     fig, axes = plt.subplots(
         len(pairs),
         3,
-        figsize=(TEXT_WIDTH, 1.75 * len(pairs)),
+        figsize=(TEXT_WIDTH, 2.1 * len(pairs)),
         width_ratios=(1, 1, 4.5),
         squeeze=False,
     )
-    scale = {m: float(a.astype(np.float64).mean("seed").std()) for m, a in scores.items()}
+    scale = {m: float(scores.sel(estimator=m).mean("seed").std()) for m in methods}
     rows = []
     for row, (name, (k, q)) in zip(axes, pairs.items(), strict=True):
-        for axis, part, position in ((row[0], "train", k), (row[1], "query", q)):
+        for axis, part, position in ((row[0], "train", points[k]), (row[1], "query", q)):
             show_image(axis, getattr(task, f"{part}_x")[position])
             axis.set_title(f"{part} {getattr(task, f'{part}_id')[position]}", fontsize=7)
         for at, method in enumerate(methods):
-            values = scores[method].isel(train=k, query=q).values.astype(float) / scale[method]
+            values = scores.sel(estimator=method).isel(train=k, query=q).values / scale[method]
             style = METHODS[method]
             spread = at + np.linspace(-0.25, 0.25, len(values))
             row[2].plot(values, spread, style.marker, color=style.colour, ms=2.5, alpha=0.8)
             row[2].plot([values.mean()] * 2, [at - 0.4, at + 0.4], color=style.colour, lw=1.6)
-            key = {"pair": name, "train_id": task.train_id[k], "query_id": task.query_id[q]}
+            key = {"pair": name, "train_id": task.train_id[points[k]], "query_id": task.query_id[q]}
             rows += [key | {"method": method, "seed": s, "scaled": v} for s, v in enumerate(values)]
         row[2].axvline(0, color="0.6", lw=0.8, zorder=0)
         named_rows(row[2], [METHODS[m].label for m in methods], fontsize=6)
