@@ -1,7 +1,8 @@
 """Evidence: what the runs at the published sizes say of each claim.
 
-Only `figures/paper/*.claims.json` gives verdicts. A claim that has been tested at `default` alone
-is on record as "not tested at the published sizes", whatever that run found.
+Only `figures/paper/*.claims.json` gives verdicts, and only by the rule that stands today. A claim
+that has been tested at `default` alone, or at the published sizes by another rule, is on record as
+"not tested at the published sizes", whatever those runs found.
 """
 
 import json
@@ -173,6 +174,8 @@ def load(root: Path | str | None = None) -> Evidence:
         if known.notebook != finding.notebook:
             both = f"{known.notebook} and {finding.notebook}"
             raise ValueError(f"claim {finding.claim.id} is stated by {both}: rename one.")
+        if known.claim.rule != finding.claim.rule:  # a verdict holds for the rule that gave it
+            found[finding.claim.id] = finding
     ordered = sorted(found.values(), key=lambda one: one.notebook)
     due = root / DUE
     reasons = json.loads(due.read_text(encoding="utf-8")) if due.exists() else {}

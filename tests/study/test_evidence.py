@@ -115,6 +115,14 @@ def test_only_the_published_sizes_give_verdicts(tmp_path):
         evidence["B99"]
 
 
+def test_a_verdict_by_another_rule_is_none(tmp_path):
+    put(tmp_path, "paper", "01_x", {"status": "confirmed"}, {"id": "B2", "status": "partly"})
+    put(tmp_path, "default", "01_x", {"status": "refuted", "rule": "below 2"}, {"id": "B2"})
+    evidence = load(tmp_path)
+    assert (evidence["B9"].verdict, evidence["B9"].profile) == (NOT_TESTED, "default")
+    assert evidence["B2"].verdict == "partly"
+
+
 def test_a_headline_gets_no_other_variants_verdict(tmp_path):
     put(tmp_path, "paper", "04_x", {"id": "C6-variance", "status": "confirmed"})
     standing = load(tmp_path).standing("C6")
