@@ -1,6 +1,10 @@
 """Verdicts come from the evidence alone, each from the variant that stands for its claim."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -244,6 +248,21 @@ def test_the_code_that_is_used_counts_wherever_it_lies(tmp_path, monkeypatch):
     before = due.code_of(path)
     monkeypatch.setattr("dtda_lib.runs.removal.nothing", test_a_run_is_compared_by_its_intervals)
     assert due.code_of(path) != before
+
+
+def test_the_code_that_is_used_counts_the_same_in_every_checkout(tmp_path):
+    path = ROOT / "notebooks" / "01_noise_vs_influence.ipynb"  # which reads files of the package
+    shutil.copytree(ROOT / "dtda_lib", tmp_path / "dtda_lib")
+    lines = f"from pathlib import Path; print(code_of(Path({str(path)!r})))"
+    told = subprocess.run(
+        [sys.executable, "-c", f"from dtda_lib.study.due import code_of; {lines}"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == due.code_of(path)
 
 
 @pytest.fixture

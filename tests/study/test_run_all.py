@@ -579,8 +579,10 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
 
     commands, caches, folders = zip(*calls)
     at_once = str(workers or min(8, batch.available_cores()))
-    parallel = ["-n", at_once, "--dist"]
-    assert commands[2] == [["pytest", "--hypothesis-profile=ci", *parallel, "loadfile", "tests"]]
+    by_file, by_notebook = (
+        ["-n", at_once, "--dist", by, "--no-loadscope-reorder"] for by in ("loadfile", "loadscope")
+    )
+    assert commands[2] == [["pytest", "--hypothesis-profile=ci", *by_file, "tests"]]
     smoke = ["dtda_lib.study.batch", "--profile", "smoke"]
     assert all(command[:-1] == smoke for command in commands[3] + commands[4])
     last = ["12_scoreboard"]  # it shows what the others have exported
@@ -588,7 +590,7 @@ def test_every_check_runs_whatever_fails(monkeypatch, capsys, broken, workers):
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {command[-1] for command in commands[3]} == names - set(last)
     assert len(commands[3]) == len(names) - 1
-    assert commands[5][0][-5:] == ["notebooks", *parallel, "loadscope"]
+    assert commands[5][0][-6:] == ["notebooks", *by_notebook]
     assert caches[:3] == (None,) * 3
     assert caches[3] == caches[4]
     assert None not in caches[3:]

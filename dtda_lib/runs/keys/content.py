@@ -78,6 +78,7 @@ _AROUND = {
 _BUILTIN = (BuiltinFunctionType, MethodWrapperType, MethodDescriptorType, WrapperDescriptorType)
 _BUILTIN += (ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType)
 _OF_MODULE = {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__builtins__"}
+_PACKAGE = Path(__file__).parents[2]
 _ABSENT = object()
 _FIXED = (ModuleType, FunctionType, type, bool, int, float, *_BUILTIN)
 
@@ -138,6 +139,8 @@ def content_of(value: Any, where: str) -> Content:
 
 def _plain(value: Any, where: str) -> str | None:
     """What has a content of its own, and what counts by its name alone; otherwise None."""
+    if isinstance(value, Path) and value.is_relative_to(_PACKAGE):  # wherever that lies
+        return f"path in the package {value.relative_to(_PACKAGE).as_posix()}"
     if type(value) in _PLAIN or isinstance(value, Path):
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, Tensor):
