@@ -301,8 +301,8 @@ def _larger(cfg: Config, machine: Mapping[str, Any]) -> list[Larger]:
         "wide": (wide, get_model("mlp", widths=(8, 64, 1), activation="tanh"), recipe),
         "cnn": (images, SmallConvNet, replace(recipe, lr=0.1)),
     }
-    seeds = seed_pairs(min(LARGE_SEEDS, cfg.n_seeds))
-    points = range(min(LARGE_POINTS, cfg.n_left_out // 2))
+    seeds = seed_pairs(min(LARGE_SEEDS, cfg.n_seeds // 2))
+    points = range(min(LARGE_POINTS, cfg.n_left_out // 4))
     words = {
         "wide": "Concrete, {n} mixes, MLP 8-64-1 tanh",
         "cnn": "MNIST 0-2, {n} images, two tanh convolutions",
