@@ -228,8 +228,8 @@ HEADLINES = (
         number="of lines on which the variance names a point that beats the mean's by 10 %",
         unit="%",
         because="C6 by the variance-increase influence, which the second paper defines beside W2",
-        needs="40 lines in two disjoint sets of 64 seeds (210,000 runs, about 15 minutes on two "
-        "cores)",
+        needs="notebook 04 at the published sizes: 40 lines in two disjoint sets of seeds (370,000 "
+        "runs, about 12 minutes on two cores)",
     ),
     Headline(
         id="C1",
@@ -301,8 +301,8 @@ HEADLINES = (
         unit="%",
         because="figure 5 sets the mean against the Wasserstein distance, on a line; one line is "
         "an example, so lines are drawn anew",
-        needs="40 lines in two disjoint sets of 64 seeds (210,000 runs, about 15 minutes on two "
-        "cores)",
+        needs="notebook 04 at the published sizes: 40 lines in two disjoint sets of seeds (370,000 "
+        "runs, about 12 minutes on two cores)",
         aside={
             "C6-exact": _BUILT,
             "C6-*-lone": _BUILT,
@@ -318,7 +318,8 @@ HEADLINES = (
         unit="%",
         because="figure 11: single MNIST digits, confirmed by retraining; an effect and its base "
         "rate, not a rate of replication",
-        needs="four sets of 150 seeds on 60 digits (36,600 runs, about 6 minutes on two cores)",
+        needs="notebook 04 at the published sizes: four sets of 150 seeds on 60 digits (36,600 "
+        "runs, about 3 minutes on two cores)",
         aside={
             "C7-exact": _BUILT,
             "C7-*-predicted": "another question: whether the points can be predicted",
