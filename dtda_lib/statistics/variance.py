@@ -80,7 +80,9 @@ def component_shares(scores: xr.DataArray, *, alike: bool = False) -> xr.DataArr
     The sum of a component over pairs over the sum of all three, so that loud pairs weigh most;
     `alike` first divides the variances of each pair by its variance over all runs (0 where it never
     varies). Parts: `COMPONENTS` and "init - order", the difference of the first two. Shares may
-    leave 0..1; a component within rounding of 0 is 0. NaN where nothing varies. For intervals give
+    leave 0..1; a component within rounding of 0 is 0. NaN where nothing varies. `alike` averages
+    ratios of estimates, which lie below a large share by about 2 share^2 (1 - share) / (n - 1) for
+    n seeds (simulated: 0.587 for 0.6, 0.295 for 0.3 with 20 by 20 runs). For intervals give
     this to `over_sets.over_sets`, with the axes "init" and "order" among its groups.
 
     Args:

@@ -250,11 +250,16 @@ def _recipe() -> Recipe:
 
 
 def _width(percent: int) -> tuple[str, Model]:
-    return f"width {percent / 100:g}", ModelFactory(ScaledCNN2L, width=percent / 100)
+    return f"width {percent / 100:g}", _scaled(percent / 100, 2)
 
 
 def _depth(stages: int) -> tuple[str, Model]:
-    return f"depth {stages}", ModelFactory(ScaledCNN2L, depth=stages)
+    return f"depth {stages}", _scaled(1.0, stages)
+
+
+def _scaled(width: float, depth: int) -> Model:
+    """All settings are given, so that the same network has the same key from both sides."""
+    return ModelFactory(ScaledCNN2L, width=width, depth=depth)
 
 
 def _others(cfg: Config, shared: Mapping[str, Any]) -> dict[str, OtherImages]:

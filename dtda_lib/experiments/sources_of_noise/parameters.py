@@ -17,12 +17,12 @@ class Parameters(ProfiledParameters, notebook="03_sources_of_noise"):
     )
     n_steps: int = whole_number(
         "optimiser steps, for equal steps, to the nearest epoch",
-        at=(6, 40, 80),
+        at=(6, 30, 80),
         between=(1, 10_000),
     )
     loss_percent: int = whole_number(
         "training loss to stop at, for an equal loss, in hundredths of a nat",
-        at=(20, 5, 5),
+        at=(20, 10, 5),
         between=(1, 100),
     )
     crossed_size: int = whole_number(
@@ -45,13 +45,13 @@ class Parameters(ProfiledParameters, notebook="03_sources_of_noise"):
     )
     n_order: int = whole_number(
         "batch orders in the crossed design",
-        at=(3, 4, 20),
+        at=(3, 3, 20),
         between=(3, 1_000),
         because="intervals of components need three",
     )
     n_seeds: int = whole_number(
         "runs per law in all other comparisons",
-        at=(3, 4, 8),
+        at=(3, 3, 8),
         between=(3, 100_000),
         because="a standard deviation without one of them needs two",
     )
@@ -69,7 +69,7 @@ class Parameters(ProfiledParameters, notebook="03_sources_of_noise"):
     )
     widths: tuple[int, ...] = whole_numbers(
         "widths of CNN2-L in percent, e.g. (25, 100)",
-        at=((25, 50), (25, 100), (25, 50, 100, 200, 400)),
+        at=((50, 100), (50, 100), (25, 50, 100, 200, 400)),
         between=(4, 800),
     )
     depths: tuple[int, ...] = whole_numbers(
@@ -84,7 +84,7 @@ class Parameters(ProfiledParameters, notebook="03_sources_of_noise"):
         "random crops of each query image", at=(3, 8, 16), between=(2, 1_000), because=SPREAD
     )
     all_digits_points: int = whole_number(
-        "points left out of a task of all ten digits; 0: not run", at=(0, 0, 5), between=(0, 10)
+        "points left out of a task of all ten digits; 0: not run", at=(0, 0, 4), between=(0, 10)
     )
     all_digits_size: int = whole_number(
         "training points per class of that task", at=(10, 10, 100), between=(10, 200)

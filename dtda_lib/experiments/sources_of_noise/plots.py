@@ -70,7 +70,7 @@ def component_bars(table: pd.DataFrame, control: int) -> Drawn:
         )
     right.axvspan(-SHARE_MATTERS, SHARE_MATTERS, color=_GREY, alpha=0.2, lw=0)
     right.axvline(0, color=_GREY, lw=0.8)
-    right.set(xlabel="initialisation - batch order")
+    right.set(xlabel="initialisation -\nbatch order")
     left.set(xlim=(0, 1), xlabel="share of the variance over training")
     labels = [
         f"{METHODS[method].label}{', one batch' if size == control else ''}\n({size} per class)"
@@ -98,7 +98,8 @@ def size_curves(changes: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
         for arm, shift in zip(ARMS, side_by_side(len(ARMS), 0.17), strict=True):
             rows = shown[(shown["arm"] == arm) & (shown["quantity"] == quantity)]
             look, at = _ARM_LOOKS[arm], np.arange(len(rows)) + 1 + shift
-            axis.plot([shift, *at], [1, *rows["estimate"]], color=look.colour, lw=0.8)
+            line = {"color": look.colour, "marker": look.marker, "lw": 0.8}
+            axis.plot([shift, *at], [1, *rows["estimate"]], **line)
             intervals(axis, rows, at, look, label=look.label)
         axis.set(yscale="log", title=title)
     for arm, shift in zip(ARMS, side_by_side(len(ARMS), 0.17), strict=True):
@@ -151,15 +152,8 @@ def model_points(
         at = start + np.arange(len(names))
         intervals(upper, noise.loc[list(names)], at, looks[group])
         lower.plot(at, losses[list(names)], color=looks[group].colour, marker=looks[group].marker)
-        upper.text(
-            at.mean(),
-            1.02,
-            group,
-            transform=upper.get_xaxis_transform(),
-            ha="center",
-            fontsize=7,
-            color=looks[group].colour,
-        )
+        above = upper.get_xaxis_transform()
+        upper.text(at.mean(), 1.02, group, transform=above, ha="center", fontsize=7)
         places += at.tolist()
         labels += [name.rpartition(" ")[2] for name in names]
         start = at[-1] + 1.7
