@@ -142,7 +142,7 @@ def model_points(
         trained: `tables.training_table`.
         groups: Name of a group -> its models.
     """
-    fig, axes = panels(2, 1, 3.1, sharex=True, height_ratios=(1.6, 1))
+    fig, axes = panels(2, 1, 3.3, sharex=True, height_ratios=(1.6, 1))
     upper, lower = axes[:, 0]
     noise = levels[levels["quantity"] == "relative"].set_index("setting")
     losses = trained.set_index("setting")["loss"]
@@ -153,9 +153,10 @@ def model_points(
         intervals(upper, noise.loc[list(names)], at, looks[group])
         lower.plot(at, losses[list(names)], color=looks[group].colour, marker=looks[group].marker)
         above = upper.get_xaxis_transform()
-        upper.text(at.mean(), 1.02, group, transform=above, ha="center", fontsize=7)
+        told = group.replace(", ", "\n")
+        upper.text(at.mean(), 1.02, told, transform=above, ha="center", fontsize=7)
         places += at.tolist()
-        labels += [name.rpartition(" ")[2] for name in names]
+        labels += [name.rpartition(" ")[2].replace("CNN", "CNN\n") for name in names]
         start = at[-1] + 1.7
     upper.axhline(noise_only(int(noise["n_seeds"].iloc[0])), color=_GREY, ls=":")
     upper.set(yscale="log", ylabel="σ/|μ|")
