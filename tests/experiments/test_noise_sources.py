@@ -487,6 +487,10 @@ def test_the_family_changes_one_thing_and_every_bank_is_trained_once(no_pilots):
     assert experiment.equal_loss["33 points"].key == experiment.family["width 1"].key
     keys = [bank.key for bank in experiment.banks]
     assert len(keys) == len(set(keys))
+    parts = [experiment.equal_epochs, experiment.equal_steps, experiment.equal_loss]
+    parts += [experiment.family, experiment.published, experiment.transformers, experiment.crossed]
+    every = [bank.key for part in parts for bank in part.values()] + [experiment.gradients.key]
+    assert set(keys) == set(every)
     assert (experiment.main, experiment.control) == (11, 4)
     loo, gradients = experiment.crossed[11], experiment.gradients
     assert (loo.runs.n_seeds, gradients.runs.n_seeds) == (9, 9)

@@ -199,7 +199,7 @@ class Experiment:
         """Kind of network -> all banks, each once, in the order in which they are trained; the
         first call trains the pilots."""
         arms = [*self.equal_epochs.values(), *self.equal_steps.values(), *self.equal_loss.values()]
-        kinds = {"CNN2-L": [*self.crossed.values(), *arms], "gradients": [self.gradients]}
+        kinds = {"seeds and sizes": [*self.crossed.values(), *arms], "gradients": [self.gradients]}
         for banks in (self.family, self.published, self.transformers):
             kinds |= {name: [bank] for name, bank in banks.items()}
         kinds |= {name: other.banks for name, other in self.others.items()}
