@@ -11,6 +11,8 @@ Source: NetRGB, NetBWThree and NetRGBThree of the published code (utils.py:24-10
 counts are derived from it.
 """
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,3 +87,34 @@ class CNN3LRGB(nn.Module):
         x = _stage(self.conv3, x)  # (B, 64, 6, 6) -> (B, 128, 4, 4)
         x = F.gelu(self.fc1(x.flatten(1)))  # (B, 128, 4, 4) -> (B, 2048) -> (B, 256)
         return self.fc2(x)  # (B, 256) -> (B, 10)
+
+
+class ScaledCNN2L(nn.Module):
+    """CNN2-L for MNIST in other sizes (our choice): at width 1 and depth 2 it is CNN2-L.
+
+    Stages of an unpadded 3 x 3 convolution, GELU and 2 x 2 max-pooling with 32, 64, 128 channels,
+    times the width; fc to 128 times the width, GELU, fc to 10. PyTorch's own initialisation.
+
+    Args:
+        width: Factor of the number of channels and of hidden units.
+        depth: Number of stages, 1 to 3: a 28 x 28 image has no pixel left for a fourth.
+
+    Raises:
+        ValueError: another depth, or a width that leaves no channel.
+    """
+
+    def __init__(self, width: float = 1, depth: int = 2) -> None:
+        super().__init__()
+        if depth not in (1, 2, 3) or round(32 * width) < 1:
+            raise ValueError(f"ScaledCNN2L: width {width}, depth {depth}; give a depth of 1 to 3.")
+        channels = [1, *(round(32 * width) * 2**stage for stage in range(depth))]
+        side = (13, 5, 1)[depth - 1]
+        hidden = round(128 * width)
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairwise(channels))
+        self.fc1 = nn.Linear(channels[-1] * side * side, hidden)
+        self.fc2 = nn.Linear(hidden, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.stages:
+            x = _stage(conv, x)
+        return self.fc2(F.gelu(self.fc1(x.flatten(1))))

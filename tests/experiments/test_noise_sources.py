@@ -1,5 +1,6 @@
 """Sources of noise: tables, rules and drawings on data whose answer is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,18 +13,23 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from scipy import stats
 
 from dtda_lib.data import published_lists
 from dtda_lib.data.named import get_task
 from dtda_lib.experiments.sources_of_noise import banks, crop_noise, plots, pretraining, tables
 from dtda_lib.experiments.sources_of_noise import claims as rules
+from dtda_lib.experiments.sources_of_noise import experiment as experiment_module
 from dtda_lib.experiments.sources_of_noise.cifar10 import VARIABLE
 from dtda_lib.experiments.sources_of_noise.experiment import Experiment
 from dtda_lib.experiments.sources_of_noise.parameters import Parameters
-from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.models.convnets import ScaledCNN2L
+from dtda_lib.models.networks import ModelFactory, Network, get_model, initial_theta
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.crop_loss import crop_loss
-from dtda_lib.runs.protocols import seed_pairs
+from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.removal import nothing
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.study.settings import resolve
 
@@ -51,6 +57,21 @@ def test_points_are_the_same_images_at_every_size():
     images = [task.train_x[banks.positions(task, ids)] for task in NESTED.values()]
     assert torch.equal(*images)
     assert NESTED[2].train_y[banks.positions(NESTED[2], ids)].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("per_class", "expected"), [(1, [1, 3, 5]), (2, [0, 3, 1, 4, 2, 5])])
+def test_points_go_from_the_most_typical_of_a_class_to_the_most_unusual(per_class, expected):
+    task = get_task("mnist3", per_class=6, queries_per_class=2)
+    images, labels = task.train_x.double().flatten(1).numpy(), task.train_y.numpy()
+    places = [task.train_id.index(n) for n in banks.common_points({6: task}, per_class)]
+    ranks = []  # among the six of their class
+    for place in places:
+        own = images[labels == labels[place]]
+        distances = np.linalg.norm(own - own.mean(0), axis=1)
+        mine = np.linalg.norm(images[place] - own.mean(0))
+        ranks.append(int((distances < mine - 1e-9).sum()))
+    assert ranks == expected  # class by class, a point in each part, further out
+    assert labels[places].tolist() == sorted([0, 1, 2] * per_class)
 
 
 def test_tasks_that_do_not_share_pairs_are_refused():
@@ -85,17 +106,71 @@ def test_scores_of_banks_are_labelled_by_point():
     assert row["parameters"] == 784 * 3 + 3 + 3 * 10 + 10
     assert (row["points"], row["steps"], row["runs"]) == (15, 8, 9)
     assert row["loss"] == pytest.approx(float(loss[:, 0, -1].mean()))
-    assert row["sure"] == pytest.approx(float((loss[:, 0, -1] < np.log(2)).mean()))
+    assert np.isnan(row["fit"]), "this bank has not measured it"
 
 
-def test_estimators_are_taken_at_the_chosen_points():
+def test_gradient_scores_are_taken_at_the_chosen_points():
     ids = banks.common_points(NESTED, 1)
-    bank = banks.estimator_bank(NESTED[2], MLP, SHORT, seed_pairs(2), workers=1)
-    scores = banks.estimated_scores(bank, ids)
-    assert list(scores) == ["grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn"]
+    bank = banks.gradient_bank(NESTED[2], MLP, SHORT, seed_pairs(2), workers=1)
+    scores = banks.gradient_scores(bank, ids)
+    assert list(scores) == ["grad_dot", "grad_cos"]
     similarity = bank.dataset()["gradient_similarity"].sel(estimator="grad_cos", removal="none")
-    expected = similarity.astype(float).mean("checkpoint").isel(train=[0, 2, 4])
+    chosen = [NESTED[2].train_id.index(number) for number in ids]
+    expected = similarity.astype(float).mean("checkpoint").isel(train=chosen)
     np.testing.assert_allclose(scores["grad_cos"], expected)
+
+
+# --- when to stop --------------------------------------------------------------------------------
+
+STEADY = Recipe("sgd", lr=0.2, batch_size=4)
+
+
+def test_the_training_loss_is_the_mean_over_training_points():
+    network = Network.of(MLP)
+    task = NESTED[5]
+    task = replace(task, train_x=task.train_x.double(), query_x=task.query_x.double())
+    theta = initial_theta(MLP, 3, torch.float64)
+    outputs = network(theta, task.train_x)
+    expected = torch.nn.functional.cross_entropy(outputs, task.train_y)
+    torch.testing.assert_close(banks.training_loss(network, theta, task), expected)
+
+
+@pytest.mark.parametrize(("points", "steps", "epochs"), [(30, 80, 80), (60, 75, 38), (600, 80, 4),
+                                                         (600, 1, 1)])  # fmt: skip
+def test_equal_steps_to_the_nearest_epoch(points, steps, epochs):
+    assert banks.epochs_for_steps(Recipe(), points, steps) == epochs
+
+
+@pytest.mark.parametrize("target", [2.0, 0.7, 0.25])
+def test_pilots_say_how_many_epochs_a_loss_takes(target):
+    task = NESTED[2]
+    found = banks.epochs_to_loss(task, MLP, STEADY, target, workers=1)
+    losses = []
+    for epochs in (found - 1, found, found + 1):  # each trained for itself
+        if epochs < 1:
+            losses.append(np.inf)
+            continue
+        recipe = Recipe("sgd", lr=0.2, batch_size=4, epochs=epochs)
+        runs = paired(nothing(task.n_train), seed_pairs(banks.PILOT_RUNS, "pilots"))
+        bank = RunBank(task, MLP, recipe, runs, [banks.training_loss], workers=1)
+        losses.append(float(np.exp(np.log(bank.dataset()["training_loss"]).mean())))
+    away = np.abs(np.log(losses) - np.log(target))
+    assert away[1] <= away[0]
+    assert losses[1] <= target or away[1] <= away[2]
+
+
+def test_pilots_take_no_part_in_any_law():
+    pilots = {pair for pair in seed_pairs(banks.PILOT_RUNS, "pilots")}
+    assert not pilots & set(seed_pairs(50))
+    bank = banks.pilot_bank(NESTED[2], MLP, STEADY, 3, workers=1)
+    assert bank.runs.n_seeds == banks.PILOT_RUNS
+    assert set(bank.runs.init_seeds.ravel()) == {init for init, _ in pilots}
+
+
+def test_a_loss_that_is_never_reached_is_refused():
+    still = Recipe("sgd", lr=1e-9, batch_size=6)
+    with pytest.raises(ValueError, match=r"stays above 0\.01 for .* steps; stop at a larger loss"):
+        banks.epochs_to_loss(NESTED[2], MLP, still, 0.01, workers=1)
 
 
 # --- components ----------------------------------------------------------------------------------
@@ -113,57 +188,57 @@ def estimates(table):
     return table.set_index(["method", "weighting", "quantity"])["estimate"].sort_index()
 
 
+def component_table(scores, n=12):
+    return tables.component_table(scores, dict.fromkeys(scores, n))
+
+
 def test_components_are_those_put_in():
-    table = tables.component_table({(20, "loo"): crossed_scores(2.0, 1.0, 1.0)}, 12)
+    table = component_table({(20, "loo"): crossed_scores(2.0, 1.0, 1.0)})
     found = estimates(table)["loo", "pooled"]
     assert found["init"] == pytest.approx(4 / 6, abs=0.06)
     assert found["order"] == pytest.approx(1 / 6, abs=0.04)
     assert found["init - order"] == pytest.approx(found["init"] - found["order"])
-    assert found["init / order"] == pytest.approx(found["init"] / found["order"])
-    assert (table["low"] <= table["high"]).all()
+    assert (table["low"] < table["high"]).all()
 
 
 def test_without_an_order_effect_its_share_is_zero():
-    table = tables.component_table({(10, "loo"): crossed_scores(2.0, 0.0, 0.0)}, {10: 12})
-    assert estimates(table)["loo", "pooled", "order"] == 0
-    assert estimates(table)["loo", "pooled", "init"] == 1
+    table = component_table({(10, "loo"): crossed_scores(2.0, 0.0, 0.0)})
+    assert estimates(table)["loo", "pooled", "order"] == pytest.approx(0, abs=1e-12)
+    assert estimates(table)["loo", "equal", "init"] == pytest.approx(1)
 
 
 def test_weighting_all_pairs_alike_silences_a_loud_one():
     loud = np.r_[100.0, np.full(39, 0.0)]
     scores = crossed_scores(np.r_[0.0, np.ones(39)], loud, 0.1)
-    found = estimates(tables.component_table({(20, "loo"): scores}, 12))
+    found = estimates(component_table({(20, "loo"): scores}))
     assert found["loo", "pooled", "order"] > 0.99
     assert found["loo", "equal", "init"] > 0.9
 
 
-def test_claims_on_components_follow_their_intervals():
-    scores = {
-        (20, "loo"): crossed_scores(2.0, 0.2, 0.2),
-        (20, "grad_dot"): crossed_scores(0.2, 2.0, 0.2),
-        (20, "grad_cos"): crossed_scores(1.0, 1.0, 1.0),
-        (10, "loo"): crossed_scores(0.0, 2.0, 0.2),
-    }
-    table = tables.component_table(scores, 12)
-    claims = {claim.id: claim for claim in rules.component_claims(table, 20, 144, "toy")}
-    assert {name: claim.status for name, claim in claims.items()} == {
-        "B4-loo": "confirmed",
-        "B4-grad_dot": "refuted",
-        "B4-grad_cos": "inconclusive",
-    }
+def component_rows(low, high, method="loo"):
+    """A table in which all weightings have this interval of the difference."""
+    middle = {"init - order": (low + high) / 2, "init": 0.3, "order": 0.2, "init x order": 0.5}
+    return pd.DataFrame(
+        [
+            {"size": 20, "method": method, "weighting": weighting, "quantity": quantity,
+             "estimate": value, "low": low, "high": high}
+            for weighting in tables.WEIGHTINGS for quantity, value in middle.items()
+        ]
+    )  # fmt: skip
 
 
-def test_components_are_summed_up_in_a_row_a_method():
-    scores = {(20, "loo"): crossed_scores(2, 1, 1), (10, "loo"): crossed_scores(1, 0, 0)}
-    table = tables.component_table(scores, 12)
-    summary = tables.component_summary(table)
-    assert summary["method"].tolist() == ["leave-one-out"] * 2
-    assert summary["per class"].tolist() == [20, 10]
-    row = summary.iloc[0]
-    assert row["initialisation"] == estimates(table[table["size"] == 20])["loo", "pooled", "init"]
-    assert row["low"] < row["initialisation - order"] < row["high"]
-    parts = ["initialisation", "batch order", "interaction"]
-    np.testing.assert_allclose(summary[parts].sum(axis=1), 1)
+@pytest.mark.parametrize(
+    ("low", "high", "status", "equivalent"),
+    [(0.15, 0.4, "confirmed", False), (-0.09, 0.09, "refuted", True),
+     (-0.4, 0.05, "refuted", False), (-0.4, -0.2, "refuted", False),
+     (0.02, 0.3, "inconclusive", False)],
+)  # fmt: skip
+def test_initialisation_has_to_give_a_tenth_more(low, high, status, equivalent):
+    claims = rules.component_claims(component_rows(low, high), 20, {"loo": 400}, "toy")
+    assert [claim.id for claim in claims] == ["B4-loo", "B4-loo-pooled"]
+    assert {claim.status for claim in claims} == {status}
+    assert claims[0].statistic.endswith("; equivalent") == equivalent
+    assert (claims[0].n, claims[0].ci) == (400, (low, high))
 
 
 # --- levels and steps ----------------------------------------------------------------------------
@@ -174,23 +249,27 @@ def test_levels_are_geometric_means_over_pairs():
     levels = tables.level_table({"a": scores}).set_index("quantity")
     assert levels.loc["sigma", "estimate"] == pytest.approx((1 * 16 * 0.25) ** (1 / 3))
     assert levels.loc["abs_mu", "estimate"] == pytest.approx((2 * 8 * 0.5) ** (1 / 3))
-    assert levels.loc["snr", "estimate"] == pytest.approx(2 ** (1 / 3))
-    assert levels.loc["snr", "low"] < 2 ** (1 / 3) < levels.loc["snr", "high"]
+    assert levels.loc["relative", "estimate"] == pytest.approx(0.5 ** (1 / 3))
+    assert levels.loc["relative", "low"] < 0.5 ** (1 / 3) < levels.loc["relative", "high"]
     assert (levels["n_pairs"] == 6).all()
 
 
-def test_levels_are_summed_up_in_a_row_a_setting():
-    levels = tables.level_table({"b": exact(8.0, 2.0), "a": exact(2.0, 1.0)})
-    summary = tables.level_summary(levels)
-    assert summary.index.tolist() == ["b", "a"]
-    np.testing.assert_allclose(summary.to_numpy(), [[2, 8, 4], [1, 2, 2]], rtol=1e-6)
+def test_intervals_of_levels_leave_out_seeds_points_and_queries():
+    rng = np.random.default_rng(4)
+    scores = labelled(rng.standard_normal((5, 3, 4)) * np.exp(rng.normal(size=(1, 3, 4))))
 
+    def log_sigma(x):
+        return float(np.log(x.std("seed", ddof=1)).mean())
 
-def test_shares_count_significant_pairs():
-    mu = np.array([[5.0, 5.0, 0.001], [0.001, 0.001, 0.001]])
-    levels = tables.level_table({"a": exact(mu, 1.0)}).set_index("quantity")
-    assert levels.loc["code", "estimate"] == pytest.approx(2 / 6)
-    assert levels.loc["t_fdr", "estimate"] == pytest.approx(2 / 6)
+    variance, weighted = 0.0, 0.0
+    for dim, n in scores.sizes.items():
+        left = [log_sigma(scores.drop_isel({dim: [k]})) for k in range(n)]
+        part = (n - 1) * np.var(left)
+        variance, weighted = variance + part, weighted + part**2 / (n - 1)
+    half = stats.t.ppf(0.975, variance**2 / weighted) * np.sqrt(variance)
+    row = tables.level_table({"a": scores}).set_index("quantity").loc["sigma"]
+    expected = np.exp([log_sigma(scores) - half, log_sigma(scores) + half])
+    np.testing.assert_allclose([row["low"], row["high"]], expected)
 
 
 def test_a_pair_without_noise_is_left_out():
@@ -206,79 +285,82 @@ def test_steps_compare_seed_by_seed():
     steps = steps.set_index(["quantity", "first", "second"])
     assert len(steps) == 9
     assert tuple(steps.loc[("sigma", "a", "b"), ["low", "high"]]) == pytest.approx((3.0, 3.0))
-    assert steps.loc[("snr", "a", "b"), "estimate"] == pytest.approx(1.0)
-    assert steps.loc[("snr", "a", "c"), "estimate"] == pytest.approx(2.0)
-    assert not steps.loc[("snr", "a", "c"), "adjacent"]
+    assert steps.loc[("relative", "a", "b"), "estimate"] == pytest.approx(1.0)
+    assert steps.loc[("relative", "a", "c"), "estimate"] == pytest.approx(0.5)
 
 
-def test_the_noise_floor_is_the_snr_of_pure_noise():
-    draws = np.random.default_rng(0).standard_normal((8, 1, 40_000))
-    measured = float(np.exp(tables.log_levels(labelled(draws)).sel(quantity="snr")))
-    assert tables.noise_floor(8) == pytest.approx(measured, rel=0.02)
+@pytest.mark.parametrize("n_seeds", [3, 8])
+def test_noise_alone_has_the_ratio_of_pure_noise(n_seeds):
+    draws = np.random.default_rng(0).standard_normal((n_seeds, 1, 100_000))
+    measured = float(np.exp(tables.log_levels(labelled(draws)).sel(quantity="relative")))
+    assert tables.noise_only(n_seeds) == pytest.approx(measured, rel=0.01)
 
 
 # --- rules ---------------------------------------------------------------------------------------
 
-UP, DOWN, FLAT = (1.1, 2.0), (0.5, 0.9), (0.8, 1.2)
-NAN = (np.nan, np.nan)
+UP, DOWN = (1.6, 2.0), (0.4, 0.6)
+FLAT, OPEN, NAN = (0.8, 1.2), (0.5, 2.0), (np.nan, np.nan)
 
 
 @pytest.mark.parametrize(
-    ("changes", "status"),
+    ("rises", "stays", "status"),
     [
-        ([UP, DOWN], "confirmed"),
-        ([UP, FLAT, DOWN], "confirmed"),
-        ([DOWN, UP, DOWN], "confirmed"),
-        ([UP, UP], "refuted"),
-        ([DOWN, DOWN], "refuted"),
-        ([DOWN, UP], "refuted"),
-        ([UP, FLAT], "inconclusive"),
-        ([FLAT, FLAT], "inconclusive"),
-        ([UP, NAN], "inconclusive"),
-        ([UP], "not tested"),
+        ([UP], [DOWN], "confirmed"),
+        ([FLAT, UP], [DOWN, DOWN], "confirmed"),
+        ([UP, FLAT], [FLAT, DOWN], "refuted"),  # no size has both
+        ([DOWN], [DOWN], "refuted"),  # falls from the start
+        ([UP], [UP], "refuted"),  # rises to the end
+        ([UP], [OPEN], "inconclusive"),
+        ([OPEN, DOWN], [DOWN, FLAT], "inconclusive"),
+        ([NAN], [DOWN], "inconclusive"),
+        ([], [], "not tested"),
     ],
 )
-def test_rises_then_falls(changes, status):
-    assert rules.turn_status(changes) == status
+def test_rises_then_falls(rises, stays, status):
+    assert rules.turn_status(rises, stays) == status
 
 
-def test_claims_on_size_take_noise_and_its_inverse_ratio():
-    names = ["10", "20", "50"]
-    settings = {n: exact(2.0, s) for n, s in zip(names, (1.0, 2.0, 0.5), strict=True)}
-    steps = tables.step_table(settings)
-    sigma, relative = rules.size_claims(steps, 6, "toy")
-    assert (sigma.id, relative.id) == ("B5", "B5-snr")
-    assert sigma.status == relative.status == "confirmed"
-    assert sigma.estimate == pytest.approx(0.5)
-    assert relative.estimate == pytest.approx(0.5)
-    growing = {n: exact(200.0, s) for n, s in zip(names, (1.0, 2.0, 4.0), strict=True)}
-    sigma, relative = rules.size_claims(tables.step_table(growing), 6, "toy")
-    assert (sigma.status, relative.status) == ("refuted", "refuted")
-    assert relative.ci[0] <= relative.estimate <= relative.ci[1]
+@pytest.mark.parametrize(
+    ("sigmas", "statuses"),
+    [((1, 2, 0.5), ("confirmed", "confirmed")), ((1, 2, 4), ("refuted", "refuted"))],
+)
+def test_claims_on_size_take_noise_and_noise_relative_to_influence(sigmas, statuses):
+    names = ["30 points", "60 points", "150 points"]
+    settings = {n: exact(2.0, s) for n, s in zip(names, sigmas, strict=True)}
+    sigma, relative = rules.size_claims(tables.step_table(settings), "loss", 6, "toy")
+    assert (sigma.id, relative.id) == ("B5-loss", "B5-loss-snr")
+    assert (sigma.status, relative.status) == statuses
+    assert sigma.estimate == pytest.approx(sigmas[-1])
+    assert relative.estimate == pytest.approx(sigmas[-1])
+    assert "equal training loss" in sigma.setting
+    assert "30 points to 60 points ×2" in sigma.statistic
 
 
 @pytest.mark.parametrize(
     ("sigmas", "status"),
-    [((1, 4, 16), "confirmed"), ((4, 1, 16), "partly"), ((16, 4, 1), "refuted")],
-)
-@pytest.mark.slow
-def test_claim_on_models_looks_at_snr(sigmas, status):
-    order = ["MLP", "CNN2-L", "CNN3-L"]
-    settings = {name: exact(20.0, s, seeds=12) for name, s in zip(order, sigmas, strict=True)}
-    claim = rules.model_claim(tables.step_table(settings), order, 6, "toy")
-    assert claim.status == status
+    [((1, 4, 16), "confirmed"), ((4, 1, 16), "partly"), ((16, 4, 1), "refuted"),
+     ((1, 1, 1.2), "refuted")],
+)  # fmt: skip
+def test_claim_on_models_looks_at_noise_relative_to_influence(sigmas, status):
+    order = ["width 0.25", "width 1", "width 4"]
+    settings = {name: exact(20.0, s) for name, s in zip(order, sigmas, strict=True)}
+    claim = rules.model_claim(tables.step_table(settings), order, "", 6, "toy")
+    assert (claim.id, claim.status) == ("B6", status)
     scaled = {name: 7**n * exact(2.0, 1.0) for n, name in enumerate(order)}
-    alike = rules.model_claim(tables.step_table(scaled), order, 6, "toy")
-    assert alike.status == "inconclusive", "the scale of the loss alone decides nothing"
+    alike = rules.model_claim(tables.step_table(scaled), order, "-depth", 6, "toy")
+    assert (alike.id, alike.status) == ("B6-depth", "refuted"), "the scale of the loss is no noise"
 
 
-def test_claim_on_the_transformer_needs_both_tests():
-    noise = exact(0.001, 1.0)
-    sharp = exact(50.0, 1.0)
-    levels = tables.level_table({"noise": noise, "sharp": sharp})
-    assert rules.transformer_claim(levels, ["noise"], "toy").status == "confirmed"
-    assert rules.transformer_claim(levels, ["sharp"], "toy").status == "refuted"
-    assert rules.transformer_claim(levels, ["noise", "sharp"], "toy").status == "partly"
+def test_claim_on_the_transformer_is_about_every_learning_rate():
+    levels = tables.level_table({"noise": exact(0.01, 1.0), "sharp": exact(50.0, 1.0)})
+    for names, status in ((["noise"], "confirmed"), (["sharp"], "refuted"),
+                          (["noise", "sharp"], "partly")):  # fmt: skip
+        assert rules.transformer_claim(levels, names, "toy").status == status
+    threshold = stats.t.isf(0.025, 9) / np.sqrt(10)
+    assert stats.ttest_1samp(exact(threshold, 1.0, seeds=10)[:, 0, 0], 0).pvalue == pytest.approx(
+        0.05
+    )
+    assert pytest.approx(1 / threshold) == rules.UNSEEN
 
 
 def test_claim_on_the_published_lists():
@@ -370,30 +452,89 @@ def configured(**given):
     return resolve(Parameters, profile="smoke", device="cpu", workers=1, **given)
 
 
-def test_the_size_of_the_models_is_trained_once():
-    experiment = Experiment.of(configured())
-    assert experiment.models["CNN2-L"] is experiment.sizes["11 per class"]
-    assert len(experiment.banks) == 9
-    apart = Experiment.of(configured(crossed_size=12))
-    assert len(apart.banks) == 10
-    assert (apart.main, apart.control) == (12, 4)
+def fake_epochs(task, model, recipe, target, **settings):
+    """Stands for pilots, which would train: the larger the target, the fewer epochs."""
+    return 2 + int(1 / target)
 
 
-def test_cifar10_is_only_there_if_it_is_asked_for_and_given(monkeypatch):
+@pytest.fixture
+def no_pilots(monkeypatch):
+    monkeypatch.setattr(experiment_module, "epochs_to_loss", fake_epochs)
+
+
+def test_arms_share_everything_but_what_they_hold_equal(no_pilots):
+    experiment = Experiment.of(configured(n_steps=6, loss_percent=50))
+    names = ["12 points", "15 points", "33 points"]
+    epochs, steps, loss = experiment.equal_epochs, experiment.equal_steps, experiment.equal_loss
+    assert list(epochs) == list(steps) == list(loss) == names
+    assert {bank.recipe.epochs for bank in epochs.values()} == {15}
+    assert [bank.recipe.steps(bank.task.n_train) for bank in steps.values()] == [6, 6, 6]
+    assert {bank.recipe.epochs for bank in loss.values()} == {4}
+    for one in (epochs, steps, loss):
+        for bank in one.values():
+            removed = [bank.task.train_id[k] for k in bank.runs.design.points[1:]]
+            assert tuple(removed) == experiment.points
+            assert bank.recipe.keep_last == 1
+
+
+def test_the_family_changes_one_thing_and_every_bank_is_trained_once(no_pilots):
+    experiment = Experiment.of(configured(widths=(50, 100), depths=(1, 2)))
+    names = list(experiment.family)
+    assert names == ["width 0.5", "width 1", "depth 1", "depth 2"]
+    sizes = [bank.network.layout.n_parameters for bank in experiment.family.values()]
+    assert sizes[1] == sizes[3] == get_network("cnn2l")
+    assert experiment.family["width 1"].key == experiment.family["depth 2"].key
+    assert experiment.equal_loss["33 points"].key == experiment.family["width 1"].key
+    keys = [bank.key for bank in experiment.banks]
+    assert len(keys) == len(set(keys))
+    parts = [experiment.equal_epochs, experiment.equal_steps, experiment.equal_loss]
+    parts += [experiment.family, experiment.published, experiment.transformers, experiment.crossed]
+    every = [bank.key for part in parts for bank in part.values()] + [experiment.gradients.key]
+    assert set(keys) == set(every)
+    assert (experiment.main, experiment.control) == (11, 4)
+    loo, gradients = experiment.crossed[11], experiment.gradients
+    assert (loo.runs.n_seeds, gradients.runs.n_seeds) == (9, 9)
+    big = Experiment.of(configured(n_init=12, n_order=3))
+    assert big.grids[11, "grad_dot"] == (10, 3)
+    assert big.gradients.runs.n_seeds == 30
+
+
+def get_network(name):
+    return Network.of(get_model(name)).layout.n_parameters
+
+
+def test_the_family_holds_the_published_network():
+    ours, published = ModelFactory(ScaledCNN2L), get_model("cnn2l")
+    assert torch.equal(initial_theta(ours, 446), initial_theta(published, 446))
+    theta, x = initial_theta(published, 1), NESTED[2].query_x
+    assert torch.equal(Network.of(ours)(theta, x), Network.of(published)(theta, x))
+    for depth in (1, 3):
+        small = ModelFactory(ScaledCNN2L, width=0.25, depth=depth)
+        assert Network.of(small)(initial_theta(small, 0), x).shape == (len(x), 10)
+    wide = Network.of(ModelFactory(ScaledCNN2L, width=4)).layout.n_parameters
+    assert wide == 128 * 9 + 128 + 256 * 128 * 9 + 256 + 6400 * 512 + 512 + 512 * 10 + 10
+    with pytest.raises(ValueError, match="depth of 1 to 3"):
+        ScaledCNN2L(depth=4)
+
+
+def test_other_images_are_only_there_if_they_are_asked_for_and_given(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
-    absent = Experiment.of(configured(cifar_points=1))
-    assert absent.cifar10 == {}
-    assert absent.banks == absent.digit_banks
+    assert Experiment.of(configured(cifar_points=1)).others == {}
+    digits = Experiment.of(configured(all_digits_points=2)).others["all ten digits"]
+    bank = digits.removals[10]
+    assert (bank.task.n_train, bank.task.n_query) == (100, 10)
+    assert len(digits.points) == len(bank.runs.design) - 1 == 2
+    assert len(digits.analysed) == 100
 
 
 def test_the_crops_shown_are_those_that_models_are_measured_on():
     experiment = Experiment.of(configured())
-    task = experiment.tasks[experiment.main]
+    task = experiment.tasks[experiment.cfg.model_size]
     queries, crops = experiment.crop_examples()
     assert task.query_y[queries].tolist() == [0, 1, 2]
     network = Network.of(MLP)
     theta = initial_theta(MLP, 0, torch.float32)
-    measured = crop_loss(task, experiment.n_crops, 28)(network, theta, task)
+    measured = crop_loss(task, experiment.cfg.n_crops, 28)(network, theta, task)
     by_hand = [task.per_example_loss(network(theta, x), task.query_y[queries]) for x in crops]
     torch.testing.assert_close(measured[:, queries], torch.stack(by_hand))
 
@@ -428,19 +569,23 @@ def drawn(result):
 @pytest.mark.slow
 def test_every_figure_draws_and_hands_over_its_data():
     scores = {(20, "loo"): crossed_scores(1, 1, 1), (10, "loo"): crossed_scores(1, 0, 0)}
-    table = tables.component_table(scores, 12)
-    assert set(drawn(plots.component_points(table, 20, 10))["weighting"]) == {"pooled"}
+    bars = drawn(plots.component_bars(component_table(scores), 10))
+    assert set(bars["weighting"]) == {"equal"}
+    assert len(bars) == 8
 
-    names = list(plots.MODELS)
+    names = [f"{n} points" for n in (30, 60, 150)]
     settings = {name: exact(2.0, n + 1.0) for n, name in enumerate(names)}
-    levels = tables.level_table(settings)
-    trained = pd.DataFrame(
-        {"setting": names, "parameters": [10, 100, 1000, 8, 8], "points": [30, 60, 90, 120, 150]}
-    ).assign(steps=[15, 30, 45, 60, 75], runs=1, loss=0.1, loss_sd=0.1, sure=1.0)
-    assert len(drawn(plots.size_curves(levels, trained))) == 15
-    assert set(drawn(plots.model_points(levels, trained))["quantity"]) == {
-        *("snr", "t_fdr", "sigma")
-    }
+    trained = pd.DataFrame({"setting": names, "parameters": 10, "points": [30, 60, 150]})
+    trained = trained.assign(steps=[15, 30, 75], runs=1, fit=0.1, loss=[0.3, 0.2, 0.1])
+    arms = [(tables.step_table(settings).assign(arm=a), trained.assign(arm=a)) for a in rules.ARMS]
+    changes, every = (pd.concat(part) for part in zip(*arms, strict=True))
+    shown = drawn(plots.size_curves(changes, every))
+    assert set(shown["first"].dropna()) == {"30 points"}
+    assert len(shown.dropna(subset="first")) == 3 * 2 * 3
+    groups = {"a": names[:2], "b": names[2:]}
+    points = drawn(plots.model_points(tables.level_table(settings), trained, groups))
+    assert points["setting"].tolist() == names
+    assert set(points["quantity"]) == {"relative"}
 
     _, crops = crop_results(cropped())
     task = NESTED[2]

@@ -10,6 +10,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -20,7 +21,6 @@ from dtda_lib.data import images as image_tasks
 from dtda_lib.data.images import CIFAR10_CLASSES
 from dtda_lib.experiments.noise_vs_influence import claims as noise_claims
 from dtda_lib.experiments.noise_vs_influence import tables as noise
-from dtda_lib.experiments.sources_of_noise import cifar10 as other_images
 from dtda_lib.experiments.sources_of_noise import plots as noise_sources_plots
 from dtda_lib.experiments.sources_of_noise.banks import common_points, positions
 from dtda_lib.experiments.sources_of_noise.cifar10 import (
@@ -28,11 +28,14 @@ from dtda_lib.experiments.sources_of_noise.cifar10 import (
     cifar10_here,
     images_called,
     official_labels,
+    why_not_run,
 )
+from dtda_lib.experiments.sources_of_noise.other_images import OtherImages, other_claims
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 
+METHODS = ("loo", "grad_dot", "grad_cos")
 SHORT = Recipe("sgd", lr=0.01, batch_size=8, epochs=2, keep_last=2)
 
 
@@ -159,7 +162,7 @@ def test_the_real_copies(monkeypatch):
 
 @pytest.mark.parametrize(("n_points", "reason"), [(0, "cifar_points is 0"), (3, "are not here")])
 def test_what_was_not_run_is_said_in_one_sentence(n_points, reason):
-    told = other_images.why_not_run(n_points)
+    told = why_not_run(n_points)
     assert reason in told
     assert VARIABLE in told
     assert "train.zip" in told
@@ -170,31 +173,29 @@ def test_what_was_not_run_is_said_in_one_sentence(n_points, reason):
 
 
 @pytest.mark.slow
-def test_scores_are_of_the_same_pairs(copies):
+def test_scores_are_of_the_points_left_out_and_of_those_analysed(copies):
     copies()
-    task = cifar10_here(2, 1)
-    ids = common_points({2: task}, 1)[:2]
+    tasks = {size: cifar10_here(size, 1) for size in (2, 3)}
     model = get_model("mlp", widths=(3072, 2, 10))
-    banks = other_images.removal_and_gradients(task, model, SHORT, ids, seed_pairs(2), workers=1)
-    assert [len(bank.runs) for bank in banks.values()] == [6, 2]
-    assert {bank.title for bank in banks.values()} == {
-        "leave-one-out, JPEG copies of CIFAR-10, 2 per class",
-        "gradients, JPEG copies of CIFAR-10, 2 per class",
-    }
-    scores = other_images.pair_scores(banks, ids)
-    assert list(scores) == [(2, method) for method in ("loo", "grad_dot", "grad_cos")]
-    for array in scores.values():
-        assert array.shape == (2, 2, 2, 10)
-        assert array["train"].values.tolist() == list(ids)
-    loss = banks["removal"].dataset()["query_loss"]
-    np.testing.assert_allclose(
-        scores[2, "loo"].sel(train=ids[1]).values, (loss[:, 2] - loss[:, 0]).values
-    )
-    similarity = banks["gradients"].dataset()["gradient_similarity"]
-    expected = similarity.sel(estimator="grad_cos", removal="none")
-    expected = expected.isel(train=positions(task, ids)[1])
-    found = scores[2, "grad_cos"].sel(train=ids[1])
-    np.testing.assert_allclose(found.values, expected.transpose(*found.dims).values)
+    settings = {"analysed_per_class": 1, "workers": 1}
+    other = OtherImages.of("copies", tasks, model, SHORT, 2, seed_pairs(2), **settings)
+    assert [len(bank.runs) for bank in other.banks] == [6, 6, 2, 2]
+    assert other.banks[0].title == "leave-one-out, copies, 2 per class"
+    assert other.points == common_points(tasks, 1)[:2]
+    scores = other.scores()
+    methods = ("loo", "grad_dot", "grad_cos")
+    assert list(scores) == [(size, method) for size in tasks for method in methods]
+    for (_, method), array in scores.items():
+        assert array.shape == (2, 1, 2 if method == "loo" else 10, 10)
+    point = other.points[1]
+    loss = other.removals[2].dataset()["query_loss"].mean("checkpoint")
+    found = scores[2, "loo"].sel(train=point).isel(checkpoint=0)
+    np.testing.assert_allclose(found, (loss[:, 2] - loss[:, 0]).values, rtol=1e-5, atol=1e-7)
+    similarity = other.gradients[3].dataset()["gradient_similarity"]
+    expected = similarity.sel(estimator="grad_cos", removal="none").mean("checkpoint")
+    expected = expected.isel(train=positions(tasks[3], [point])[0]).transpose("seed", "query")
+    found = scores[3, "grad_cos"].sel(train=point).isel(checkpoint=0)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5)
 
 
 # --- tables, claims and figure on constructed scores ---------------------------------------------
@@ -209,14 +210,15 @@ def shares():
     dims = ("seed", "checkpoint", "train", "query")
     scores = {
         (10, method): xr.DataArray(draw + level, dims=dims)
-        for method, draw, level in zip(other_images.METHODS, draws, mean, strict=True)
+        for method, draw, level in zip(METHODS, draws, mean, strict=True)
     }
     return noise.share_table(scores, n_flips=20, generator=np.random.default_rng(1))
 
 
 @pytest.mark.slow
 def test_claims_have_the_rules_of_noise_and_ids_of_their_own(shares):
-    claims = other_images.cifar10_claims(shares, "CNN2-L", "JPEG copies of CIFAR-10")
+    images = "JPEG copies of CIFAR-10"
+    claims = other_claims(shares, "cifar10", f"CNN2-L, {images}", images)
     assert {claim.id: claim.status for claim in claims} == {
         "B1-cifar10-code": "confirmed",
         "B1-cifar10-t": "confirmed",
@@ -225,22 +227,19 @@ def test_claims_have_the_rules_of_noise_and_ids_of_their_own(shares):
         "B10-grad_cos-cifar10-code": "inconclusive",
         "B10-grad_cos-cifar10-t": "inconclusive",
     }
-    known = noise_claims.noise_claims(shares, other_images.METHODS, "any")
+    known = noise_claims.noise_claims(shares, METHODS, "any")
     for claim, same in zip(claims, known, strict=True):
         assert (claim.rule, claim.estimate, claim.ci) == (same.rule, same.estimate, same.ci)
         assert claim.setting == "CNN2-L, JPEG copies of CIFAR-10, paired_scratch, 10 per class"
         assert claim.claim == f"{same.claim} (JPEG copies of CIFAR-10)"
 
 
-@pytest.mark.slow
-def test_the_figure_shows_images_and_shares(shares, copies):
-    copies()
-    task = cifar10_here(3, 1)
-    ids = common_points({3: task}, 3)
-    fig, drawn = noise_sources_plots.images_and_shares(task, ids, shares, per_class=2)
-    pictures = [axis for axis in fig.axes if axis.images]
-    assert len(pictures) == 20
-    shown = drawn["id"].dropna().tolist()
-    assert shown == [str(number) for number in ids if ids.index(number) % 3 < 2]
-    assert drawn["share"].notna().sum() == len(shares) == 12
+def test_the_figure_has_a_panel_for_each_set_of_images(shares):
+    table = pd.concat([shares.assign(images="digits"), shares.assign(images="copies", size=60)])
+    fig, drawn = noise_sources_plots.shares_elsewhere(table)
+    assert [axis.get_title() for axis in fig.axes] == [
+        "digits\n10 per class",
+        "copies\n60 per class",
+    ]
+    assert len(drawn) == 2 * 3 * 2
     plt.close(fig)

@@ -5,30 +5,14 @@ downloaded.
 """
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-import xarray as xr
-
-from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.image_files import find_images
 from dtda_lib.data.images import CIFAR10_CLASSES, cifar10, cifar10_labels, image_folder
 from dtda_lib.data.task import Task
-from dtda_lib.experiments.noise_vs_influence.claims import noise_claims
-from dtda_lib.experiments.noise_vs_influence.tables import Key, score_arrays
-from dtda_lib.models.networks import Model
-from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import Recipe
-from dtda_lib.runs.removal import nothing
-from dtda_lib.study.claims import Claim
-
-from .banks import positions, removal_bank
 
 VARIABLE = "DTDA_CIFAR10"
-METHODS = ("loo", "grad_dot", "grad_cos")
 _ARCHIVES = ("train.zip", "test.zip")
 _LAYOUT = (
     "a folder that holds cifar-10-batches-py, as torchvision downloads it, or train.zip and "
@@ -38,9 +22,6 @@ _LICENCE = (
     "none stated; cite Alex Krizhevsky (2009), Learning Multiple Layers of Features from Tiny "
     "Images"
 )
-
-
-# ---------------------------------------------------------------- the images
 
 
 def cifar10_here(per_class: int, queries_per_class: int) -> Task | None:
@@ -115,60 +96,3 @@ def why_not_run(n_points: int, parameter: str = "cifar_points", at_paper: int = 
         f"CIFAR-10 was not run, because {parameter} is 0: give it a value ({at_paper} is the one "
         f"of profile paper), and {give}."
     )
-
-
-# ---------------------------------------------------------------- what is trained on them
-
-
-def removal_and_gradients(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    ids: Sequence[int],
-    seeds: Sequence[SeedPair],
-    **settings: object,
-) -> dict[str, RunBank]:
-    """Banks "removal" (without each of these points) and "gradients" (full data, same seeds)."""
-    where = f"{images_called(task)}, {task.n_train // len(task.classes)} per class"
-    similarity = get_estimator("gradient_similarity", recipe)
-    full = paired(nothing(task.n_train), seeds)
-    return {
-        "removal": removal_bank(
-            task, model, recipe, ids, seeds, title=f"leave-one-out, {where}", **settings
-        ),
-        "gradients": RunBank(
-            task, model, recipe, full, [similarity], title=f"gradients, {where}", **settings
-        ),
-    }
-
-
-def pair_scores(banks: Mapping[str, RunBank], ids: Sequence[int]) -> dict[Key, xr.DataArray]:
-    """Scores `(seed, checkpoint, train, query)` of the same pairs, by size and each of `METHODS`.
-
-    Trains what is missing. Training points are labelled by id.
-    """
-    task = banks["removal"].task
-    size, chosen = task.n_train // len(task.classes), positions(task, ids)
-    found = score_arrays({size: banks["removal"]}, {size: banks["gradients"]})
-    return {
-        (size, method): found[size, method].sel(train=chosen).assign_coords(train=list(ids))
-        for method in METHODS
-    }
-
-
-def cifar10_claims(shares_of: pd.DataFrame, model: str, images: str) -> list[Claim]:
-    """B1 and B10 by the rules of `noise_claims`, with ids of their own: B1-cifar10-code, ...
-
-    Args:
-        shares_of: `noise.share_table` of `pair_scores`.
-        model: In words.
-        images: What `images_called` says.
-    """
-    return [
-        replace(
-            claim,
-            id="-cifar10-".join(claim.id.rsplit("-", 1)),
-            claim=f"{claim.claim} ({images})",
-        )
-        for claim in noise_claims(shares_of, METHODS, f"{model}, {images}, paired_scratch")
-    ]

@@ -16,115 +16,155 @@ from torch import Tensor
 from dtda_lib.data.published_lists import N_TEST, N_TRAIN, TEST
 from dtda_lib.data.sources import QUERIES
 from dtda_lib.data.task import Task
-from dtda_lib.statistics.variance import COMPONENTS
 from dtda_lib.study.figures import (
     TEXT_WIDTH,
     Drawn,
     intervals,
     legend_above,
+    named_rows,
+    panels,
     side_by_side,
-    text_beside,
 )
-from dtda_lib.study.methods import CONTROL, METHODS, PALETTE, TESTS, palette
+from dtda_lib.study.methods import CONTROL, METHODS, PALETTE, palette
 from dtda_lib.study.previews import show_image
+from dtda_lib.study.wording import measured
 
-from .banks import positions
+from .claims import ARMS, NOISE_MATTERS, SHARE_MATTERS
 from .crop_noise import WAYS
-from .experiment import FITTED_VIT
-from .tables import COMPONENT_WORDS, noise_floor
+from .tables import COMPONENT_WORDS, noise_only
 
-MODELS = palette(["MLP", "CNN2-L", "CNN3-L", "ViT+LoRA", FITTED_VIT])
 _GREY = METHODS["null"].colour
-_LEVEL_LABELS = {"sigma": "σ (nats)", "abs_mu": "|μ| (nats)", "snr": "|μ| / σ"}
+_PARTS = palette(COMPONENT_WORDS)
+_CROPS = palette({"shift": "shift", "query loss": "query loss"}, control="query loss")
+_ARM_LOOKS = palette({arm: words for arm, (_, words) in ARMS.items()})
 
 
-def component_points(table: pd.DataFrame, size: int, control: int) -> Drawn:
-    """Shares of the variance of training, one panel per component, one row per method.
+def component_bars(table: pd.DataFrame, control: int) -> Drawn:
+    """Shares of the variance of training, stacked, and how much more initialisation gives.
 
-    Filled: at `size`, where batches differ; hollow: at `control`, one full batch.
+    A row a method where batches differ; last the control, where all points are one batch. All pairs
+    weigh alike. Grey: differences too small to matter.
+
+    Args:
+        table: `tables.component_table`.
+        control: Size of the control.
     """
-    rows = table[(table["weighting"] == "pooled") & table["quantity"].isin(COMPONENTS)]
-    methods = list(dict.fromkeys(rows["method"]))
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.5), sharex=True, sharey=True)
-    for axis, component in zip(axes, COMPONENTS, strict=True):
-        axis.axvline(0, color="0.7", lw=0.8, zorder=0)
-        for level, method in enumerate(methods):
-            style = METHODS[method]
-            for number, (at, filled) in enumerate(((size, True), (control, False))):
-                chosen = (rows["size"] == at) & (rows["method"] == method)
-                part = rows[chosen & (rows["quantity"] == component)]
-                face = style.colour if filled else "white"
-                intervals(axis, part, level + 0.3 * number - 0.12, style, across=True, mfc=face)
-        axis.set_title(COMPONENT_WORDS[component])
-    axes[0].set_yticks(range(len(methods)), [METHODS[m].label for m in methods])
-    axes[0].set_ylim(len(methods) - 0.4, -0.5)
-    axes[1].set_xlabel("share of the variance over training runs")
-    mark = {"marker": "o", "color": "0.3"}
-    hollow = f"{control} per class (one batch)"
-    legend_above(fig, marks={f"{size} per class": mark, hollow: mark | {"mfc": "white"}}, ncols=2)
-    return fig, rows
+    rows = table[table["weighting"] == "equal"]
+    keys = list(dict.fromkeys(zip(rows["size"], rows["method"])))
+    parts = rows.set_index(["size", "method", "quantity"])
+    _, axes = panels(1, 2, 0.9 + 0.36 * len(keys), sharey=True, width_ratios=(1.7, 1))
+    left, right = axes[0]
+    for level, (size, method) in enumerate(keys):
+        start = 0.0
+        for part, look in _PARTS.items():
+            share = max(float(parts.loc[(size, method, part), "estimate"]), 0.0)
+            left.barh(level, share, left=start, color=look.colour, height=0.62)
+            if share > 0.07:
+                told = measured(round(share, 2), unit="%")
+                left.text(
+                    start + share / 2, level, told, ha="center", va="center", fontsize=7, color="w"
+                )
+            start += share
+        intervals(
+            right, parts.loc[(size, method, "init - order")], level, METHODS["loo"], across=True
+        )
+    right.axvspan(-SHARE_MATTERS, SHARE_MATTERS, color=_GREY, alpha=0.2, lw=0)
+    right.axvline(0, color=_GREY, lw=0.8)
+    right.set(xlabel="initialisation -\nbatch order")
+    left.set(xlim=(0, 1), xlabel="share of the variance over training")
+    labels = [
+        f"{METHODS[method].label}{', one batch' if size == control else ''}\n({size} per class)"
+        for size, method in keys
+    ]
+    named_rows(left, labels)
+    marks = {look.label: {"marker": "s", "ms": 6, "color": look.colour} for look in _PARTS.values()}
+    legend_above(left.figure, marks=marks, ncols=3)
+    return left.figure, rows
 
 
-def size_curves(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
-    """Noise, influence and their ratio against the number of training points (both axes log)."""
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.3))
-    about = trained.set_index("setting")
-    for axis, (quantity, label) in zip(axes, _LEVEL_LABELS.items(), strict=True):
-        rows = levels[levels["quantity"] == quantity]
-        points = about.loc[rows["setting"], "points"].to_numpy()
-        steps = about.loc[rows["setting"], "steps"].to_numpy()
-        intervals(axis, rows, points, METHODS["loo"], ls="-", lw=1.2)
-        if quantity == "snr":
-            floor = noise_floor(int(rows["n_seeds"].iloc[0]))
-            axis.axhline(floor, color=_GREY, ls=":", label="no influence")
-            axis.legend()
-        axis.set(xscale="log", yscale="log", title=label)
-        ticks = [f"{n}\n({s})" for n, s in zip(points, steps, strict=True)]
-        axis.set_xticks(points, ticks)
-        axis.minorticks_off()
-        _plain_ticks(axis, rows)
-    axes[1].set_xlabel("training points (optimiser steps)")
-    shown = levels[levels["quantity"].isin(_LEVEL_LABELS)].merge(trained, on="setting")
-    return fig, shown
+def size_curves(changes: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
+    """Noise relative to the smallest set, absolute and relative to influence, and loss, by arm.
+
+    Args:
+        changes: `tables.step_table` of each arm, with a column `arm`.
+        trained: `tables.training_table` of each arm, with a column `arm`.
+    """
+    settings = list(dict.fromkeys(trained["setting"]))
+    shown = changes[changes["first"] == settings[0]]
+    fig, axes = panels(1, 3, 2.5)
+    titles = {"sigma": "σ / σ of smallest set", "relative": "σ/|μ| / that of smallest"}
+    for axis, (quantity, title) in zip(axes[0], titles.items()):
+        axis.axhspan(1 / NOISE_MATTERS, NOISE_MATTERS, color=_GREY, alpha=0.2, lw=0)
+        for arm, shift in zip(ARMS, side_by_side(len(ARMS), 0.17), strict=True):
+            rows = shown[(shown["arm"] == arm) & (shown["quantity"] == quantity)]
+            look, at = _ARM_LOOKS[arm], np.arange(len(rows)) + 1 + shift
+            line = {"color": look.colour, "marker": look.marker, "lw": 0.8}
+            axis.plot([shift, *at], [1, *rows["estimate"]], **line)
+            intervals(axis, rows, at, look, label=look.label)
+        axis.set(yscale="log", title=title)
+    for arm, shift in zip(ARMS, side_by_side(len(ARMS), 0.17), strict=True):
+        rows, look = trained[trained["arm"] == arm], _ARM_LOOKS[arm]
+        at = np.arange(len(rows)) + shift
+        axes[0, 2].plot(at, rows["loss"], color=look.colour, marker=look.marker, lw=0.8)
+    axes[0, 2].set(yscale="log", title="loss of queries (nats)")
+    for axis in axes[0]:
+        axis.set_xticks(range(len(settings)), [name.removesuffix(" points") for name in settings])
+        _plain_ticks(axis)
+    axes[0, 1].set_xlabel("training points")
+    legend_above(fig, axes[0, 0], ncols=3)
+    return fig, shown.merge(
+        trained, left_on=["arm", "second"], right_on=["arm", "setting"], how="outer"
+    )
 
 
-def _plain_ticks(axis: Axes, rows: pd.DataFrame) -> None:
-    """A few round numbers on a logarithmic axis that spans less than some decades."""
-    steps = np.outer(10.0 ** np.arange(-8, 4), [1, 2, 5]).ravel()
-    low, high = rows[["low", "estimate"]].min().min(), rows[["high", "estimate"]].max().max()
-    low, high = low / 1.3, high * 1.3
+def _plain_ticks(axis: Axes) -> None:
+    """At most five round numbers on a logarithmic axis that spans less than some decades."""
+    low, high = axis.get_ylim()
+    steps = np.outer(10.0 ** np.arange(-8, 5), [1, 2, 5]).ravel()
     inside = steps[(steps >= low) & (steps <= high)]
+    if len(inside) > 5:
+        inside = np.array([step for step in inside if f"{step:e}".startswith("1")])
     inside = inside[:: max(1, -(-len(inside) // 5))]
     axis.set_yticks(inside, [f"{tick:g}" for tick in inside])
+    axis.minorticks_off()
     axis.set_ylim(low, high)
 
 
-def model_points(levels: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
-    """Noise, SNR and share of significant pairs against the number of trained parameters."""
-    fig, axes = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.5))
-    about = trained.set_index("setting")
-    panels = {"snr": "|μ| / σ", "t_fdr": "share significant (t, FDR)", "sigma": "σ (nats)"}
-    for axis, (quantity, title) in zip(axes, panels.items(), strict=True):
-        rows = levels[levels["quantity"] == quantity].set_index("setting")
-        for name in rows.index:
-            style = MODELS[name]
-            apart = 1.25 if name == FITTED_VIT else 0.8 if "ViT" in name else 1  # equal numbers
-            at = about.loc[name, "parameters"] * apart
-            intervals(axis, rows.loc[name], at, style, label=style.label)
-        axis.set(xscale="log", title=title)
-        axis.minorticks_off()
-        if quantity == "t_fdr":
-            axis.set_ylim(-0.03, 1.03)
-        else:
-            axis.set_yscale("log")
-            _plain_ticks(axis, rows)
-            axis.minorticks_off()
-        if quantity == "snr":
-            axis.axhline(noise_floor(int(rows["n_seeds"].iloc[0])), color=_GREY, ls=":")
-        axis.margins(x=0.15)
-    axes[1].set_xlabel("trained parameters")
-    legend_above(fig, axes[0], {"no influence": {"color": _GREY, "ls": ":"}}, ncols=3)
-    shown = levels[levels["quantity"].isin(panels)].merge(trained, on="setting")
+def model_points(
+    levels: pd.DataFrame, trained: pd.DataFrame, groups: Mapping[str, Sequence[str]]
+) -> Drawn:
+    """Noise relative to influence, and loss, of each model: one place a model, group by group.
+
+    Dotted: sigma / |mu| without any influence, if noise is Gaussian.
+
+    Args:
+        levels: `tables.level_table`.
+        trained: `tables.training_table`.
+        groups: Name of a group -> its models.
+    """
+    fig, axes = panels(2, 1, 3.3, sharex=True, height_ratios=(1.6, 1))
+    upper, lower = axes[:, 0]
+    noise = levels[levels["quantity"] == "relative"].set_index("setting")
+    losses = trained.set_index("setting")["loss"]
+    looks = palette(groups)
+    start, places, labels = 0.0, [], []
+    for group, names in groups.items():
+        at = start + np.arange(len(names))
+        intervals(upper, noise.loc[list(names)], at, looks[group])
+        lower.plot(at, losses[list(names)], color=looks[group].colour, marker=looks[group].marker)
+        above = upper.get_xaxis_transform()
+        told = group.replace(", ", "\n")
+        upper.text(at.mean(), 1.02, told, transform=above, ha="center", fontsize=7)
+        places += at.tolist()
+        labels += [name.rpartition(" ")[2].replace("CNN", "CNN\n") for name in names]
+        start = at[-1] + 1.7
+    upper.axhline(noise_only(int(noise["n_seeds"].iloc[0])), color=_GREY, ls=":")
+    upper.set(yscale="log", ylabel="σ/|μ|")
+    lower.set(yscale="log", ylabel="loss (nats)")
+    lower.set_xticks(places, labels)
+    for axis in (upper, lower):
+        _plain_ticks(axis)
+    shown = levels[levels["quantity"] == "relative"].merge(trained, on="setting")
     return fig, shown
 
 
@@ -167,8 +207,8 @@ def crop_noise_panels(
             drawn.append({"what": f"query {ids[q]}", "way": name, "loss": seen[c, q]})
     left.suptitle("whole image, then crops: loss", fontsize=8)
     axis = right.subplots()
-    of_shift = MODELS["ViT+LoRA"]
-    colours = {"query loss": "0.35", "shift": of_shift.colour}
+    of_shift = _CROPS["shift"]
+    colours = {name: look.colour for name, look in _CROPS.items()}
     rows = table.set_index(["what", "way"])
     for level, way in enumerate(WAYS):
         for offset, what in ((-0.17, "query loss"), (0.17, "shift")):
@@ -196,47 +236,32 @@ def crop_noise_panels(
     return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
 
 
-def images_and_shares(
-    task: Task, ids: Sequence[int], table: pd.DataFrame, per_class: int = 3
-) -> Drawn:
-    """Some of the training images left out, a row for each class, and shares of significant pairs.
+def shares_elsewhere(table: pd.DataFrame) -> Drawn:
+    """Share of pairs beyond noise on other images, one panel for each set of them.
 
-    Bars: jackknife over seeds. Grey: 97.5 % point with random signs of whole seeds.
+    Grey: 97.5 % point with random signs of whole seeds.
 
     Args:
-        task: Image classification.
-        ids: Training points that are left out.
-        table: `noise.share_table` of one size.
-        per_class: Images shown of each class, at most.
+        table: `noise.share_table` with a column `images`.
     """
-    of_class: dict[int, list[int]] = {}
-    for position in positions(task, ids):
-        of_class.setdefault(int(task.train_y[position]), []).append(position)
-    columns = min(per_class, max(map(len, of_class.values())))
-    fig = plt.figure(figsize=(TEXT_WIDTH, max(2.5, 0.3 * len(of_class) + 0.3)))
-    left, right = fig.subfigures(1, 2, width_ratios=(0.8 + 0.32 * columns, 3.7))
-    axes = left.subplots(len(of_class), columns, squeeze=False)
-    drawn = []
-    for row, (label, own) in zip(axes, of_class.items(), strict=True):
-        for axis in row:
-            axis.axis("off")
-        for axis, position in zip(row, own, strict=False):
-            show_image(axis, task.train_x[position])
-            drawn.append({"shown": task.classes[label], "id": str(task.train_id[position])})
-        text_beside(row[0], task.classes[label])
-    left.suptitle("left out, one at a time", fontsize=8)
-    axis, tests = right.subplots(), [t for t in TESTS if t in set(table["statistic"])]
-    methods = list(dict.fromkeys(table["method"]))
-    for method, shift in zip(methods, side_by_side(len(methods), 0.22)):
-        part = table[table["method"] == method].set_index("statistic").loc[tests]
-        at, style = np.arange(len(tests)) + shift, METHODS[method]
-        axis.plot(at, part["noise_high"], "_", color=_GREY, ms=7, mew=1.5)
-        intervals(axis, part, at, style, value="share", label=style.label)
-    axis.set_xticks(range(len(tests)), [TESTS[t].tick for t in tests])
-    axis.set(ylim=(-0.02, 1.02), ylabel="share of pairs, p < .05")
+    tests = {"code": "one\nretraining", "t_fdr": "mean over\nseeds"}
+    shown = table[table["statistic"].isin(tests)]
+    cells = list(dict.fromkeys(zip(shown["images"], shown["size"])))
+    fig, axes = panels(1, len(cells), 2.5, sharey=True)
+    for axis, (images, size) in zip(axes[0], cells, strict=True):
+        part = shown[(shown["images"] == images) & (shown["size"] == size)]
+        methods = list(dict.fromkeys(part["method"]))
+        for method, shift in zip(methods, side_by_side(len(methods), 0.22), strict=True):
+            rows = part[part["method"] == method].set_index("statistic").loc[list(tests)]
+            at, look = np.arange(len(tests)) + shift, METHODS[method]
+            axis.plot(at, rows["noise_high"], "_", color=_GREY, ms=7, mew=1.5)
+            intervals(axis, rows, at, look, value="share", label=look.label)
+        axis.set_xticks(range(len(tests)), tests.values())
+        axis.set(ylim=(-0.04, 1.04), title=f"{images}\n{size} per class")
+    axes[0, 0].set_ylabel("share of pairs")
     noise = {"noise only, 97.5 %": {"marker": "_", "color": _GREY, "ms": 7}}
-    legend_above(right, axis, noise, ncols=2)
-    return fig, pd.concat([pd.DataFrame(drawn), table], ignore_index=True)
+    legend_above(fig, axes[0, 0], noise, ncols=4)
+    return fig, shown
 
 
 def list_positions(

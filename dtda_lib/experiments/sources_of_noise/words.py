@@ -1,90 +1,121 @@
-"""The answer of notebook 03, made out of the evidence, and verdicts that this run's tables give."""
+"""The answer of notebook 03, made out of the evidence."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from dtda_lib.study.evidence import Evidence
-from dtda_lib.study.wording import side, told
+import pandas as pd
 
-from .experiment import FITTED_VIT
+from dtda_lib.study.claims import Claim
+from dtda_lib.study.evidence import EVIDENCE, Evidence
+from dtda_lib.study.wording import measured, side, told
+
+from .claims import NOISE_MATTERS, SHARE_MATTERS
 from .tables import COMPONENT_WORDS, LEVELS
 
 NAMES = COMPONENT_WORDS | LEVELS
 """Quantity -> display name."""
 FIGURE = "components"
 """The figure that shows the answer at a glance."""
+
 _NOTEBOOK = "03_sources_of_noise"
 
 
 def answer(evidence: Evidence) -> list[str]:
-    """Five sentences: the two seeds, size of the data, size of the model, its fit, test crops.
+    """Up to five sentences: the two seeds, size of the data, of the model, its fit, test crops.
 
-    95 % jackknife intervals over seeds; fixed pairs.
+    A sentence on what the evidence has not tested is left out.
     """
-    components, sizes, models, crops = (
-        evidence.table(_NOTEBOOK, name) for name in ("components", "sizes", "models", "crops")
+    profile = evidence.profile(_NOTEBOOK) or EVIDENCE
+    claims = {f.claim.id: f.claim for f in evidence.of(_NOTEBOOK) if f.profile == profile}
+    components, models, crops = (
+        evidence.table(_NOTEBOOK, name, profile) for name in ("components", "models", "crops")
     )
-    crossed = components.loc[components["method"] != "loo", "size"].iloc[0]
-    of_loo = components[(components["method"] == "loo") & (components["size"] == crossed)]
-    ratios = models[models["quantity"] == "snr"].set_index("setting")
-    absolute, relative, larger = (_row(evidence, key) for key in ("B5", "B5-snr", "B6"))
-    few, many = sizes["points"].min(), sizes["points"].max()
     crop = crops[(crops["what"] == "shift") & (crops["way"] == "other")].iloc[0]
     return [
-        _of_seeds(of_loo.set_index("quantity").to_dict("index")),
-        f"{_of_data(absolute, relative)}: with {many} training points instead of {few}, σ is "
-        f"{told(absolute)} and σ/|μ| {told(relative)} times as large.",
-        f"{_larger(larger)}: |μ|/σ of the largest is {told(larger)} times that of the smallest.",
-        _of_fit(ratios.loc["ViT+LoRA"], ratios.loc[FITTED_VIT]),
+        *_of_seeds(claims, components),
+        *_of_data(claims),
+        *_of_models(claims),
+        *_of_fit(models),
         "Random crops of test images, as in the published code for transformers, multiply the "
         f"variance of one shift by {_two_digits(crop['ratio'])} "
         f"[{_two_digits(crop['ratio_low'])}, {_two_digits(crop['ratio_high'])}].",
     ]
 
 
-def _of_seeds(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    init, order, both = (told(rows[name], unit="%") for name in COMPONENT_WORDS)
-    most = [words for name, words in COMPONENT_WORDS.items() if rows[name]["low"] > 0.5]
-    lead = f"comes mostly from {most[0]}" if most else "has no single source"
-    return (
-        f"The noise of leave-one-out {lead}: initialisation gives {init} of its variance, batch "
-        f"order {order}, and their interaction {both}."
+def _of_seeds(claims: Mapping[str, Claim], components: pd.DataFrame) -> list[str]:
+    size = components["size"].max()
+    rows = components[(components["size"] == size) & (components["method"] == "loo")]
+    if not (rows["weighting"] == "equal").any():  # older evidence sums over pairs
+        return []
+    parts = rows[rows["weighting"] == "equal"].set_index("quantity").to_dict("index")
+    init, order, both = (told(parts[name], unit="%") for name in COMPONENT_WORDS)
+    low, high = parts["init - order"]["low"], parts["init - order"]["high"]
+    lead = "Initialisation and batch order are not told apart as sources of noise"
+    if low > SHARE_MATTERS:
+        lead = "Initialisation gives more of the noise than batch order"
+    elif high < -SHARE_MATTERS:
+        lead = "Batch order gives more of the noise than initialisation"
+    elif low > -SHARE_MATTERS and high < SHARE_MATTERS:
+        lead = "Initialisation and batch order give equal parts of the noise"
+    elif high < SHARE_MATTERS:
+        lead = "Initialisation does not give more of the noise than batch order"
+    return [
+        f"{lead}: with {size} points a class, {init} and {order} of the variance of "
+        f"leave-one-out, and their interaction {both}."
+    ]
+
+
+def _of_data(claims: Mapping[str, Claim]) -> list[str]:
+    arms = [claims.get(f"B5{arm}") for arm in ("", "-steps", "-loss")]
+    relative = claims.get("B5-snr")
+    if None in arms or relative is None:
+        return []
+    epochs, steps, loss = (measured(c.estimate, c.ci) for c in arms)
+    verb = side(_ends(arms[0]), 1, above="raise", below="lower", unclear="do not measurably change")
+    return [
+        f"More data {verb} noise: from the smallest training set to the largest, σ changes by the "
+        f"factor {epochs} at equal epochs, {steps} at equal steps and {loss} at equal training "
+        f"loss; σ/|μ| by {measured(relative.estimate, relative.ci)} at equal epochs."
+    ]
+
+
+def _of_models(claims: Mapping[str, Claim]) -> list[str]:
+    if not {"B6", "B6-depth", "B6-published"} <= claims.keys():
+        return []
+    width, depth, published = (claims[name] for name in ("B6", "B6-depth", "B6-published"))
+    lead = side(
+        _ends(width),
+        NOISE_MATTERS,
+        above="Wider networks are noisier",
+        below="Wider networks are not noisier",
+        unclear="Wider networks are not shown to be noisier",
     )
+    return [
+        f"{lead}: at equal training loss, σ/|μ| of the widest is "
+        f"{measured(width.estimate, width.ci)} times that of the narrowest, and of the deepest "
+        f"{measured(depth.estimate, depth.ci)} times that of the shallowest. At equal epochs, "
+        f"the published CNN3-L has {measured(published.estimate, published.ci)} times the σ/|μ| "
+        "of CNN2-L."
+    ]
 
 
-def _of_data(absolute: Mapping[str, Any], relative: Mapping[str, Any]) -> str:
-    first, second = (
-        side(row, 1, above="raise", below="lower", unclear="do not measurably change")
-        for row in (absolute, relative)
-    )
-    if first == second:
-        return f"More data {first} noise, in absolute terms and relative to influence"
-    return f"More data {first} noise but {second} it relative to influence"
+def _of_fit(models: pd.DataFrame) -> list[str]:
+    rows = models[models["setting"].str.startswith("ViT") & (models["quantity"] == "relative")]
+    if len(rows) < 2:
+        return []
+    first, last = (row for _, row in rows.iloc[[0, -1]].iterrows())
+    return [
+        f"The transformer is noise only as far as it learns: σ/|μ| is {told(first)} at the "
+        f"published learning rate, where its loss is {measured(first['loss'])} nats, and "
+        f"{told(last)} at the largest, where it is {measured(last['loss'])}."
+        if last["low"] > first["high"]
+        else f"σ/|μ| of the transformer is {told(first)} at the published learning rate and "
+        f"{told(last)} at the largest."
+    ]
 
 
-def _larger(row: Mapping[str, Any]) -> str:
-    return side(
-        row,
-        1,
-        above="Larger networks are less noisy",
-        below="Larger networks are noisier",
-        unclear="Larger networks are not measurably noisier",
-    )
-
-
-def _of_fit(early: Mapping[str, Any], fitted: Mapping[str, Any]) -> str:
-    apart = fitted["high"] < early["low"] or fitted["low"] > early["high"]
-    return (
-        f"Fit {'matters, too' if apart else 'is not shown to matter'}: |μ|/σ of a fine-tuned "
-        f"transformer is {told(early)} while it has hardly learnt and {told(fitted)} once "
-        "it fits."
-    )
-
-
-def _row(evidence: Evidence, claim_id: str) -> dict[str, float]:
-    claim = evidence[claim_id].claim
+def _ends(claim: Claim) -> dict[str, float]:
     low, high = claim.ci
-    return {"estimate": claim.estimate, "low": low, "high": high}
+    return {"low": low, "high": high}
 
 
 def _two_digits(factor: float) -> str:
