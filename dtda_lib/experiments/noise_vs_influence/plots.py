@@ -73,8 +73,10 @@ def influence_against_noise(
                 va="top",
                 transform=axis.transAxes,
             )
-        beyond = measured(max(0.0, 1 - float(share.sum())), unit="%")
-        axis.text(0.96, 0.03, f"{beyond} lower", fontsize=7, ha="right", transform=axis.transAxes)
+        if beyond := len(logs[0]) - int(counts.sum()):
+            lower = f"{measured(beyond / len(logs[0]), unit='%')} lower"
+            box = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}
+            axis.text(0.96, 0.03, lower, fontsize=7, ha="right", bbox=box, transform=axis.transAxes)
         left, below = np.meshgrid(edges[:-1], edges[:-1], indexing="ij")
         # Empty bins too: on another CPU a pair may fall into a neighbouring one.
         columns = {
