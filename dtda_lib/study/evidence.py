@@ -174,8 +174,7 @@ def load(root: Path | str | None = None) -> Evidence:
         if known.notebook != finding.notebook:
             both = f"{known.notebook} and {finding.notebook}"
             raise ValueError(f"claim {finding.claim.id} is stated by {both}: rename one.")
-        judged, today = ((one.claim.claim, one.claim.rule) for one in (known, finding))
-        if judged != today:  # a verdict holds for the words and the rule that gave it
+        if known.claim.rule != finding.claim.rule:  # a verdict holds for the rule that gave it
             found[finding.claim.id] = finding
     ordered = sorted(found.values(), key=lambda one: one.notebook)
     due = root / DUE
