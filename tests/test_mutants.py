@@ -103,20 +103,24 @@ def test_a_planted_survivor_is_reported_and_the_checkout_left_alone(tmp_path):
     assert {name: (tmp_path / name).read_text() for name in texts} == texts
 
 
-ELSEWHERE = (
-    "from lib.floor.sums import half, shift\n\n\ndef test_both():\n    assert shift(3, 1) == 2\n"
-)
+TWICE = "def twice(x):\n    return x * 2\n"
+ELSEWHERE = """
+from lib.floor.sums import shift
+from lib.top.twice import twice
+
+
+def test_both():
+    assert shift(3, 1) == 2
+    assert twice(3) == 6
+"""
 
 
 def test_tests_of_other_floors_judge_what_its_own_let_live_and_rounds_are_counted(
     mutants, tmp_path
 ):
     texts = {"lib/floor/sums.py": PLANTED, "tests/floor/test_sums.py": TESTS}
-    texts |= {
-        "lib/__init__.py": "",
-        "lib/floor/__init__.py": "",
-        "tests/top/test_top.py": ELSEWHERE,
-    }
+    texts |= {"lib/__init__.py": "", "lib/floor/__init__.py": "", "lib/top/__init__.py": ""}
+    texts |= {"lib/top/twice.py": TWICE, "tests/top/test_top.py": ELSEWHERE}
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -141,6 +145,8 @@ def test_tests_of_other_floors_judge_what_its_own_let_live_and_rounds_are_counte
     assert "survivors: 0" in done.stdout
 
     run = json.loads(out.read_text())
+    assert {row["path"] for row in run["mutants"]} == {"lib/floor/sums.py", "lib/top/twice.py"}
+    run["mutants"] = [row for row in run["mutants"] if "floor" in row["path"]]
     run["mutants"][0]["status"] = run["mutants"][1]["status"] = "passed"
     out.write_text(json.dumps(run))
     excused = {**run["mutants"][0], "reason": "for a test"}

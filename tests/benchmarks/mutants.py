@@ -23,10 +23,10 @@ Texts of refusals and messages are not touched, nor what only looks (colours, si
 are drawn by `--seed`, as many of each module, all kinds in turn. Each is put into a copy of the
 checkout and judged by the tests that call the changed function (measured once by floor: which test
 calls what; `--calls` keeps it), quickest first: in the mirrored test file, then in others of that
-floor's folder, then in those of the other floors, each round within `--budget` seconds; slow ones
-only with `--slow`. A run past its limit of wall-clock time counts as killed and is listed. The
-table counts killed / all, equivalents left out, by floor and by kind; below it survivors as
-`file:line: old -> new`. Exit status 1 where a survivor has no reason.
+floor's folder, then in those of the floors that are measured already, each round within `--budget`
+seconds; slow ones only with `--slow`. A run past its limit of wall-clock time counts as killed and
+is listed. The table counts killed / all, equivalents left out, by floor and by kind; below it
+survivors as `file:line: old -> new`. Exit status 1 where a survivor has no reason.
 
 `mutants.json` holds what is known. `equivalent`: survivors that were looked at, each with the
 reason why it is no fault. `rounds`: killed and all of each draw by floor, at first sight, before a
@@ -688,10 +688,9 @@ class Judge:
 
     def _measured(self, floor: str) -> dict[str, dict]:
         files = self.project.test_files(floor)
-        now = {f: sha256((self.project.root / f).read_bytes()).hexdigest() for f in files}
-        kept = json.loads(self.kept.read_text()) if self.kept and self.kept.exists() else {}
-        fresh = [f for f in files if kept.get(f, {}).get("digest") != now[f]]
-        if fresh:
+        kept = self._kept()
+        if fresh := self._unmeasured(floor):
+            now = {f: _digest_of(self.project.root / f) for f in fresh}
             done = in_a_fork(
                 self.unchanged,
                 self.project.package,
@@ -716,6 +715,17 @@ class Judge:
         calls = {t: set(kept[t.split("::")[0]]["calls"][t]) for t in tests}
         print(f"{floor}: {len(tests)} tests, {sum(tests.values()):.0f} s", flush=True)
         return {"seconds": tests, "calls": calls}
+
+    def _kept(self) -> dict[str, dict]:
+        return json.loads(self.kept.read_text()) if self.kept and self.kept.exists() else {}
+
+    def _unmeasured(self, floor: str) -> list[str]:
+        """Test files of a floor that are not known as they are now."""
+        if floor in self.maps:
+            return []
+        kept, root = self._kept(), self.project.root
+        files = self.project.test_files(floor)
+        return [f for f in files if kept.get(f, {}).get("digest") != _digest_of(root / f)]
 
     def stages(self, mutant: Mutant) -> Iterator[tuple[list[str], list[str] | None]]:
         """(targets, chosen tests): those that call the function, mirrored first; then the rest."""
@@ -744,7 +754,7 @@ class Judge:
             yield sorted({t.split("::")[0] for t in chosen}), chosen
         elsewhere = {}
         for other in self.project.tested_floors:
-            if other != floor:
+            if other != floor and not self._unmeasured(other):
                 self.prepare(other)
                 known = self.maps[other]
                 elsewhere |= {t: known["seconds"][t] for t in _reaching(mutant, known["calls"])}
@@ -797,6 +807,10 @@ class Judge:
         path.write_bytes(source)
         stamp = next(self.stamps)
         os.utime(path, (stamp, stamp))
+
+
+def _digest_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _reaching(mutant: Mutant, calls: Mapping[str, set[str]]) -> list[str]:
