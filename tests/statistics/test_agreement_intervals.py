@@ -609,6 +609,13 @@ def test_coverage_of_the_rise_on_low_noise_pairs():
     assert 0.88 < np.mean(hits) <= 1
 
 
+def test_two_pairs_are_enough():
+    two = {name: scores[:, :1, :2] for name, scores in some(n=4).items()}
+    found = ai.pairwise_agreement(two)
+    assert found.attrs["n_pairs"] == 2
+    np.testing.assert_allclose(abs(found["full"].sel(statistic="mean")), 1)
+
+
 # -------------------------------------------------------------- refusals
 
 GOOD = some(n=4)
