@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from test_contract import NOTEBOOKS, checked, code_cells, problems, read, tags
@@ -386,6 +387,9 @@ KINDS = {
         UNROLLING, "verdicts(practice)", r"\[-?[\d.]+, (\d\.\d+)\]"
     ),
     "share in a sentence": notebook(UNROLLING, "verdicts(null_space)", r"decay: (0\.\d+)"),
+    "name of a claim in a sentence": notebook(
+        UNROLLING, "verdicts([noise])", r"in this run \((?:[^()]*?)(\d+)[^()]*\)"
+    ),
     "table of libraries": notebook(SCOREBOARD, "libraries.library_table", r"(0\.\d\d) \["),
     "milliseconds in the table of libraries": notebook(
         SCOREBOARD, "libraries.library_table", r"\| (\d+\.\d) \| 1 \|"
@@ -473,6 +477,51 @@ def widen(root, kind):
 def test_a_number_changed_by_hand_is_seen(study, kind):
     KINDS[kind](study)
     assert guard.breaches(study), kind
+
+
+TABLES = [(stem, part) for stem, parts in guard.FIGURE_OF_TABLE.items() for part in parts]
+
+
+@pytest.mark.parametrize(("stem", "part"), TABLES)
+def test_each_number_of_a_table_is_compared_with_the_figure_that_draws_it(stem, part):
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    (cell,) = (c for c in record.code_cells(path) if part in record.source(c))
+    kinds = [
+        (kind, text)
+        for output in cell["outputs"]
+        for kind, text in record.texts(output)
+        if guard.table_rows(text)
+    ]
+    assert kinds
+    for kind, text in kinds:
+        assert guard.made_again(cell, kind, text, stem, EVIDENCE) == text
+        rows, undrawn = guard.table_rows(text), guard.FIGURE_OF_TABLE[stem][part][1]
+        numbers = [shown for row in rows for shown in row if re.search(r"[1-9]\d", shown)]
+        seen = []
+        for shown in set(numbers):
+            changed = text.replace(shown, doctored(shown, r"(.+)"))
+            seen.append(guard.made_again(cell, kind, changed, stem, EVIDENCE) != changed)
+        assert len(seen) > 10
+        assert sum(seen) >= len(seen) - 3 * undrawn, "but for those of rows that are not drawn"
+
+
+def test_a_table_is_read_by_its_cells():
+    text = "| a | b |\n| --- | --- |\n| damping × 10 | 0.50 [0.40, -6e-05] |\n| x | - |"
+    assert guard.table_rows(text) == [["0.50", "0.40", "-6e-05"]]
+    data = pd.DataFrame({"k": [1, 2], "low": [0.4, 0.5], "r": [0.5, 0.123449], "name": ["a", "b"]})
+    assert guard.is_drawn(["0.50"], data)
+    assert guard.is_drawn(["1", "0.4"], data)
+    assert guard.is_drawn(["0.1234"], data)
+    assert guard.is_drawn(["0.12345"], data), "the file may have been rounded before"
+    for row in (
+        ["0.4", "1"],
+        ["1", "0.5", "0.5"],
+        ["0.12"] * 2,
+        ["0.1233"],
+        ["0.51"],
+        ["2", "0.4"],
+    ):
+        assert not guard.is_drawn(row, data)
 
 
 def test_a_notebook_that_is_gone_is_no_longer_on_record(study):

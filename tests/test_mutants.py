@@ -1,6 +1,7 @@
 """The mutation run itself: every kind changes code that compiles, and what no test sees is told."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,62 @@ def test_a_planted_survivor_is_reported_and_the_checkout_left_alone(tmp_path):
     ]
     assert ["all", "2", "/", "3", "66.7%"] in [line.split() for line in done.stdout.splitlines()]
     assert {name: (tmp_path / name).read_text() for name in texts} == texts
+
+
+TWICE = "def twice(x):\n    return x * 2\n"
+ELSEWHERE = """
+from lib.floor.sums import shift
+from lib.top.twice import twice
+
+
+def test_both():
+    assert shift(3, 1) == 2
+    assert twice(3) == 6
+"""
+
+
+def test_tests_of_other_floors_judge_what_its_own_let_live_and_rounds_are_counted(
+    mutants, tmp_path
+):
+    texts = {"lib/floor/sums.py": PLANTED, "tests/floor/test_sums.py": TESTS}
+    texts |= {"lib/__init__.py": "", "lib/floor/__init__.py": "", "lib/top/__init__.py": ""}
+    texts |= {"lib/top/twice.py": TWICE, "tests/top/test_top.py": ELSEWHERE}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    out = tmp_path / "out.json"
+    command = [
+        sys.executable,
+        BENCHMARKS / "mutants.py",
+        "--all",
+        "--root",
+        tmp_path,
+        "--seed",
+        "7",
+    ]
+    done = subprocess.run(
+        [*command, "--package", "lib", "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "survivors: 0" in done.stdout
+
+    run = json.loads(out.read_text())
+    assert {row["path"] for row in run["mutants"]} == {"lib/floor/sums.py", "lib/top/twice.py"}
+    run["mutants"] = [row for row in run["mutants"] if "floor" in row["path"]]
+    run["mutants"][0]["status"] = run["mutants"][1]["status"] = "passed"
+    out.write_text(json.dumps(run))
+    excused = {**run["mutants"][0], "reason": "for a test"}
+    file = tmp_path / "reviewed.json"
+    file.write_text(json.dumps({"rounds": [], "equivalent": [excused]}))
+    for _ in range(2):  # again: it replaces
+        mutants.record([out], file)
+        known = json.loads(file.read_text())
+        assert known["rounds"] == [{"seed": 7, "floors": {"floor": [1, 2]}, "all": [1, 2]}]
+        assert known["equivalent"] == [excused]
 
 
 def test_reviewed_mutants_are_mutants_of_today_and_have_a_reason(mutants):

@@ -12,6 +12,10 @@ def test_an_unknown_name_is_told_with_the_nearest_or_all():
     assert unknown("loss", 7, ["a", "b"]) == "unknown loss 7: known are 'a', 'b'."
     long = "x" * 59 + "y" + "z" * 200  # 60 characters are looked at: a misspelt name, not a book
     assert "did you mean" in unknown("name", long, ["x" * 59 + "y"])
+    just, no = "x" * 36 + "w" * 24, "x" * 35 + "w" * 25  # 6 of 10 letters have to be the same
+    name = "x" * 36 + "y" * 300
+    assert "did you mean" in unknown("name", name, [just])
+    assert "did you mean" not in unknown("name", name, [no])
     shown = unknown("name", long, ["a"]).split(":")[0]
     assert len(shown) == len("unknown name ") + 60
 

@@ -9,6 +9,7 @@ version (`origin`).
 import contextlib
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -120,35 +121,46 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
     """What a network and measures of one's own do at the initial parameters of seed 1.
 
     So a key sees what no code shows, such as a file or a variable of the environment that `forward`
-    reads: outputs, losses and gradients on a few points, and the measures but for those along
-    "train", which may take long. In float64, and to six digits of the largest entry: rounding
-    differs from machine to machine, and no key should.
+    reads: outputs, losses and gradients on a few points, and the measures. Those along "train",
+    which may take long, are taken on the task of these few points alone. In float64, and to six
+    digits of the largest entry: rounding differs from machine to machine, and no key should.
 
     Returns:
-        Plain data; "unknown" where a network or a measure cannot be run in float64.
+        Plain data; "unknown" where a network or a measure cannot be run in float64, or a measure
+        along "train" not with few points.
 
     Raises:
-        ValueError, RuntimeError: a measure fails, or is not what it declares (`measures.take`).
+        ValueError, RuntimeError: a measure fails, or is not what it declares (`measures.take`);
+            one along "train" says so when it is first taken.
     """
     double = torch.float64
     network = Network.of(lambda: new_module(model, 1).to(double))
     theta = initial_theta(model, 1, double)
-    x = torch.cat([task.train_x[:_TRIED], task.query_x[:_TRIED]]).to(double)
-    y = torch.cat([task.train_y[:_TRIED], task.query_y[:_TRIED]])
-    y = y.to(double) if y.is_floating_point() else y
+    few = _few_points(task).to(dtype=double)
+    x, y = torch.cat([few.train_x, few.query_x]), torch.cat([few.train_y, few.query_y])
     seen: dict[str, object] = {"network": "unknown"}
     with torch.random.fork_rng(devices=[]), contextlib.suppress(RuntimeError):
         seen["network"] = _response(network, theta, x, y, task)
     for m in measures:
-        if not m.is_own or "train" in m.dims:
+        if not m.is_own:
             continue
         with torch.random.fork_rng(devices=[]), torch.no_grad():
+            if "train" in m.dims:
+                seen[m.name] = "unknown"
+                with contextlib.suppress(RuntimeError, ValueError):
+                    seen[m.name] = _digits(take(m, network, theta, few))
+                continue
             try:
                 seen[m.name] = _digits(take(m, network, theta, task.to(dtype=double)))
             except RuntimeError:  # only of this precision, perhaps
                 take(m, Network.of(model), theta.to(task.train_x.dtype), task)
                 seen[m.name] = "unknown"
     return seen
+
+
+def _few_points(task: Task) -> Task:
+    parts = ("train_x", "train_y", "train_id", "query_x", "query_y", "query_id")
+    return replace(task, **{part: getattr(task, part)[:_TRIED] for part in parts})
 
 
 def _response(network: Network, theta: Tensor, x: Tensor, y: Tensor, task: Task) -> list[object]:

@@ -15,6 +15,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 
 from .bank import RunBank
+from .measures import Measure
 from .protocols import Runs, SeedPair, check_protocol, paired, unpaired
 from .recipes import Recipe
 from .removal import leave_one_out, nothing
@@ -28,7 +29,7 @@ def leave_one_out_banks(
     seeds: Sequence[SeedPair],
     protocol: str = "paired_scratch",
     *,
-    measure: str = "query_loss",
+    measure: str | Measure = "query_loss",
     points: Sequence[int] | None = None,
     **bank_settings: object,
 ) -> list[RunBank]:
@@ -37,7 +38,7 @@ def leave_one_out_banks(
     Args:
         task, model, recipe, seeds: As for `RunBank` and `protocols.paired`.
         protocol: "paired_scratch", "unpaired_scratch" or "continued".
-        measure: Name of the measurement.
+        measure: Name of the measurement, or a `Measure`.
         points: Training positions to leave out; None for all.
         bank_settings: Handed on to `RunBank` (workers, device, executor, chunk).
 
@@ -74,14 +75,29 @@ def shifts_of(banks: Sequence[RunBank]) -> xr.Dataset:
         loss means that the point helps. Under `continued` also `control`
         `(seed, checkpoint, query)`: the shift when training goes on with *nothing* left out, which
         is part of every `shift` there; `shift - control` is the effect of the point.
+
+        With `drop_diverged` a seed of which a run diverged in any of the banks is missing, and the
+        attribute `dropped` says which: all checkpoints tell of the same seeds.
+
+    Raises:
+        FloatingPointError: a run diverged, or with `drop_diverged` no seed is left.
     """
-    measured = [bank.dataset()[bank.measures[0].name] for bank in banks]
+    data = [bank.dataset() for bank in banks]
+    measured = [one[bank.measures[0].name] for one, bank in zip(data, banks)]
+    measured = list(xr.align(*measured, join="inner", exclude=["removal", "checkpoint"]))
+    if not measured[0].sizes["seed"]:
+        raise FloatingPointError(
+            f"{banks[0].title}: training diverged for every seed, at one checkpoint or another; "
+            "lower the learning rate."
+        )
+    dropped = [one.attrs["dropped"] for one in data if one.attrs.get("dropped")]
+    attrs = {"dropped": "; ".join(dict.fromkeys(dropped))} if dropped else {}
     if len(banks) == 1:
-        return shift_upon_removal(measured[0]).to_dataset()
+        return shift_upon_removal(measured[0]).to_dataset().assign_attrs(attrs)
     base = measured[0].isel(removal=0, drop=True)
     epochs = banks[0].recipe.checkpoints
     parts = [_continued(final, base, epoch) for final, epoch in zip(measured[1:], epochs)]
-    return xr.concat(parts, "checkpoint")
+    return xr.concat(parts, "checkpoint").assign_attrs(attrs)
 
 
 def _from_epoch(recipe: Recipe, epoch: int) -> Recipe:

@@ -14,6 +14,7 @@ from .tables import displayed
 from .wording import bullets, measured, upper
 
 AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to tell"
+IN_THIS_RUN = "in this run"
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
 
 
@@ -25,8 +26,7 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
         evidence: What the published sizes say.
         run: Profile of the run, or its folder where parameters were changed.
     """
-    # As the claims file holds them, so that the page can be made again from that file.
-    claims = [Claim.from_dict(claim.as_dict()) for claim in claims]
+    claims = list(map(_as_on_file, claims))
     if not claims:
         return "This run states no claims."
     lines = [(line, claim) for claim in claims if (line := headline(claim.id))]
@@ -51,11 +51,8 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
 
 def page_on_file(evidence: Evidence, notebook: str, profile: str = PREVIEW) -> str | None:
     """`beside_page` of the run whose claims a file in `figures/` holds; None without that file."""
-    path = evidence.root / "figures" / profile / f"{notebook}.claims.json"
-    if not path.exists():
-        return None
-    claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
-    return beside_page(map(Claim.from_dict, claims), evidence, profile)
+    claims = _claims_on_file(evidence, notebook, profile)
+    return None if claims is None else beside_page(claims, evidence, profile)
 
 
 def verdicts(claims: Iterable[Claim]) -> Markdown:
@@ -64,16 +61,43 @@ def verdicts(claims: Iterable[Claim]) -> Markdown:
     Details of a statistic, in brackets or after a semicolon, are left to the table of all claims.
     """
     variants: dict[str, list[Claim]] = {}
-    for claim in claims:
+    for claim in map(_as_on_file, claims):
         variants.setdefault(claim.claim, []).append(claim)
     return bullets(f"{upper(text)}. {_found(alike)}." for text, alike in variants.items())
+
+
+def verdicts_on_file(
+    shown: str, evidence: Evidence, notebook: str, profile: str = PREVIEW
+) -> str | None:
+    """`verdicts` of the claims that a text of it names, out of the file that holds them.
+
+    None without that file; a claim that the file does not hold is missing.
+    """
+    claims = _claims_on_file(evidence, notebook, profile)
+    if claims is None:
+        return None
+    named = re.findall(rf"{IN_THIS_RUN} \(([^()]+)\)", shown)
+    known = {claim.id: claim for claim in claims}
+    return verdicts(known[name] for name in named if name in known).data
+
+
+def _claims_on_file(evidence: Evidence, notebook: str, profile: str) -> list[Claim] | None:
+    path = evidence.root / "figures" / profile / f"{notebook}.claims.json"
+    if not path.exists():
+        return None
+    return list(map(Claim.from_dict, json.loads(path.read_text(encoding="utf-8"))["claims"]))
+
+
+def _as_on_file(claim: Claim) -> Claim:
+    """So that what is shown of it can be made again from the claims file."""
+    return Claim.from_dict(claim.as_dict())
 
 
 def _found(variants: Sequence[Claim]) -> str:
     """Number and status of each variant; what is measured is said once where it is the same."""
     measures = [upper(_brief(claim.statistic)) for claim in variants]
     results = [
-        f"{measured(claim.estimate, claim.ci)}, **{claim.status}** in this run ({claim.id})"
+        f"{measured(claim.estimate, claim.ci)}, **{claim.status}** {IN_THIS_RUN} ({claim.id})"
         for claim in variants
     ]
     if len(set(measures)) == 1:

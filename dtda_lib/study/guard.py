@@ -3,7 +3,8 @@
 Each output has the first of these guards that it can have, and is on record besides:
 
 * *made again*: code makes the same text from a committed file, and it has to be equal: settings,
-  captions, the bands of the checks, a run beside the evidence;
+  captions, the bands of the checks, a run beside the evidence, what a run finds of its claims;
+  or each row of a table is a row of the data of a figure;
 * *rerun*: nbval executes the cell and compares, because it is tagged `nbval-check-output`;
 * *machine*: versions, seconds, progress, which are not results;
 * *on record*: `tests/reference/outputs.json` holds a digest of what each cell showed when
@@ -16,15 +17,18 @@ that, within its tolerance. `python -m dtda_lib.study.guard` counts the numbers 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from dtda_lib.runs.keys.canonical import sha256
 
 from . import pages
 from .artefacts import is_sealed, study_root
-from .beside import page_on_file
+from .beside import IN_THIS_RUN, page_on_file, verdicts_on_file
 from .checks import bands_on_file
 from .evidence import PREVIEW, Evidence, load
 from .figures import FILES
@@ -32,10 +36,19 @@ from .pages import gallery
 from .pages.results import descriptions
 from .record import RECORD, Cell, code_cells, is_beside, read, record_of, source, texts
 from .settings import parameters_of, resolve
-from .tolerant import NUMBER
+from .tolerant import NUMBER, to_float
 
 MADE_AGAIN, RERUN, MACHINE, ON_RECORD = "made again", "rerun", "machine", "on record"
 GUARDS = (MADE_AGAIN, RERUN, MACHINE, ON_RECORD)
+FIGURE_OF_TABLE = {
+    "09_data_pruning": {
+        "Share of wrong labels among": ("precision", 2),
+        "Predicted and observed shifts": ("predicted", 0),
+    },
+    "10_diffusion": {"halves, first": ("overlaps", 0), "readable(validated": ("retrained", 1)},
+}
+"""Notebook -> part of the source of a cell that shows a table -> the figure that draws its rows,
+and how many of them it leaves out."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,14 @@ def made_again(cell: Cell, kind: str, text: str, notebook: str, evidence: Eviden
     """
     if is_beside(cell) and kind == "text/markdown":
         return page_on_file(evidence, notebook)
+    if kind == "text/markdown" and f"** {IN_THIS_RUN} (" in text:
+        return verdicts_on_file(text, evidence, notebook)
+    for part, (figure, left_out) in FIGURE_OF_TABLE.get(notebook, {}).items():
+        if part in source(cell) and (rows := table_rows(text)):
+            data = evidence.table(notebook, figure, PREVIEW)
+            strangers = [row for row in rows if not is_drawn(row, data)]
+            wrong = f"{strangers}: of these rows, figure {figure} holds all but {left_out}"
+            return text if len(strangers) == left_out else wrong
     if text.startswith("| setting | value |"):
         settings = resolve(parameters_of(notebook), profile=PREVIEW, device="cpu", workers=1)
         return "\n".join([*settings._repr_markdown_().split("\n")[:-1], text.split("\n")[-1]])
@@ -99,6 +120,41 @@ def made_again(cell: Cell, kind: str, text: str, notebook: str, evidence: Eviden
         caption = json.loads(path.read_text(encoding="utf-8"))["caption"] if path.exists() else ""
         return f"{named[0]}{caption}"
     return None
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The numbers of each row of the tables in a Markdown or HTML text, in their order.
+
+    A cell counts if it is a number, or one with its interval, "0.50 [0.40, 0.60]", and nothing
+    else; rows without such a cell are left out.
+    """
+    rows = re.findall(r"^\|(.*)\|$", text, re.MULTILINE)
+    cells = [row.split(" | ") for row in rows]
+    cells += [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"(?s)<tr>.*?</tr>", text)]
+    whole = re.compile(rf"{NUMBER.pattern}( \[{NUMBER.pattern}, {NUMBER.pattern}\])?")
+    numeric = ([cell for cell in row if whole.fullmatch(cell.strip())] for row in cells)
+    found = ([match[0] for cell in row for match in NUMBER.finditer(cell)] for row in numeric)
+    return [row for row in found if row]
+
+
+def is_drawn(row: Sequence[str], data: pd.DataFrame) -> bool:
+    """Whether a row of a figure's data holds these numbers in this order, others between them.
+
+    Each has to be the data rounded to its own last place, give or take what the file rounded off.
+    """
+    return any(_holds(row, values) for values in data.select_dtypes("number").values)
+
+
+def _holds(row: Sequence[str], values: np.ndarray) -> bool:
+    at = 0
+    for shown in row:
+        mantissa, _, power = shown.lower().partition("e")
+        step = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+        close = np.abs(values[at:] - to_float(shown)) <= step / 2 + 1e-5 * abs(to_float(shown))
+        if not close.any():
+            return False
+        at += int(close.argmax()) + 1
+    return True
 
 
 def breaches(root: Path) -> list[str]:

@@ -3,6 +3,7 @@
     python tests/benchmarks/mutants.py [--seed 0] [--per-module 3] [--minutes 30] [--only PATH ...]
                                        [--kinds sign axis ...] [--all] [--workers 1] [--slow]
                                        [--budget 60] [--calls FILE] [--list] [--out FILE]
+    python tests/benchmarks/mutants.py --record OUT ...
 
 A *mutant* is one change of one expression below the wall (`dtda_lib/experiments` is left out):
 
@@ -22,11 +23,14 @@ Texts of refusals and messages are not touched, nor what only looks (colours, si
 are drawn by `--seed`, as many of each module, all kinds in turn. Each is put into a copy of the
 checkout and judged by the tests that call the changed function (measured once by floor: which test
 calls what; `--calls` keeps it), quickest first: in the mirrored test file, then in others of that
-floor's folder, each round within `--budget` seconds; slow ones only with `--slow`. A run past its
-limit of wall-clock time counts as killed and is listed. What survives and was looked at stands in
-`mutants.json`, each with the reason why it is no fault: an *equivalent*. The table counts
-killed / all, equivalents left out, by floor and by kind; below it survivors as
-`file:line: old -> new`. Exit status 1 where a survivor has no reason.
+floor's folder, then in those of the floors that are measured already, each round within `--budget`
+seconds; slow ones only with `--slow`. A run past its limit of wall-clock time counts as killed and
+is listed. The table counts killed / all, equivalents left out, by floor and by kind; below it
+survivors as `file:line: old -> new`. Exit status 1 where a survivor has no reason.
+
+`mutants.json` holds what is known. `equivalent`: survivors that were looked at, each with the
+reason why it is no fault. `rounds`: killed and all of each draw by floor, at first sight, before a
+test was written for a survivor; `--record` counts them out of the files that `--out` wrote.
 """
 
 import argparse
@@ -34,6 +38,7 @@ import ast
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +55,7 @@ from importlib import import_module
 from itertools import accumulate, islice, zip_longest
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 ROOT = Path(__file__).parents[2]
 REVIEWED = Path(__file__).with_suffix(".json")
@@ -497,6 +503,13 @@ class Project:
         own = [name for name in self.files if name.startswith(f"tests/{floor}/test_")]
         return own or [name for name in self.files if name.startswith("tests/test_")]
 
+    @property
+    def tested_floors(self) -> list[str]:
+        """Floors with a folder of tests; those of the experiments run whole studies."""
+        folders = (Path(name).parts for name in self.files if name.startswith("tests/"))
+        named = {parts[1] for parts in folders if len(parts) > 2 and parts[2][:5] == "test_"}
+        return sorted(named - set(OUTSIDE))
+
     def copy(self, folder: Path) -> None:
         for name in self.files:
             if (self.root / name).is_file():
@@ -659,25 +672,32 @@ class Judge:
             copy = folder / f"copy{number}"
             project.copy(copy)
             self.copies.put(copy)
+        self.unchanged = folder / "unchanged"
+        project.copy(self.unchanged)
         self.maps: dict[str, dict] = {}
+        self.preparing = Lock()
 
     def prepare(self, floor: str) -> None:
         """Run a floor's quick tests once on the unchanged copy; failing ones judge nothing.
 
         Test files whose text was seen before, in the file `kept`, are not run again.
         """
-        if floor in self.maps:
-            return
+        with self.preparing:
+            if floor not in self.maps:
+                self.maps[floor] = self._measured(floor)
+
+    def _measured(self, floor: str) -> dict[str, dict]:
         files = self.project.test_files(floor)
-        now = {f: sha256((self.project.root / f).read_bytes()).hexdigest() for f in files}
-        kept = json.loads(self.kept.read_text()) if self.kept and self.kept.exists() else {}
-        fresh = [f for f in files if kept.get(f, {}).get("digest") != now[f]]
-        if fresh:
-            folder = self.copies.get()
+        kept = self._kept()
+        if fresh := self._unmeasured(floor):
+            now = {f: _digest_of(self.project.root / f) for f in fresh}
             done = in_a_fork(
-                folder, self.project.package, fresh, options=("-m", "not slow"), trace=True
+                self.unchanged,
+                self.project.package,
+                fresh,
+                options=("-m", "not slow"),
+                trace=True,
             )
-            self.copies.put(folder)
             if not done.report:
                 raise SystemExit(f"mutants: the tests of {floor} could not be run.")
             kept |= {f: {"digest": now[f], "seconds": {}, "calls": {}, "failed": []} for f in fresh}
@@ -693,23 +713,25 @@ class Judge:
             print(f"{floor}: red without a mutant, not used: {', '.join(sorted(failed))}")
         tests = {t: s for f in files for t, s in kept[f]["seconds"].items() if t not in failed}
         calls = {t: set(kept[t.split("::")[0]]["calls"][t]) for t in tests}
-        self.maps[floor] = {"seconds": tests, "calls": calls}
         print(f"{floor}: {len(tests)} tests, {sum(tests.values()):.0f} s", flush=True)
+        return {"seconds": tests, "calls": calls}
+
+    def _kept(self) -> dict[str, dict]:
+        return json.loads(self.kept.read_text()) if self.kept and self.kept.exists() else {}
+
+    def _unmeasured(self, floor: str) -> list[str]:
+        """Test files of a floor that are not known as they are now."""
+        if floor in self.maps:
+            return []
+        kept, root = self._kept(), self.project.root
+        files = self.project.test_files(floor)
+        return [f for f in files if kept.get(f, {}).get("digest") != _digest_of(root / f)]
 
     def stages(self, mutant: Mutant) -> Iterator[tuple[list[str], list[str] | None]]:
         """(targets, chosen tests): those that call the function, mirrored first; then the rest."""
         floor = self.project.floor(mutant.path)
-        known = self.maps[floor]
-        seconds, calls = known["seconds"], known["calls"]
-        where = f"{mutant.path}:{mutant.function}"
-        module = f"{mutant.path}:"
-
-        def reaches(test: str) -> bool:
-            return where in calls[test] or any(c.startswith(f"{where}.") for c in calls[test])
-
-        reaching = [test for test in calls if reaches(test)]
-        if not reaching:  # constants of a module, bodies of classes
-            reaching = [t for t in calls if any(c.startswith(module) for c in calls[t])]
+        seconds, calls = self.maps[floor]["seconds"], self.maps[floor]["calls"]
+        reaching = _reaching(mutant, calls)
         reaching.sort(key=seconds.get)
         stem = Path(mutant.path).stem
         mirrored = [t for t in reaching if Path(t.split("::")[0]).stem == f"test_{stem}"]
@@ -730,6 +752,15 @@ class Judge:
         if again:
             chosen = self._affordable(sorted(again, key=seconds.get), seconds)
             yield sorted({t.split("::")[0] for t in chosen}), chosen
+        elsewhere = {}
+        for other in self.project.tested_floors:
+            if other != floor and not self._unmeasured(other):
+                self.prepare(other)
+                known = self.maps[other]
+                elsewhere |= {t: known["seconds"][t] for t in _reaching(mutant, known["calls"])}
+        if elsewhere:
+            chosen = self._affordable(sorted(elsewhere, key=elsewhere.get), elsewhere)
+            yield sorted({t.split("::")[0] for t in chosen}), chosen
         if mutant.kind == "default" and (self.project.root / REFERENCE).exists():
             yield [REFERENCE], [f"{REFERENCE}::test_the_reference_is_current"]
         if self.slow:
@@ -745,12 +776,11 @@ class Judge:
         folder = self.copies.get()
         path = folder / mutant.path
         source, stat = path.read_bytes(), path.stat()
-        known = self.maps[self.project.floor(mutant.path)]["seconds"]
         total = 0.0
         try:
             self._write(path, mutant.applied(source))
             for targets, chosen in self.stages(mutant):
-                expected = sum(known.get(test, 0.0) for test in chosen or ())
+                expected = sum(self._seconds(test) for test in chosen or ())
                 options = ("-x", "-m", "slow" if chosen is None else "not slow")
                 done = in_a_fork(
                     folder,
@@ -769,11 +799,32 @@ class Judge:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
             self.copies.put(folder)
 
+    def _seconds(self, test: str) -> float:
+        return max((known["seconds"].get(test, 0.0) for known in self.maps.values()), default=0.0)
+
     def _write(self, path: Path, source: bytes) -> None:
         """With a time of its own, so that no bytecode of another mutant is taken for it."""
         path.write_bytes(source)
         stamp = next(self.stamps)
         os.utime(path, (stamp, stamp))
+
+
+def _digest_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _reaching(mutant: Mutant, calls: Mapping[str, set[str]]) -> list[str]:
+    """Tests that call the changed function, or anything of the module where it is in none."""
+    where, module = f"{mutant.path}:{mutant.function}", f"{mutant.path}:"
+
+    def reaches(names: set[str]) -> bool:
+        return where in names or any(name.startswith(f"{where}.") for name in names)
+
+    reaching = [test for test, names in calls.items() if reaches(names)]
+    if not reaching:  # constants of a module, bodies of classes
+        starts = (any(name.startswith(module) for name in names) for names in calls.values())
+        reaching = [test for test, starts_here in zip(calls, starts) if starts_here]
+    return reaching
 
 
 # ---------------------------------------------------------------- drawing and telling
@@ -796,14 +847,40 @@ def drawn(
     return list(islice((mutant for mutant in ordered if mutant.compiles(source)), most))
 
 
+def on_file(path: Path = REVIEWED) -> dict:
+    """Rounds and equivalents that are known."""
+    return json.loads(path.read_text()) if path.exists() else {"rounds": [], "equivalent": []}
+
+
 def reviewed(path: Path = REVIEWED) -> dict[tuple[str | int, ...], str]:
     """Reason of each mutant that was looked at and found equivalent, by its identity."""
-    if not path.exists():
-        return {}
-    names = ("path", "function", "kind", "change", "code", "column")
-    return {
-        tuple(row[name] for name in names): row["reason"] for row in json.loads(path.read_text())
-    }
+    return {_identity(row): row["reason"] for row in on_file(path)["equivalent"]}
+
+
+def _identity(row: Mapping) -> tuple[str | int, ...]:
+    return tuple(row[name] for name in ("path", "function", "kind", "change", "code", "column"))
+
+
+def record(runs: Sequence[Path], path: Path = REVIEWED) -> None:
+    """Count what `--out` wrote, less equivalents, into the rounds on file, one for each seed."""
+    known, reasons, project = on_file(path), reviewed(path), Project(ROOT)
+    rounds = {one["seed"]: one for one in known["rounds"]}
+    for run in map(json.loads, (file.read_text() for file in runs)):
+        floors: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for row in run["mutants"]:
+            lives = row["status"] == "passed"
+            if not (lives and _identity(row) in reasons):
+                floors[project.floor(row["path"])][0] += not lives
+                floors[project.floor(row["path"])][1] += 1
+        one = rounds.setdefault(run["seed"], {"seed": run["seed"], "floors": {}})
+        one["floors"] = dict(sorted((one["floors"] | floors).items()))
+        one["all"] = [sum(counts) for counts in zip(*one["floors"].values())]
+    known["rounds"] = [rounds[seed] for seed in sorted(rounds)]
+    text = json.dumps(known, indent=1, ensure_ascii=False)
+    path.write_text(_SHORT_LIST.sub(r"[\1, \2]", text) + "\n")
+
+
+_SHORT_LIST = re.compile(r"\[\s+(\d+),\s+(\d+)\s+\]")
 
 
 def table(
@@ -839,7 +916,7 @@ def table(
     return lines
 
 
-def written(outcomes: Sequence[tuple[Mutant, Outcome]], path: Path) -> None:
+def written(outcomes: Sequence[tuple[Mutant, Outcome]], path: Path, seed: int) -> None:
     rows = [
         {
             "path": m.path,
@@ -848,13 +925,15 @@ def written(outcomes: Sequence[tuple[Mutant, Outcome]], path: Path) -> None:
             "change": m.change,
             "code": m.code,
             "line": m.line,
+            "column": m.column,
             "status": o.status,
             "seconds": round(o.seconds, 1),
             "by": o.report.get("failed", [])[:1],
         }
         for m, o in outcomes
     ]
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    told = {"seed": seed, "mutants": rows}
+    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -870,6 +949,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing then")
     parser.add_argument("--list", action="store_true", help="show the draw and run nothing")
     parser.add_argument("--out", type=Path, help="JSON of every mutant and what became of it")
+    parser.add_argument("--record", nargs="+", type=Path, help="count files of --out and stop")
     parser.add_argument("--calls", type=Path, help="JSON of which test calls what, to be reused")
     parser.add_argument("--root", type=Path, default=ROOT, help="another checkout")
     parser.add_argument("--package", default="dtda_lib")
@@ -878,6 +958,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     asked = arguments(given)
+    if asked.record:
+        record(asked.record)
+        return 0
     project = Project(asked.root.resolve(), asked.package)
     wanted = tuple(f"{path.strip('/')}" for path in asked.only)
     draws = []
@@ -923,7 +1006,7 @@ def main(given: Sequence[str] | None = None) -> int:
                     flush=True,
                 )
                 if asked.out:
-                    written(outcomes, asked.out)
+                    written(outcomes, asked.out, asked.seed)
     print("\n".join(table(outcomes, project, reasons)))
     alive = [m for m, o in outcomes if o.status == "passed" and m.identity not in reasons]
     return 1 if alive else 0

@@ -76,6 +76,9 @@ def test_mnist_pretrain_holds_the_other_digits(digits):
     few = mnist_pretrain(queries_per_class=5)
     assert set(few.query_id) < set(task.query_id)
     assert set(few.train_id) > set(task.train_id)
+    most = mnist_pretrain(queries_per_class=499, digits=range(10))
+    assert torch.bincount(most.query_y).tolist() == [499] * 10
+    assert torch.bincount(most.train_y).tolist() == [1] * 10
 
 
 @pytest.mark.parametrize("count", [0, 500])
@@ -83,8 +86,9 @@ def test_mnist_pretrain_refuses_impossible_sizes(count):
     with pytest.raises(ValueError, match=f"queries_per_class is {count}; take 1 to 499") as refusal:
         mnist_pretrain(queries_per_class=count)
     assert one_sentence(refusal)
-    with pytest.raises(ValueError, match="take some of 0 to 9"):
-        mnist_pretrain(digits=(10,))
+    for digits in ((10,), (-1, 3), ()):
+        with pytest.raises(ValueError, match="take some of 0 to 9"):
+            mnist_pretrain(digits=digits)
 
 
 # -------------------------------------------------------------- CIFAR-10
@@ -140,6 +144,7 @@ def test_a_draw_is_the_same_everywhere():
     small = balanced_draw(labels, 2, seed=1)
     assert small[:6] == [210, 160, 251, 61, 112, 132]
     assert small != balanced_draw(labels, 2, seed=2)
+    assert sorted(balanced_draw(labels, 30, seed=1)) == list(range(300)), "as many as there are"
 
 
 REFUSED_CIFAR = {

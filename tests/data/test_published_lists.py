@@ -134,6 +134,7 @@ def test_the_form_of_the_generator():
     assert not has_generator_form([0, 1, 7], labels), "no such position"
     assert not has_generator_form([], labels)
     assert counts_per_class([6, 0, 3], labels).tolist() == [0, 1, 2]
+    assert counts_per_class([1, 1], labels).tolist() == [2, 0, 0], "a class that no position holds"
 
 
 REFUSED = {

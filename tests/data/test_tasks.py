@@ -15,6 +15,7 @@ from dtda_lib.data import sources
 from dtda_lib.data.named import TASKS, concrete, get_task, mnist, mnist3, regression1d
 from dtda_lib.data.own import _standardised
 from dtda_lib.data.sources import published_positions
+from dtda_lib.data.task import LOSSES
 
 CONCRETE_SHA256 = "a7b551df57aaa38ccb9cb7cd1e4e3863a94de25a7192e783cb9d3f061412e162"
 SIZES = (10, 20, 50)
@@ -149,6 +150,18 @@ def test_the_digest_follows_every_tensor_but_not_the_name():
     digits = digits_like()
     assert replace(digits, n_outputs=11).digest != digits.digest
     assert task.to(dtype=torch.float32).digest != task.digest
+
+
+def test_losses_are_their_formulas():
+    output = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]], dtype=torch.float64)
+    target = torch.tensor([2, 0])
+    expected = output.exp().sum(dim=1).log() - torch.tensor([0.5, 0.0])
+    torch.testing.assert_close(LOSSES["cross_entropy"](output, target), expected)
+    real = torch.tensor([3.0, -1.0], dtype=torch.float64)
+    expected = torch.tensor([(1 - 3) ** 2 / 2, (0 + 1) ** 2 / 2], dtype=torch.float64)
+    assert torch.equal(LOSSES["squared_error"](output[:, :1], real), expected)
+    expected = torch.tensor([(1 + 4 + 0.25) / 3, (9 + 1) / 3], dtype=torch.float64)
+    torch.testing.assert_close(LOSSES["mean_square"](output, real), expected)
 
 
 @pytest.mark.parametrize("field", ["train_x", "train_y", "query_x", "query_y"])

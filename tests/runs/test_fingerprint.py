@@ -813,9 +813,15 @@ def test_what_a_network_or_a_measure_reads_when_it_runs_counts(read, factor):
     def scaled(network, theta, task):
         return read() * network(theta, task.query_x)[:, 0]
 
+    @measure(dims=("train", "query"), unit="none")
+    def scored(network, theta, task):
+        assert task.n_train <= 2, "it may take long, and is tried with few points"
+        return read() * network(theta, task.train_x) @ network(theta, task.query_x).T
+
     for model, measures in (
         (functools.partial(Reading, read), []),
         (functools.partial(torch.nn.Linear, 8, 1), [scaled]),
+        (functools.partial(torch.nn.Linear, 8, 1), [scored]),
     ):
         factor(2.0)
         one = behaviour(model, TASK, measures)
@@ -824,6 +830,15 @@ def test_what_a_network_or_a_measure_reads_when_it_runs_counts(read, factor):
         assert behaviour(model, TASK, measures) == one, "rounding of machines is no change"
         factor(2.0001)
         assert behaviour(model, TASK, measures) != one
+
+
+def test_a_measure_along_training_points_that_needs_them_all_is_told_by_its_code_alone():
+    @measure(dims=("train",), unit="none")
+    def ranked(network, theta, task):
+        return network(theta, task.train_x)[:, 0] * torch.arange(4.0)
+
+    seen = behaviour(functools.partial(torch.nn.Linear, 8, 1), TASK, [ranked])
+    assert seen["ranked"] == "unknown"
 
 
 def test_behaviour_is_the_same_in_both_precisions_and_leaves_no_trace():

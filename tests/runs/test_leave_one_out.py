@@ -9,7 +9,7 @@ from helpers import table_like
 
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.leave_one_out import leave_one_out_banks, shifts_of
-from dtda_lib.runs.measures import get_measure
+from dtda_lib.runs.measures import get_measure, measure
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
@@ -67,6 +67,37 @@ def test_continued_starts_from_the_trained_model_of_its_checkpoint():
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
         control = found["control"].isel(seed=1).sel(checkpoint=epoch)
         np.testing.assert_allclose(control, losses(longer, 1, 0)[0] - base, rtol=1e-9, atol=1e-12)
+
+
+@measure(dims=("query",), unit="none")
+def at_random(network, theta, task):
+    """Not finite for a tenth of all parameters, as good as at random."""
+    return network(theta, task.query_x)[:, 0].where(torch.sin(1e3 * theta[0]) < 0.95, torch.nan)
+
+
+def test_a_seed_that_diverges_anywhere_is_missing_at_every_checkpoint():
+    seeds = seed_pairs(10)
+    given = {"protocol": "continued", "measure": at_random, "points": [1], "workers": 1}
+    banks = leave_one_out_banks(TASK, MODEL, RECIPE, seeds, **given, drop_diverged=True)
+    found = shifts_of(banks)
+    lost = [bank.diverged().any("removal").values for bank in banks]
+    assert len({tuple(each) for each in lost}) == 3, "the test needs banks that differ"
+    kept = [position for position in range(10) if not any(each[position] for each in lost)]
+    assert found["seed"].values.tolist() == kept != []
+    assert found.attrs["dropped"] == "; ".join(bank.diverged_text() for bank in banks)
+
+    left = [seeds[position] for position in kept]
+    alone = shifts_of(leave_one_out_banks(TASK, MODEL, RECIPE, left, **given))
+    for name in ("shift", "control"):
+        assert found[name].dims == alone[name].dims
+        np.testing.assert_allclose(found[name], alone[name], rtol=1e-9)
+    assert "dropped" not in alone.attrs
+
+    of = {position for position, each in enumerate(zip(*lost)) if sum(each) == 1}
+    none_left = [seeds[position] for position in sorted(of)]
+    banks = leave_one_out_banks(TASK, MODEL, RECIPE, none_left, **given, drop_diverged=True)
+    with pytest.raises(FloatingPointError, match="diverged for every seed, at one checkpoint or"):
+        shifts_of(banks)
 
 
 @pytest.mark.slow

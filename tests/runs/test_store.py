@@ -289,6 +289,8 @@ def test_a_full_cache_can_still_be_read(monkeypatch, expected):
     bank().fill()
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", fail(READ_ONLY)(None))
     monkeypatch.setattr("dtda_lib.runs.bank.train_shard", no_training)
+    for name in ("mkdir", "touch", "write_text", "write_bytes", "unlink", "rename"):
+        monkeypatch.setattr(Path, name, fail(READ_ONLY)(None))
     assert bank().dataset().identical(expected)
 
 

@@ -209,6 +209,14 @@ def test_a_guard_is_for_its_thread_and_ends_with_it():
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+def test_a_long_error_is_cut_and_its_first_line_told():
+    with pytest.raises(RuntimeError) as told, user_code("it"):
+        raise KeyError("x" * 300)
+    assert str(told.value) == f"it raised KeyError: '{'x' * 199}."
+    with pytest.raises(RuntimeError, match=r"^it raised OSError: one\.$"), user_code("it"):
+        raise OSError("\n one. \ntwo")
+
+
 def test_errors_with_sentences_of_their_own_pass():
     with pytest.raises(ValueError, match=r"^so it is$"), user_code("x", name_errors=False):
         raise ValueError("so it is")

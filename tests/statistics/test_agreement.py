@@ -177,6 +177,13 @@ def test_spearman_brown_and_ceiling_by_hand():
     np.testing.assert_array_equal(table, [0.25, 0])
 
 
+def test_two_cells_have_a_correlation():
+    rising = xr.DataArray([[1.0, 3.0]], dims=("train", "query"))
+    for kind in ("pearson", "spearman"):
+        assert float(ag.correlation(rising, 5 * rising + 1, kind=kind)) == pytest.approx(1)
+        assert float(ag.correlation(rising, -rising, kind=kind)) == pytest.approx(-1)
+
+
 # -------------------------------------------------------------- refusals
 
 A = draw(2, 3, dims=("train", "query"))

@@ -159,6 +159,9 @@ def test_too_few_seeds_find_nothing_and_are_told_how_many_do():
             sg.require_reach(test, few, 0.05)
         sg.require_reach(test, enough, 0.05)
     sg.require_reach("t", 2, 1e-9)
+    sg.require_reach("sign_flip", 5, 2.0**-4)  # its smallest p is the level
+    with pytest.raises(ValueError, match="train at least 5 seeds"):
+        sg.require_reach("sign_flip", 4, 2.0**-4)
     with pytest.raises(ValueError, match="unknown test 'wilcoxon'"):
         sg.require_reach("wilcoxon", 10, 0.05)
     with pytest.raises(ValueError, match="test of known power"):

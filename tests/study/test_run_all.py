@@ -458,6 +458,8 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "--device", "cpu" * 1000], ["device='cpucpu", "..."]),
         (["1", "--workers", "0"], ["workers", "'0'"]),
         (["1", "--workers", "two"], ["workers", "'two'"]),
+        (["1", "--workers", "１"], ["workers", "'１'"]),
+        (["1", "--device", "cuda:１"], ["device='cuda:１'"]),
         (["1", "--workers", "-1"], ["--workers"]),
         (["1", "--workers", "10001"], ["workers", "10000"]),
         (["1", "--workers="], ["workers", "''"]),

@@ -295,6 +295,7 @@ def test_w2_of_normal_laws():
     a, b = normal(0.3, 1.0), normal(-0.2, 1.5)
     assert bo.wasserstein(a, b) == pytest.approx(np.hypot(0.5, 0.5), rel=1e-4)
     assert bo.wasserstein(a, a) == 0
+    assert bo.wasserstein(a, b) == bo.wasserstein(a, b, n=200_000)
     assert bo.wasserstein((a[0] + 3, a[1]), (b[0] + 3, b[1])) == pytest.approx(
         bo.wasserstein(a, b), rel=1e-12
     )
