@@ -205,7 +205,7 @@ ON_RECORD_ALONE = {
         "verdicts(": CLAIMS,
         "The same pairs on the first seeds": COUNTS,
     },
-    "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
+    "05_predicting_retrained_laws": {"The numbers behind the figures": "data of the figures"},
     "06_unrolling_becomes_influence": {"verdicts(": CLAIMS},
     "08_evaluating_under_noise": {"verdicts(": CLAIMS},
     "09_data_pruning": {

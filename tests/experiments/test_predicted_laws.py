@@ -9,9 +9,10 @@ import xarray as xr
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.experiments.predicting_retrained_laws import estimates, laws
+from dtda_lib.experiments.predicting_retrained_laws import claims, estimates, laws, tables
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.theory.testbeds import AnchoredRidge
 
 LINEAR = get_model("mlp", widths=(3, 1))
 RIDGE = 0.05
@@ -128,3 +129,254 @@ def test_laws_are_moved_by_their_own_seeds_and_cut_into_sets():
     np.testing.assert_allclose(joint, base + whole.values[2, 2])
     with pytest.raises(ValueError, match="do not make 4 equal sets"):
         laws.in_sets(found.isel(set=0).isel(seed=[0, 1]), 4)
+
+
+# --- tables, on a problem whose laws are known exactly --------------------------------------------
+
+
+def laws_of_testbed(generator, n_sets=5, n_seeds=24, n_query=12):
+    """Laws of anchored ridge regression as runs, and the exact ones; sizes "1 point" and "25 %"."""
+    x, query = generator.normal(size=(16, 4)), generator.normal(size=(n_query, 4))
+    y = x @ [1.0, -1.0, 0.5, 0.0] + generator.normal(size=16)
+    bed = AnchoredRidge(x, y, query, strength=0.04, anchor_sd=1.0)
+    singles = tuple((int(k),) for k in range(4))
+    groups = tuple(tuple(map(int, generator.choice(16, 4, replace=False))) for _ in range(4))
+    removals = laws.Removals({"1 point": singles, "25 %": groups})
+    runs = bed.simulate(n_sets * n_seeds, generator, removals.groups)
+    seeds = {"seed": np.arange(n_sets * n_seeds)}
+    outputs = xr.concat([runs["base"], runs["retrained"].drop_vars("removal")], "removal")
+    outputs = outputs.transpose("seed", "removal", "query").drop_vars("point", errors="ignore")
+    shifts = {
+        name: runs[name].drop_vars(runs[name].coords).assign_coords(**seeds, train=range(16))
+        for name in ("influence", "leverage_corrected")
+    }
+    found = laws.laws_in_sets(outputs.assign_coords(seeds), shifts, removals, n_sets)
+    exact = {
+        "before": bed.law(),
+        "after": bed.without(removals.groups),
+        "influence": bed.predicted(removals.groups),
+        "leverage_corrected": bed.predicted(removals.groups, leverage=True),
+    }
+    return found, exact, bed, removals
+
+
+def exact_skill(exact, name, kind, rows):
+    """1 - (squared gap left / squared change) of the exact laws, over removals and queries."""
+
+    def feature(law):
+        return {"mean": law.mean, "spread": np.log(law.variance)}[kind].values
+
+    after, before = feature(exact["after"])[rows], feature(exact["before"])
+    left = np.square(feature(exact[name])[rows] - after).mean()
+    return 1 - left / np.square(before - after).mean()
+
+
+@pytest.fixture(scope="module")
+def testbed():
+    return laws_of_testbed(np.random.default_rng(7))
+
+
+@pytest.fixture(scope="module")
+def skills(testbed):
+    return tables.skill_table({"bed": testbed[0]}).set_index(["kind", "size", "estimator"])
+
+
+def test_skills_are_those_of_the_exact_laws(testbed, skills):
+    table, exact = skills, testbed[1]
+    for kind in ("mean", "spread"):
+        for size, rows in (("1 point", slice(0, 4)), ("25 %", slice(4, 8))):
+            for name in ("influence", "leverage_corrected"):
+                expected = exact_skill(exact, name, kind, rows)
+                row = table.loc[(kind, size, name)]
+                assert row["skill"] == pytest.approx(expected, abs=0.03), (kind, size, name)
+                assert row["error"] == pytest.approx(np.sqrt(1 - row["skill"]))
+    whole = table.loc[("mean", tables.ALL, "influence")]
+    assert whole["skill"] == table.loc[("mean", "25 %", "influence"), "skill"]
+    # One point at a time the leverage correction is exact: no noise of the seeds is left.
+    assert table.loc[("law", "1 point", "leverage_corrected"), "skill"] == pytest.approx(1)
+    assert table.loc[("spread", "1 point", "influence"), "skill"] < 0.95
+
+
+def test_the_control_is_the_prediction_for_the_next_removal_of_a_size(testbed, skills):
+    found, exact, _, _ = testbed
+    gap = tables.gaps(found, "mean")["other_group"].sel(size="25 %", estimator="influence")
+    guess, true = (found[name].mean("seed").sel(size="25 %") for name in ("predicted", "retrained"))
+    for group, following in enumerate((1, 2, 3, 0)):
+        expected = guess.sel(estimator="influence").isel(group=following) - true.isel(group=group)
+        np.testing.assert_allclose(gap.isel(group=group), expected, atol=1e-12)
+    row = skills.loc[("mean", "25 %", "influence")]
+    wrong = np.roll(exact["influence"].mean.values[4:], -1, axis=0) - exact["after"].mean.values[4:]
+    right = exact["before"].mean.values - exact["after"].mean.values[4:]
+    control = 1 - np.square(wrong).mean() / np.square(right).mean()
+    assert row["gain"] == pytest.approx(row["skill"] - control, abs=0.05)
+
+
+def test_shares_count_queries_and_both_rivals(testbed):
+    found, exact, _, _ = testbed
+    table = tables.share_table({"bed": found}).set_index(["kind", "size", "estimator", "rival"])
+    after = exact["after"].mean.values[4:]
+    guess = exact["influence"].mean.values[4:]
+
+    def distance(law):
+        return np.square(law - after).mean(axis=0)  # (query,)
+
+    for rival, law in (
+        ("no change", exact["before"].mean.values),
+        ("another group", np.roll(guess, -1, axis=0)),
+    ):
+        expected = (distance(guess) < distance(law)).mean()
+        row = table.loc[("mean", "25 %", "influence", rival)]
+        assert row["share"] == pytest.approx(expected, abs=1 / 12 + 1e-9)
+        assert row["share_low"] - 1e-9 <= row["share"] <= row["share_high"] + 1e-9
+    exactly = table.loc[("w2", "1 point", "leverage_corrected", "no change")]
+    assert exactly["share"] == 1
+    assert (table["n"] == 12).all()
+
+
+def test_of_a_point_influence_keeps_one_minus_leverage(testbed):
+    found, _, bed, _ = testbed
+    twice = xr.concat([found.sel(size="1 point")] * 2, "size").assign_coords(
+        size=["1 point", "high leverage"]
+    )
+    h = np.stack([bed.leverages()[:4]] * 2)
+    leverage = xr.DataArray(h, {"size": twice["size"].values}, ("size", "group"))
+    points = {16: tables.point_shifts(twice, leverage)}
+    kept = tables.kept_table(points).set_index("estimator")
+    assert kept.loc["influence", "less"] == pytest.approx(0, abs=0.02)
+    assert kept.loc["leverage_corrected", "kept"] == pytest.approx(1)
+    assert kept.loc["influence", "kept"] < 0.95
+    assert kept.loc["influence", "n"] == 8
+    single = tables.single_table(points)
+    own = single[single["estimator"] == "influence"]
+    np.testing.assert_allclose(own["leverage"], h.ravel())
+    np.testing.assert_allclose(own["kept"], 1 - h.ravel(), rtol=1e-9)
+
+
+def test_intervals_of_skills_cover(monkeypatch):
+    """Nominal 95 %: 100 sizes, each with removals, queries' changes and noise of its own."""
+    monkeypatch.setattr(tables, "KINDS", ("mean",))
+    generator, n = np.random.default_rng(0), 100
+    dims, sizes = ("set", "seed", "size", "group", "query"), [f"{i} %" for i in range(n)]
+    true = generator.normal(size=(1, 1, n, 8, 1)) * generator.normal(size=(1, 1, n, 1, 20))
+    guess = 0.5 * true + 0.3 * generator.normal(size=true.shape)
+    base, noise = generator.normal(size=(5, 8, 1, 1, 20)), generator.normal(size=(5, 8, n, 8, 20))
+    given = xr.Dataset(
+        {
+            "base": (("set", "seed", "query"), base[:, :, 0, 0]),
+            "retrained": (dims, base + true + 0.5 * noise),
+            "predicted": (("estimator", *dims), (base + guess)[None]),
+        },
+        {"size": sizes, "estimator": ["a"]},
+    )
+    table = tables.skill_table({"made": given}).set_index("size").loc[sizes]
+    # True changes have the mean square 1, what is left 0.25 + 0.09: over all removals and queries.
+    expected = 1 - (0.25 + 0.09)
+    covered = (table["skill_low"] < expected) & (expected < table["skill_high"])
+    assert 0.88 < covered.mean() <= 1
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def share_rows(no_change=(0.7, 0.9), another=(0.7, 0.9), size=(0.7, 0.9)):
+    rows = [
+        {"task": "concrete", "estimator": estimator, "kind": kind, "size": name, "rival": rival,
+         "share": (low + high) / 2, "share_low": low, "share_high": high, "n": 60}
+        for estimator in claims.ESTIMATORS
+        for kind in ("w2", "mean")
+        for rival, ends in (("no change", no_change), ("another group", another))
+        for name, (low, high) in (("1 %", size), ("1 point", (0.1, 0.2)), (tables.ALL, ends))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "estimate"),
+    [
+        ({}, "confirmed", 0.8),
+        ({"another": (0.61, 0.7)}, "confirmed", 0.655),
+        ({"another": (0.55, 0.7)}, "partly", 0.625),
+        ({"another": (0.3, 0.55)}, "partly", 0.425),
+        ({"no_change": (0.2, 0.5), "another": (0.3, 0.55)}, "refuted", 0.35),
+        ({"no_change": (0.2, 0.5), "another": (0.3, 0.7)}, "inconclusive", 0.35),
+        ({"size": (0.2, 0.45)}, "partly", 0.8),
+        ({"size": (0.2, 0.55)}, "confirmed", 0.8),
+    ],
+)
+def test_a_predicted_law_has_to_beat_both_rivals(given, status, estimate):
+    found = claims.nearer_claims(share_rows(**given), {"concrete": "made"})
+    assert [claim.id for claim in found][:2] == ["C1-unrolling-w2", "C1-unrolling-mean"]
+    assert {claim.status for claim in found} == {status}
+    assert found[0].estimate == pytest.approx(estimate)
+
+
+def skill_rows(**columns):
+    row = {"skill": 0.6, "skill_low": 0.5, "skill_high": 0.7, "n": 8, "error": 0.3}
+    row |= {"gain": 0.6, "gain_low": 0.5, "gain_high": 0.7, "error_low": 0.2, "error_high": 0.4}
+    return pd.DataFrame(
+        row | {"task": task, "kind": kind, "estimator": name, "size": size} | columns
+        for task in ("concrete", "digits")
+        for kind in ("mean", "spread")
+        for name in claims.ESTIMATORS
+        for size in ("1 point", "1 %", "50 %", tables.ALL)
+    )
+
+
+@pytest.mark.parametrize(
+    ("skill", "gain", "status"),
+    [
+        ((0.3, 0.5), (0.3, 0.5), "confirmed"),
+        ((0.3, 0.5), (-0.1, 0.2), "partly"),
+        ((0.1, 0.2), (-0.1, 0.2), "refuted"),
+        ((0.1, 0.4), (-0.1, 0.4), "inconclusive"),
+    ],
+)
+def test_a_spread_is_predicted_if_enough_is_explained_and_more_than_by_the_control(
+    skill, gain, status
+):
+    ends = dict(zip(("skill_low", "skill_high", "gain_low", "gain_high"), (*skill, *gain)))
+    settings = {"concrete": "made", "digits": "made, too"}
+    found = claims.spread_claims(skill_rows(**ends), settings)
+    assert {claim.status for claim in found} == {status}
+    assert [claim.id for claim in found][:4] == [
+        "R8", "R8-if_damped", "R8-source", "R8-digits-unrolling"
+    ]  # fmt: skip
+    assert found[0].ci == skill
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "status"),
+    [
+        ((0.2, 0.4), (0.6, 0.8), "confirmed"),
+        ((0.2, 0.4), (0.3, 0.45), "partly"),
+        ((0.6, 0.7), (0.3, 0.45), "refuted"),
+        ((0.4, 0.6), (0.4, 0.6), "inconclusive"),
+    ],
+)
+def test_first_order_breaks_between_the_smallest_and_the_largest_group(small, large, status):
+    table = skill_rows()
+    for size, ends in (("1 %", small), ("50 %", large)):
+        table.loc[table["size"] == size, ["error_low", "error_high"]] = ends
+    assert claims.group_claim(table, "made").status == status
+
+
+@pytest.mark.parametrize(
+    ("less", "kept", "statuses"),
+    [
+        ((-0.05, 0.05), (0.95, 1.05), ["confirmed"] * 3),
+        ((0.2, 0.3), (0.5, 0.8), ["refuted"] * 3),
+        ((-0.05, 0.3), (0.5, 1.05), ["inconclusive"] * 3),
+    ],
+)
+def test_shares_of_single_points_are_held_against_leverage(less, kept, statuses):
+    table = pd.DataFrame(
+        {"n_train": n, "estimator": name, "left": 0.6, "n": 24,
+         "less": np.mean(less), "less_low": less[0], "less_high": less[1],
+         "kept": np.mean(kept), "kept_low": kept[0], "kept_high": kept[1]}
+        for n in (900, 100) for name in ("unrolling", "if_damped", "rif")
+    )  # fmt: skip
+    found = claims.leverage_claims(table, "made")
+    assert [claim.status for claim in found] == statuses
+    table.loc[table["n_train"] == 900, ["less_low", "less_high"]] = [0.4, 0.5]
+    mixed = claims.leverage_claims(table, "made")[0].status
+    assert mixed == {"confirmed": "partly", "refuted": "refuted"}.get(statuses[0], "inconclusive")

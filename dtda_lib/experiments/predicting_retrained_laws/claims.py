@@ -10,8 +10,16 @@ from itertools import product
 
 import pandas as pd
 
-from dtda_lib.study.claims import CONFIRMED, PARTLY, Claim, above, below, between
-from dtda_lib.study.claims import combine, decide_interval
+from dtda_lib.study.claims import (
+    CONFIRMED,
+    PARTLY,
+    Claim,
+    above,
+    below,
+    between,
+    combine,
+    decide_interval,
+)
 from dtda_lib.study.tables import ends
 from dtda_lib.study.wording import bracketed
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from dtda_lib.statistics.between_sets import KINDS, between_sets, features, squared_gap
 from dtda_lib.statistics.over_sets import over_sets
-from dtda_lib.study.tables import numbers
+from dtda_lib.study.tables import numbers, readable
 
 from .laws import LEVERAGE, POINT
 
@@ -131,6 +131,25 @@ def share_table(laws_of: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                         about = {"task": task, "kind": kind, **at, "rival": rival}
                         rows.append(about | share | {"n": laws.sizes["query"]})
     return pd.DataFrame(rows)
+
+
+def shown_shares(shares: pd.DataFrame) -> pd.DataFrame:
+    """Shares over all groups for readers: a row for each task and method, a column for each rival.
+
+    Args:
+        shares: `share_table`.
+    """
+    whole, about = shares[shares["size"] == ALL], ["task", "estimator"]
+    wide, columns = whole[about].drop_duplicates(), {"data": "task", "method": "estimator"}
+    for kind, words in (("w2", "law (W2)"), ("mean", "mean")):
+        for rival in RIVALS.values():
+            part = whole[(whole["kind"] == kind) & (whole["rival"] == rival)]
+            names = [f"{kind} {rival} {end}".strip() for end in ("", "low", "high")]
+            found = ["share", "share_low", "share_high"]
+            part = part[about + found].rename(columns=dict(zip(found, names, strict=True)))
+            wide = wide.merge(part, on=about)
+            columns[f"{words}, than {rival}"] = tuple(names)
+    return readable(wide, columns, digits=2)
 
 
 # ---------------------------------------------------------------- single points and leverage

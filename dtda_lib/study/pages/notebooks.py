@@ -25,7 +25,6 @@ from .results import index_table, results_table, summary
 
 FIGURES: dict[str, str] = {
     "04_variance_changing_examples": "lone_bands",
-    "05_predicting_retrained_laws": "group_size",
     "06_unrolling_becomes_influence": "network",
     "07_cold_posterior_transport": "sampled",
     "08_evaluating_under_noise": "correlation_curves",
