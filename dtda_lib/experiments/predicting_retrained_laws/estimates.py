@@ -32,7 +32,7 @@ KEPT = ("if_damped", "rif", "joint")
 def group_shifts(
     recipe: Recipe, of: str | Measure, groups: Sequence[Sequence[int]], *, damping: float
 ) -> Measure:
-    """Predicted shift upon removal of each group, `(estimator, removal, *axes of the output)`.
+    """Predicted shift upon removal of each group, `(estimator, group, *axes of the output)`.
 
     Args:
         recipe: How the models are trained; gives the weight decay.
@@ -47,7 +47,7 @@ def group_shifts(
     ridge = checked_ridge("group_shifts", recipe, damping, SINGULAR)
 
     @measure(
-        dims=("estimator", "removal", *of.dims),
+        dims=("estimator", "group", *of.dims),
         unit=of.unit,
         labels={"estimator": KEPT, **of.labels},
     )

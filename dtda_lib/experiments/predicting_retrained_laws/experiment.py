@@ -95,7 +95,7 @@ class Setting(Trained):
     @cached_property
     def laws(self) -> xr.Dataset:
         """`laws.laws_in_sets` of the output; trains what is missing."""
-        influence = _output(self.models.dataset()["group_shifts"])
+        influence = _output(self.models.dataset()["group_shifts"]).rename(group="removal")
         shifts = {
             "unrolling": _output(self.followed.dataset()[self.of]),
             "source": _output(self.segments.dataset()[self.of]),

@@ -74,21 +74,24 @@ def draw_removals(
 ) -> Removals:
     """`n_groups` single points and random groups of each size.
 
-    A size is a percentage of the training points, at least one point.
+    A size is a percentage of the training points.
 
     Raises:
-        ValueError: two percentages that mean the same number of points, or no such groups.
+        ValueError: percentages that mean as many points as another one, or a single point.
     """
     n = task.n_train
-    sizes = {f"{percent} %": max(1, round(n * percent / 100)) for percent in sorted(percents)}
+    sizes = {POINT: 1} | {f"{p} %": max(1, round(n * p / 100)) for p in sorted(percents)}
     if len(set(sizes.values())) < len(sizes):
-        raise ValueError(f"percentages {', '.join(sizes)} of {n} points are not different.")
+        raise ValueError(
+            f"removals of {', '.join(sizes)}: of {n} points some are as many; take percentages "
+            "further apart, or more points."
+        )
     drawn = {
         name: tuple(
             tuple((row == 0).nonzero().flatten().tolist())
             for row in leave_k_out(n, size, n_groups, generator).weights[1:]
         )
-        for name, size in ({POINT: 1} | sizes).items()
+        for name, size in sizes.items()
     }
     return Removals(drawn)
 

@@ -34,7 +34,7 @@ class Parameters(ProfiledParameters, notebook="05_predicting_retrained_laws"):
         because="992 mixes are distinct",
     )
     per_class: int = whole_number(
-        "training digits of each class, 0, 1 and 2", at=(10, 40, 100), between=(4, 200)
+        "training digits of each class, 0, 1 and 2", at=(10, 50, 100), between=(4, 200)
     )
     queries_per_class: int = whole_number(
         "query digits of each class", at=(2, 8, 12), between=(1, 300)
@@ -65,14 +65,15 @@ class Parameters(ProfiledParameters, notebook="05_predicting_retrained_laws"):
     epochs: int = whole_number(
         "passes over the data; smaller sets of Concrete make more, for as many steps",
         at=(10, 30, 40),
-        between=(1, 10_000),
+        between=(6, 10_000),
+        because="SOURCE takes two models from each third of training",
     )
     rate: float = number(
         "learning rate of SGD at the start; it falls to 0", at=(0.1, 0.1, 0.1), between=(1e-4, 1)
     )
     decay: float = number("weight decay", at=(1e-3, 1e-3, 1e-3), between=(0, 1))
     damping: float = number(
-        "damping beside the weight decay, in units of 1 / (sum of all learning rates)",
+        "damping beside the weight decay, in units of 1 / (sum of learning rates)",
         at=(1.0, 1.0, 1.0),
         between=(0.001, 1_000),
     )
