@@ -30,11 +30,12 @@ _WIDEST = 1.0  # interval of a single point's share: a wider one tells nothing
 
 def control_rows(skills: pd.DataFrame) -> pd.DataFrame:
     """The rows of unrolling once more, as those of its prediction for another group."""
-    rows = skills[skills["estimator"] == "unrolling"]
-    skill = rows["skill"] - rows["gain"]
-    error = np.sqrt((1 - skill).clip(lower=0))
-    none = {f"{name}_{end}": np.nan for name in ("skill", "error") for end in ("low", "high")}
-    return rows.assign(estimator=OTHER, skill=skill, error=error, **none)
+    rows = skills[skills["estimator"] == "unrolling"].assign(estimator=OTHER)
+    ends = ("", "_low", "_high")
+    return rows.assign(
+        **{f"skill{end}": rows[f"control{end}"] for end in ends},
+        **{f"error{end}": rows[f"control_error{end}"] for end in ends},
+    )
 
 
 def _by_size(
@@ -193,8 +194,9 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
         axis.plot([0, right], [1, 1 - right], color="k", lw=0.8, zorder=0)
         axis.axhline(1, **_NULL)
         intervals(axis, part, part["leverage"], style, value="kept", lw=0.8, ms=3)
-        unclear = counted(int((~told & (shown["estimator"] == name)).sum()), "point")
-        axis.annotate(f"{unclear} undetermined", (0.04, 0.04), xycoords="axes fraction", fontsize=7)
+        if unclear := int((~told & (shown["estimator"] == name)).sum()):
+            text = f"{counted(unclear, 'point')} undetermined"
+            axis.annotate(text, (0.04, 0.04), xycoords="axes fraction", fontsize=7)
         axis.set(title=style.label, xlim=(0, right))
     axes[0].set(ylim=(0, 1.6), ylabel="share of shift predicted")
     fig.supxlabel("leverage h of the point", fontsize=9)

@@ -56,17 +56,27 @@ def _with_all(by_size: xr.DataArray) -> xr.DataArray:
 def _skills(gap: xr.Dataset) -> xr.DataArray:
     square = gap.map(squared_gap).mean(("group", "query"))
     skill, other = (1 - square[name] / square["no_change"] for name in ("predicted", "other_group"))
-    return xr.concat([_with_all(skill), _with_all(skill - other)], "what")
+    return xr.concat([_with_all(one) for one in (skill, skill - other, other)], "what")
+
+
+def _error(row: Mapping[str, float], skill: str, name: str) -> dict[str, float]:
+    """sqrt(1 - skill) of a row and its interval; 0 where noise has the skill above 1."""
+    sources = {"": skill, "_low": f"{skill}_high", "_high": f"{skill}_low"}
+    return {
+        f"{name}{end}": float(np.sqrt(np.maximum(0.0, 1 - row[source])))
+        for end, source in sources.items()
+    }
 
 
 def skill_table(laws_of: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """What share of a change is explained: 1 is a perfect prediction, 0 is no change.
 
     `skill` = 1 - (squared gap that is left / squared change), sums over removals and queries;
-    `gain`, what it exceeds that of the prediction for another group by; `error` = sqrt(1 - skill),
-    the root mean square gap relative to that of no change. Columns: task, kind ("mean", "law",
-    "spread"), size (`ALL`: mean over groups), estimator, skill, gain and error with intervals; `n`,
-    removals * queries of a size; `change`, the root mean square change in the feature's unit.
+    `gain`, what it exceeds `control` by, the skill of the prediction for another group; `error` =
+    sqrt(1 - skill), the root mean square gap relative to that of no change, and `control_error`.
+    Columns: task, kind ("mean", "law", "spread"), size (`ALL`: mean over groups), estimator, these
+    with intervals; `n`, removals * queries of a size; `change`, the root mean square change in the
+    feature's unit.
 
     Args:
         laws_of: Task -> `laws.laws_in_sets`.
@@ -81,22 +91,12 @@ def skill_table(laws_of: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 change = np.nan if size == ALL else float(np.sqrt(square.sel(size=size)))
                 for estimator in found["estimator"].values:
                     at = {"size": size, "estimator": estimator}
-                    skill, gain = (
-                        numbers(found.isel(what=what), name, **at)
-                        for what, name in enumerate(("skill", "gain"))
-                    )
-                    rows.append(
-                        {"task": task, "kind": kind, **at, **skill, **gain}
-                        | {
-                            error: float(np.sqrt(max(0.0, 1 - skill[name])))
-                            for error, name in (
-                                ("error", "skill"),
-                                ("error_low", "skill_high"),
-                                ("error_high", "skill_low"),
-                            )
-                        }
-                        | {"n": laws.sizes["group"] * laws.sizes["query"], "change": change}
-                    )
+                    row = {"task": task, "kind": kind, **at}
+                    for what, name in enumerate(("skill", "gain", "control")):
+                        row |= numbers(found.isel(what=what), name, **at)
+                    row |= _error(row, "skill", "error") | _error(row, "control", "control_error")
+                    n = laws.sizes["group"] * laws.sizes["query"]
+                    rows.append(row | {"n": n, "change": change})
     return pd.DataFrame(rows)
 
 
