@@ -6,12 +6,20 @@ import pytest
 import torch
 import xarray as xr
 
+from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.predicting_retrained_laws import claims, estimates, laws, tables
+from dtda_lib.experiments.predicting_retrained_laws.experiment import Experiment
+from dtda_lib.experiments.predicting_retrained_laws.parameters import Parameters
 from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.runs.measures import parameters
+from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.training import train
+from dtda_lib.study.settings import resolve
 from dtda_lib.theory.testbeds import AnchoredRidge
 
 LINEAR = get_model("mlp", widths=(3, 1))
@@ -130,6 +138,44 @@ def test_laws_are_moved_by_their_own_seeds_and_cut_into_sets():
     np.testing.assert_allclose(joint, base + whole.values[2, 2])
     with pytest.raises(ValueError, match="do not make 4 equal sets"):
         laws.in_sets(found.isel(set=0).isel(seed=[0, 1]), 4)
+
+
+# --- what is trained ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_each_law_is_made_of_its_own_bank_and_both_ways_to_unroll_agree():
+    tiny = {"n_train": 20, "fewer": (24,), "n_seeds": 2, "epochs": 8, "width": 3, "n_query": 3}
+    cfg = resolve(Parameters, profile="smoke", device="cpu", workers=1, **tiny)
+    setting = Experiment.of(cfg).fewer[24]
+    assert setting.followed.mode == "reverse"  # four points, three queries
+    assert setting.recipe.steps(24) == 8  # as many as 20 points make in batches of 20
+    found = setting.laws.transpose("estimator", "set", "seed", "size", "group", "query")
+    run, at = 3, {"set": 1, "seed": 1}
+    outputs = setting.retrained.dataset()["query_prediction"].isel(seed=run, checkpoint=-1)
+    np.testing.assert_array_equal(found["base"].isel(at), outputs.isel(removal=0, output=0))
+    retrained = found["retrained"].isel(at).values.reshape(4, 3)
+    np.testing.assert_array_equal(retrained, outputs.isel(removal=slice(1, None), output=0))
+    given = (setting.task, setting.model, setting.recipe)
+    points = [point for (point,) in setting.removals.groups]
+    seeds = [seed_pairs(6)[run]]
+    forward = unrolled_shifts(*given, seeds, "query_prediction", points)
+    (theta,) = train(*given, *zip(*seeds), torch.ones(1, 24), [parameters])["parameters"][:, -1]
+    moved = found["predicted"].isel(at) - found["base"].isel(at)
+    expected = {"unrolling": forward.values[0, -1, ..., 0]}
+    for name, estimator in (("if_damped", "influence_ggn"), ("rif", "influence_leverage")):
+        of = {"of": "query_prediction", "damping": setting.damping}
+        values = get_estimator(estimator, setting.recipe, **of)(
+            Network.of(setting.model), theta, setting.task
+        )
+        expected[name] = values[0, points, :, 0]
+    for name, shift in expected.items():
+        got = moved.sel(estimator=name).values.reshape(4, 3)
+        np.testing.assert_allclose(got, shift, rtol=2e-3, atol=2e-6)
+    h = leverage(setting.recipe, damping=setting.damping)
+    each = h(Network.of(setting.model), theta, setting.task)[points]
+    mean = setting.leverages.values.ravel()
+    assert mean == pytest.approx(each.numpy(), abs=0.1)  # over seeds; of one run here
 
 
 # --- tables, on a problem whose laws are known exactly --------------------------------------------
