@@ -145,11 +145,11 @@ def test_laws_are_moved_by_their_own_seeds_and_cut_into_sets():
 
 @pytest.mark.slow
 def test_each_law_is_made_of_its_own_bank_and_both_ways_to_unroll_agree():
-    tiny = {"n_train": 20, "fewer": (24,), "n_seeds": 2, "epochs": 8, "width": 3, "n_query": 3}
+    tiny = {"n_train": 40, "fewer": (24,), "n_seeds": 2, "epochs": 8, "width": 3, "n_query": 3}
     cfg = resolve(Parameters, profile="smoke", device="cpu", workers=1, **tiny)
     setting = Experiment.of(cfg).fewer[24]
     assert setting.followed.mode == "reverse"  # four points, three queries
-    assert setting.recipe.steps(24) == 8  # as many as 20 points make in batches of 20
+    assert setting.recipe.steps(24) == 16  # as many as 40 points make in batches of 20
     found = setting.laws.transpose("estimator", "set", "seed", "size", "group", "query")
     run, at = 3, {"set": 1, "seed": 1}
     outputs = setting.retrained.dataset()["query_prediction"].isel(seed=run, checkpoint=-1)
