@@ -325,6 +325,9 @@ def test_intervals_of_skills_cover(monkeypatch):
 # --- rules ----------------------------------------------------------------------------------------
 
 
+SINGLE = [("1 point", (0.1, 0.2)), ("high leverage", (0.1, 0.2))]  # decide nothing
+
+
 def share_rows(no_change=(0.7, 0.9), another=(0.7, 0.9), size=(0.7, 0.9)):
     rows = [
         {"task": "concrete", "estimator": estimator, "kind": kind, "size": name, "rival": rival,
@@ -332,7 +335,7 @@ def share_rows(no_change=(0.7, 0.9), another=(0.7, 0.9), size=(0.7, 0.9)):
         for estimator in claims.ESTIMATORS
         for kind in ("w2", "mean")
         for rival, ends in (("no change", no_change), ("another group", another))
-        for name, (low, high) in (("1 %", size), ("1 point", (0.1, 0.2)), (tables.ALL, ends))
+        for name, (low, high) in (("1 %", size), *SINGLE, (tables.ALL, ends))
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -365,7 +368,7 @@ def skill_rows(**columns):
         for task in ("concrete", "digits")
         for kind in ("mean", "spread")
         for name in claims.ESTIMATORS
-        for size in ("1 point", "1 %", "50 %", tables.ALL)
+        for size in ("1 point", "1 %", "50 %", "high leverage", tables.ALL)
     )
 
 

@@ -23,8 +23,9 @@ from dtda_lib.study.claims import (
 from dtda_lib.study.tables import ends
 from dtda_lib.study.wording import bracketed
 
+from .laws import LEVERAGE, POINT
 from .methods import looks
-from .tables import ALL, CONCRETE, POINT
+from .tables import ALL, CONCRETE
 
 MOST = 0.6
 """Of queries: the least share that matters. Whoever trusts the prediction is then right at three
@@ -48,6 +49,11 @@ def _tag(task: str) -> str:
     return "" if task == CONCRETE else f"-{task}"
 
 
+def _groups(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are about one size of groups, and not about single points or all groups."""
+    return ~rows["size"].isin([ALL, POINT, LEVERAGE])
+
+
 def nearer_claims(shares: pd.DataFrame, settings: Mapping[str, str]) -> list[Claim]:
     """C1 for each task, estimator and distance: nearer than no change, and than another group's.
 
@@ -63,7 +69,7 @@ def nearer_claims(shares: pd.DataFrame, settings: Mapping[str, str]) -> list[Cla
                   (("task", task), ("estimator", estimator), ("kind", kind))]  # fmt: skip
         rows = shares[chosen[0] & chosen[1] & chosen[2]]
         whole = rows[rows["size"] == ALL].sort_values("share", ascending=False, kind="stable")
-        sizes = rows[~rows["size"].isin([ALL, POINT])]
+        sizes = rows[_groups(rows)]
         told = "; ".join(f"{row['rival']} {bracketed(row, 'share')}" for _, row in whole.iterrows())
         each = "; ".join(
             f"{size} {' and '.join(f'{share:.2f}' for share in part['share'])}"
@@ -103,9 +109,9 @@ def spread_claims(skills: pd.DataFrame, settings: Mapping[str, str]) -> list[Cla
     claims = []
     for task, estimator in product(settings, ESTIMATORS):
         chosen = (skills["task"] == task) & (skills["estimator"] == estimator)
-        rows = skills[chosen & (skills["kind"] == "spread")].set_index("size")
-        whole = rows.loc[ALL]
-        each = "; ".join(f"{size} {row['skill']:.2f}" for size, row in rows.drop(ALL).iterrows())
+        rows = skills[chosen & (skills["kind"] == "spread")]
+        whole, sizes = rows[rows["size"] == ALL].iloc[0], rows[_groups(rows)]
+        each = "; ".join(f"{row['size']} {row['skill']:.2f}" for _, row in sizes.iterrows())
         first = task == CONCRETE and estimator == ESTIMATORS[0]
         gain, skill = (
             {"estimate": whole[name], "n": whole["n"]}
@@ -141,7 +147,7 @@ def group_claim(skills: pd.DataFrame, setting: str) -> Claim:
         setting: What was trained, in words.
     """
     rows = skills[(skills["kind"] == "mean") & (skills["estimator"] == "unrolling")]
-    rows = rows[(rows["task"] == CONCRETE) & ~rows["size"].isin([ALL, POINT])]
+    rows = rows[(rows["task"] == CONCRETE) & _groups(rows)]
     small, large = rows.iloc[0], rows.iloc[-1]
     told = "; ".join(f"{row['size']} {bracketed(row, 'error')}" for _, row in rows.iterrows())
     parts = [
