@@ -63,7 +63,9 @@ class Setting(Trained):
         measures = [group_shifts(self.recipe, self.of, self.removals.groups, **given)]
         if LEVERAGE in self.removals.of_size:
             measures.append(leverage(self.recipe, **given))
-        return self.bank(paired(nothing(self.task.n_train), self._seeds), measures, "influence")
+        runs = paired(nothing(self.task.n_train), self._seeds)
+        # Small shards: workers share them, and each run's system of all points takes memory.
+        return self.bank(runs, measures, "influence", chunk=8)
 
     @cached_property
     def followed(self) -> UnrolledBank:
