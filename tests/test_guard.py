@@ -204,7 +204,7 @@ ON_RECORD_ALONE = {
         "largest.describe()": "what the data are",
     },
     "04_variance_changing_examples": {"The numbers behind the figures": "data of the figures"},
-    "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
+    "05_predicting_retrained_laws": {"The numbers behind the figures": BEHIND},
     "06_unrolling_becomes_influence": {"The numbers behind the figures": BEHIND},
     "07_cold_posterior_transport": {"The numbers behind the figures": BEHIND},
     "08_evaluating_under_noise": {"verdicts(": CLAIMS},

@@ -108,7 +108,7 @@ class Table(dict[str, Entry], Generic[Entry]):
 
 # Mostly Okabe and Ito's colours, which readers with any common colour blindness can tell apart;
 # their yellow is left out, as it vanishes on white. Markers are single letters of matplotlib, which
-# `fmt` takes as well. The last eight are variants that few figures show.
+# `fmt` takes as well. The last seven are variants that few figures show.
 METHODS: Table[Method] = Table(
     "method",
     {
@@ -176,9 +176,6 @@ METHODS: Table[Method] = Table(
             "unrolling", "#0072B2", "X", (0, (1, 1)), "unroll.", words="unrolling"
         ),
         "null": Method("no influence", "#8C8C8C", "_", (0, (4, 2, 1, 2)), words="no influence"),
-        "ud_corrected": Method(
-            "unrolling / (1 − h)", "#88CCEE", "1", (0, (3, 1)), words="unrolling divided by 1 − h"
-        ),
         "joint": Method(
             "joint RIF", "#DDAA33", "2", (0, (3, 1, 1, 1, 1, 1)),
             words="RIF of the group as a whole (`joint`)",

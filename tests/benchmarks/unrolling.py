@@ -10,13 +10,64 @@ many trainings of the same run an unrolling costs, alone and in the stack.
 
 import json
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
+import torch
+
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.named import get_task
-from dtda_lib.experiments.predicting_retrained_laws.estimates import unrolling_cost
-from dtda_lib.models.networks import Network, get_model
+from dtda_lib.data.task import Task
+from dtda_lib.models.networks import Model, Network, get_model
+from dtda_lib.runs.measures import query_prediction
+from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.training import train
 
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=1e-3, batch_size=20, epochs=100, schedule="linear")
+
+
+def unrolling_cost(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    *,
+    n_runs: int = 8,
+    n_stacked: int = 256,
+    epochs: int = 5,
+) -> dict[str, float]:
+    """Seconds a run, on one thread: training alone, training in a stack, unrolling all points.
+
+    Of a training of `epochs` epochs, as all grow in proportion. "alone" trains one run, as a plain
+    script does, "stacked" `n_stacked` runs at once, "unrolled" unrolls `n_runs` at once.
+    """
+    short, threads = replace(recipe, epochs=epochs, keep_last=1), torch.get_num_threads()
+
+    def trained(first: int, runs: int) -> None:
+        seeds = [seed for seed, _ in seed_pairs(first + runs)[first:]]
+        weights = torch.ones(runs, task.n_train)
+        train(task, model, short, seeds, seeds, weights, [query_prediction])
+
+    def unroll(recipe: Recipe) -> None:
+        unrolled_shifts(task, model, recipe, seed_pairs(n_runs), query_prediction)
+
+    def timed(work: Callable[[], None], runs: int) -> float:
+        start = time.perf_counter()
+        work()
+        return (time.perf_counter() - start) / runs
+
+    torch.set_num_threads(1)
+    try:
+        trained(0, 1)  # whatever is made on the first call
+        unroll(replace(short, epochs=1))
+        return {
+            "alone": timed(lambda: trained(0, 1), 1),
+            "stacked": timed(lambda: trained(0, n_stacked), n_stacked),
+            "unrolled": timed(lambda: unroll(short), n_runs),
+        }
+    finally:
+        torch.set_num_threads(threads)
 
 
 def main(quick: bool) -> None:

@@ -15,6 +15,8 @@ from dtda_lib.study.settings import Config, parameters_of, resolve
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 OTHER = {
+    # The next percents round to as many points.
+    ("05_predicting_retrained_laws", "percents"): (5, 60),
     # The next percents round to as many points, and CIFAR-10 is left out or is 10 images or more.
     ("09_data_pruning", "removed_percent"): 20,
     ("09_data_pruning", "cifar_per_class"): 10,

@@ -1,25 +1,31 @@
-"""Predicted laws against retrained ones: gaps, floors, groups, shares and the rules of claims."""
+"""Predicted laws against retrained ones: removals, estimates, gaps without noise, rules."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from torch.func import hessian, jacrev
 
+from dtda_lib.attribution.leverage import leverage
+from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
-from dtda_lib.experiments.predicting_retrained_laws import claims as rules
-from dtda_lib.experiments.predicting_retrained_laws import estimates as estimates
-from dtda_lib.experiments.predicting_retrained_laws import laws as laws_of
-from dtda_lib.experiments.predicting_retrained_laws import tables as tables
+from dtda_lib.experiments.predicting_retrained_laws import claims, estimates, laws, tables
+from dtda_lib.experiments.predicting_retrained_laws.experiment import Experiment
+from dtda_lib.experiments.predicting_retrained_laws.parameters import Parameters
 from dtda_lib.models.networks import Network, get_model, initial_theta
+from dtda_lib.runs.measures import parameters
+from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
-from dtda_lib.statistics.distances import get_distance
+from dtda_lib.runs.training import train
+from dtda_lib.study.settings import resolve
+from dtda_lib.theory.testbeds import AnchoredRidge
 
 LINEAR = get_model("mlp", widths=(3, 1))
 RIDGE = 0.05
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=RIDGE, batch_size=4, epochs=2)
+GROUPS = [(0,), (3, 7), (1, 2, 5, 8, 9, 11)]
 
 
 def small_task(n_train=12, n_query=5):
@@ -39,27 +45,6 @@ def ridge_fit(task, kept):
     return torch.linalg.solve(matrix, x.T @ y / task.n_train)
 
 
-def drawn(generator, shift=0.4, n_seeds=16, n_removals=4, n_query=6, estimators=("good", "none")):
-    """Laws where "good" predicts the shift of the mean exactly and "none" no change."""
-    base = xr.DataArray(generator.normal(size=(n_seeds, n_query)), dims=("seed", "query"))
-    steps = shift * generator.normal(size=(1, n_removals, n_query))
-    noise = 0.05 * generator.normal(size=(n_seeds, n_removals, n_query))
-    dims = ("seed", "removal", "query")
-    moved = xr.DataArray(base.values[:, None] + steps, dims=dims)
-    coords = {"removal": np.arange(n_removals)}
-    moved = moved.assign_coords(coords)
-    still = (base.expand_dims(removal=n_removals) + 0 * moved).transpose(*dims)
-    guess = laws_of.stacked([moved, still], "estimator", estimators)
-    return laws_of.Laws(base, moved + noise, guess)
-
-
-def removals_of(n_removals, names=("2 %", "5 %")):
-    half = n_removals // len(names)
-    groups = tuple((i,) if i < half else (i, i + 1) for i in range(n_removals))
-    sets = [name for name in names for _ in range(half)]
-    return laws_of.Removals(groups, pd.DataFrame({"set": sets, "points": [len(g) for g in groups]}))
-
-
 # --- what is removed ------------------------------------------------------------------------------
 
 
@@ -67,290 +52,381 @@ def test_input_leverage_is_that_of_a_regression():
     task = small_task()
     x = np.column_stack([np.ones(12), task.train_x.numpy()])
     expected = np.diag(x @ np.linalg.solve(x.T @ x, x.T))
-    np.testing.assert_allclose(laws_of.input_leverage(task), expected, rtol=1e-10)
+    np.testing.assert_allclose(laws.input_leverage(task), expected, rtol=1e-10)
 
 
-def test_removals_are_distinct_sized_and_high_leverage_points_come_last():
+def test_removals_are_distinct_sized_and_points_of_high_leverage_come_last():
     task = get_task("concrete", n_train=50, n_query=5)
-    removals = laws_of.draw_removals(task, (10, 2), 3, 4, np.random.default_rng(0))
-    assert removals.table["points"].tolist() == [1] * 3 + [5] * 3 + [1] * 4
-    assert removals.random_sets == ["2 %", "10 %"]
-    assert len(set(removals.groups)) == 10
-    leverage = laws_of.input_leverage(task)
-    chosen = [leverage[group[0]] for group in removals.groups[6:]]
+    drawn = laws.draw_removals(task, (10, 4), 3, np.random.default_rng(0))
+    removals = laws.with_high_leverage(drawn, task)
+    assert list(removals.of_size) == ["1 point", "4 %", "10 %", "high leverage"]
+    assert [len(group) for group in removals.groups] == [1] * 3 + [2] * 3 + [5] * 3 + [1] * 3
+    assert len(set(removals.groups)) == 12
+    leverage = laws.input_leverage(task)
+    chosen = [leverage[point] for (point,) in removals.of_size["high leverage"]]
     others = set(range(50)) - {group[0] for group in removals.groups if len(group) == 1}
     assert min(chosen) >= max(leverage[point] for point in others)
     weights = removals.design(50).weights
     assert (weights[0] == 1).all()
-    assert [tuple((row == 0).nonzero().flatten().tolist()) for row in weights[1:]] == list(
-        removals.groups
-    )
+    left_out = [tuple((row == 0).nonzero().flatten().tolist()) for row in weights[1:]]
+    assert left_out == removals.groups
+    assert set(removals.members) == {point for group in removals.groups for point in group}
 
 
 def test_equal_sizes_are_refused():
-    with pytest.raises(ValueError, match="not different"):
-        laws_of.draw_removals(small_task(), (1, 2), 1, 1, np.random.default_rng(0))
+    for percents in ((15, 20), (8,)):  # of 12 points: 2 and 2, then a single one
+        with pytest.raises(ValueError, match="of 12 points some are as many"):
+            laws.draw_removals(small_task(), percents, 1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="as many"):
+        laws.Removals({"1 point": ((0,),), "5 %": ((0, 1), (1, 2))})
 
 
 # --- estimates ------------------------------------------------------------------------------------
 
 
-def test_joint_leverage_is_exact_for_any_group_of_least_squares():
+def test_joint_shifts_are_exact_for_any_group_of_least_squares():
     task, network = small_task(), Network.of(LINEAR)
     theta = ridge_fit(task, list(range(12)))
-    groups = [(0,), (3, 7), (1, 2, 5, 8, 9, 11)]
-    found = estimates.joint_shifts(RIDGE, groups)(network, theta, task)
-    for group, shift in zip(groups, found):
+    measured = estimates.group_shifts(RECIPE, "query_prediction", GROUPS, damping=0.0)
+    for group, shift in zip(GROUPS, measured(network, theta, task)[2], strict=True):
         without = ridge_fit(task, [k for k in range(12) if k not in group])
-        expected = (network(without, task.query_x) - network(theta, task.query_x))[:, 0]
+        expected = network(without, task.query_x) - network(theta, task.query_x)
         torch.testing.assert_close(shift, expected, rtol=1e-9, atol=1e-11)
 
 
-def test_estimates_are_those_that_their_names_say(monkeypatch):
-    task, damping = small_task(), 0.02
-    model = get_model("mlp", widths=(3, 4, 1), activation="tanh")
+@pytest.mark.parametrize(("loss", "of"), [("squared", "query_loss"), ("classes", "query_margin")])
+def test_sums_over_members_are_those_of_the_library(loss, of):
+    task, model = small_task(), get_model("mlp", widths=(3, 4, 1), activation="tanh")
+    if loss == "classes":
+        labels = {f"{part}_y": torch.arange(n) % 3 for part, n in (("train", 12), ("query", 5))}
+        parts = {"train_x": task.train_x, "query_x": task.query_x}
+        task = Task("classes", **parts, **labels, loss="cross_entropy", n_outputs=3)
+        model = get_model("mlp", widths=(3, 4, 3), activation="tanh")
     network, theta = Network.of(model), initial_theta(model, 0, torch.float64)
-    monkeypatch.setattr(estimates, "damping_by_training_time", lambda recipe, n_train: damping)
-    given = xr.DataArray(theta[None].numpy(), {"seed": [0]}, ("seed", "parameter"))
-    alone = [(k,) for k in range(12)]
-    shifts, about = estimates.estimated_shifts(task, model, RECIPE, given, alone)
-
-    train, query = (
-        jacrev(lambda theta, x=x: network(theta, x)[:, 0])(theta)
-        for x in (task.train_x, task.query_x)
-    )
-    residual = (network(theta, task.train_x)[:, 0] - task.train_y).detach()[:, None]
-    exact = hessian(lambda t: task.per_example_loss(network(t, task.train_x), task.train_y).mean())
-    unit = torch.eye(len(theta), dtype=torch.float64)
-
-    def by_hand(curvature, ridge):
-        return residual * (train @ torch.linalg.solve(curvature + ridge * unit, query.T)) / 12
-
-    ridge, gauss_newton = RIDGE + damping, train.T @ train / 12
-    hat = train @ torch.linalg.solve(gauss_newton + ridge * unit, train.T) / 12
-    expected = {
-        "if_ggn": by_hand(gauss_newton, ridge),
-        "if_ggn_raw": by_hand(gauss_newton, RIDGE),
-        "if_hessian": by_hand(exact(theta), ridge),
-        "rif": by_hand(gauss_newton, ridge) / (1 - hat.diagonal())[:, None],
-    }
-    assert list(shifts) == [*expected, "joint"]
-    for name, values in (expected | {"joint": expected["rif"]}).items():
-        np.testing.assert_allclose(shifts[name].values[0], values, rtol=1e-7, atol=1e-10)
-        assert shifts[name].dims == ("seed", "removal" if name == "joint" else "train", "query")
-    np.testing.assert_allclose(about["leverage"].values[0], hat.diagonal(), rtol=1e-8)
-    smallest = torch.linalg.eigvalsh(exact(theta))[0] + ridge
-    np.testing.assert_allclose(about["smallest"].values, [smallest], rtol=1e-8)
+    found = estimates.group_shifts(RECIPE, of, GROUPS, damping=0.02)(network, theta, task)
+    for row, name in ((0, "influence_ggn"), (1, "influence_leverage")):
+        each = get_estimator(name, RECIPE, of=of, damping=0.02)(network, theta, task)[0]
+        expected = torch.stack([each[list(group)].sum(dim=0) for group in GROUPS])
+        torch.testing.assert_close(found[row], expected, rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(found[2, 0], found[1, 0])  # of one point they are the same
+    assert not torch.allclose(found[2, 2], found[1, 2], rtol=1e-2)
 
 
-def test_members_of_a_group_are_added_up_and_joint_shifts_are_not():
+# --- laws -----------------------------------------------------------------------------------------
+
+
+def test_laws_are_moved_by_their_own_seeds_and_cut_into_sets():
     generator = np.random.default_rng(0)
+    removals = laws.Removals({"1 point": ((0,), (2,)), "50 %": ((1, 3), (0, 2))})
+    seeds, dims = {"seed": np.arange(6)}, ("seed", "removal", "query")
+    outputs = xr.DataArray(generator.normal(size=(6, 5, 3)), seeds, dims)
     shift = xr.DataArray(
-        generator.normal(size=(2, 4, 3)), {"seed": [0, 1]}, ("seed", "train", "query")
+        generator.normal(size=(6, 4, 3)), seeds | {"train": range(4)}, ("seed", "train", "query")
     )
-    whole = xr.DataArray(
-        generator.normal(size=(2, 2, 3)), {"seed": [0, 1]}, ("seed", "removal", "query")
-    )
-    table = pd.DataFrame({"set": ["a", "b"], "points": [1, 2]})
-    removals = laws_of.Removals(((0,), (1, 3)), table)
-    base = xr.DataArray(np.ones((2, 3)), {"seed": [0, 1]}, ("seed", "query"))
-    law = laws_of.predicted_laws(base, {"members": shift, "joint": whole}, removals)
-    assert law.dims == ("estimator", "seed", "removal", "query")
-    added = base + shift.isel(train=[1, 3]).sum("train")
-    np.testing.assert_allclose(law.sel(estimator="members").isel(removal=1), added)
-    np.testing.assert_allclose(
-        law.sel(estimator="joint"), (base + whole).transpose("seed", "removal", "query")
-    )
+    whole = xr.DataArray(generator.normal(size=(6, 4, 3)), seeds, dims)
+    found = laws.laws_in_sets(outputs, {"members": shift, "joint": whole}, removals, 3)
+    assert dict(found.sizes) == {
+        "set": 3, "seed": 2, "size": 2, "group": 2, "query": 3, "estimator": 2
+    }  # fmt: skip
+    at = {"set": 1, "seed": 0, "group": 0}  # run 2, the pair (1, 3)
+    base, pair = outputs.values[2, 0], found.sel(size="50 %").isel(at)
+    np.testing.assert_array_equal(found["base"].isel(set=1, seed=0), base)
+    np.testing.assert_array_equal(pair["retrained"], outputs.values[2, 3])
+    added = base + shift.values[2, 1] + shift.values[2, 3]
+    np.testing.assert_allclose(pair["predicted"].sel(estimator="members"), added)
+    joint = pair["predicted"].sel(estimator="joint")
+    np.testing.assert_allclose(joint, base + whole.values[2, 2])
+    with pytest.raises(ValueError, match="do not make 4 equal sets"):
+        laws.in_sets(found.isel(set=0).isel(seed=[0, 1]), 4)
 
 
-# --- gaps -----------------------------------------------------------------------------------------
+# --- what is trained ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("mean", 0.3**2), ("sd", 0.5**2), ("law", 0.3**2 + 0.5**2)]
-)
-def test_gap_squares_are_unbiased(kind, expected):
-    generator = np.random.default_rng(1)
-    x = generator.normal(size=(40, 10_000))
-    y = 0.3 + 1.5 * generator.normal(size=x.shape)  # unpaired: the noise is as large as it gets
-    square = laws_of.gap_square(x, y, kind)
-    error = square.std() / np.sqrt(square.size)
-    # Sds of 40 normal runs are 0.6 % too small; the noise left on would add 0.08 and 0.04.
-    assert abs(square.mean() - expected) < 4 * error + 0.04 * expected * (kind != "mean")
+@pytest.mark.slow
+def test_each_law_is_made_of_its_own_bank_and_both_ways_to_unroll_agree():
+    tiny = {"n_train": 40, "fewer": (24,), "n_seeds": 2, "epochs": 8, "width": 3, "n_query": 3}
+    cfg = resolve(Parameters, profile="smoke", device="cpu", workers=1, **tiny)
+    setting = Experiment.of(cfg).fewer[24]
+    assert setting.followed.mode == "reverse"  # four points, three queries
+    assert setting.recipe.steps(24) == 16  # as many as 40 points make in batches of 20
+    found = setting.laws.transpose("estimator", "set", "seed", "size", "group", "query")
+    run, at = 3, {"set": 1, "seed": 1}
+    outputs = setting.retrained.dataset()["query_prediction"].isel(seed=run, checkpoint=-1)
+    np.testing.assert_array_equal(found["base"].isel(at), outputs.isel(removal=0, output=0))
+    retrained = found["retrained"].isel(at).values.reshape(4, 3)
+    np.testing.assert_array_equal(retrained, outputs.isel(removal=slice(1, None), output=0))
+    given = (setting.task, setting.model, setting.recipe)
+    points = [point for (point,) in setting.removals.groups]
+    seeds = [seed_pairs(6)[run]]
+    forward = unrolled_shifts(*given, seeds, "query_prediction", points)
+    (theta,) = train(*given, *zip(*seeds), torch.ones(1, 24), [parameters])["parameters"][:, -1]
+    moved = found["predicted"].isel(at) - found["base"].isel(at)
+    expected = {"unrolling": forward.values[0, -1, ..., 0]}
+    for name, estimator in (("if_damped", "influence_ggn"), ("rif", "influence_leverage")):
+        of = {"of": "query_prediction", "damping": setting.damping}
+        values = get_estimator(estimator, setting.recipe, **of)(
+            Network.of(setting.model), theta, setting.task
+        )
+        expected[name] = values[0, points, :, 0]
+    for name, shift in expected.items():
+        got = moved.sel(estimator=name).values.reshape(4, 3)
+        np.testing.assert_allclose(got, shift, rtol=2e-3, atol=2e-6)
+    h = leverage(setting.recipe, damping=setting.damping)
+    each = h(Network.of(setting.model), theta, setting.task)[points]
+    mean = setting.leverages.values.ravel()
+    assert mean == pytest.approx(each.numpy(), abs=0.1)  # over seeds; of one run here
 
 
-def test_gap_square_of_means_is_the_sum_of_products_of_different_seeds():
-    x, y = np.random.default_rng(2).normal(size=(2, 5, 3))
-    d = x - y
-    pairs = sum(d[i] * d[j] for i in range(5) for j in range(5) if i != j) / 20
-    np.testing.assert_allclose(laws_of.gap_square(x, y, "mean"), pairs, rtol=1e-12)
+# --- tables, on a problem whose laws are known exactly --------------------------------------------
 
 
-def test_gap_squares_ignore_common_offsets_and_order_of_seeds():
-    x, y = np.random.default_rng(2).normal(size=(2, 8, 3))
-    for kind in laws_of.KINDS:
-        moved = laws_of.gap_square(x[::-1] + 5, y[::-1] + 5, kind)
-        np.testing.assert_allclose(laws_of.gap_square(x, y, kind), moved, rtol=1e-8, atol=1e-12)
+def laws_of_testbed(generator, n_sets=5, n_seeds=24, n_query=12):
+    """Laws of anchored ridge regression as runs, and the exact ones; sizes "1 point" and "25 %"."""
+    x, query = generator.normal(size=(16, 4)), generator.normal(size=(n_query, 4))
+    y = x @ [1.0, -1.0, 0.5, 0.0] + generator.normal(size=16)
+    bed = AnchoredRidge(x, y, query, strength=0.04, anchor_sd=1.0)
+    singles = tuple((int(k),) for k in range(4))
+    groups = tuple(tuple(map(int, generator.choice(16, 4, replace=False))) for _ in range(4))
+    removals = laws.Removals({"1 point": singles, "25 %": groups})
+    runs = bed.simulate(n_sets * n_seeds, generator, removals.groups)
+    seeds = {"seed": np.arange(n_sets * n_seeds)}
+    outputs = xr.concat([runs["base"], runs["retrained"].drop_vars("removal")], "removal")
+    outputs = outputs.transpose("seed", "removal", "query").drop_vars("point", errors="ignore")
+    shifts = {
+        name: runs[name].drop_vars(runs[name].coords).assign_coords(**seeds, train=range(16))
+        for name in ("influence", "leverage_corrected")
+    }
+    found = laws.laws_in_sets(outputs.assign_coords(seeds), shifts, removals, n_sets)
+    exact = {
+        "before": bed.law(),
+        "after": bed.without(removals.groups),
+        "influence": bed.predicted(removals.groups),
+        "leverage_corrected": bed.predicted(removals.groups, leverage=True),
+    }
+    return found, exact, bed, removals
 
 
-def test_halves_take_two_seeds_of_each_block():
-    halves = laws_of.draw_halves(3, 5, np.random.default_rng(0))
-    assert halves.shape == (5, 2, 3, 2)
-    blocks = halves // laws_of.BLOCK
-    assert (blocks == np.arange(3)[:, None]).all()
-    for split in halves:
-        assert sorted(split.ravel()) == list(range(12))
+def exact_skill(exact, name, kind, rows):
+    """1 - (squared gap left / squared change) of the exact laws, over removals and queries."""
+
+    def feature(law):
+        return {"mean": law.mean, "spread": np.log(law.variance)}[kind].values
+
+    after, before = feature(exact["after"])[rows], feature(exact["before"])
+    left = np.square(feature(exact[name])[rows] - after).mean()
+    return 1 - left / np.square(before - after).mean()
 
 
-def test_w2_squares_are_those_of_the_library():
-    laws = drawn(np.random.default_rng(4), n_seeds=8, n_removals=2)
-    # Every split of 8 seeds into two of each block is among all splits: compare one split by hand.
-    halves = laws_of.draw_halves(2, 1, np.random.default_rng(0))
-    found = laws_of.w2_squares(laws, halves)
-    left, right = halves.reshape(2, -1)
-    w2 = get_distance("w2")
-    guess, true = laws.predicted.sel(estimator="good").values, laws.retrained.values
-    base = laws.base.values[:, None]
-    for name, first, second in (
-        ("predicted", guess, true),
-        ("no_change", np.broadcast_to(base, true.shape), true),
-        ("perfect", true, true),
+@pytest.fixture(scope="module")
+def testbed():
+    return laws_of_testbed(np.random.default_rng(7))
+
+
+@pytest.fixture(scope="module")
+def skills(testbed):
+    return tables.skill_table({"bed": testbed[0]}).set_index(["kind", "size", "estimator"])
+
+
+def test_skills_are_those_of_the_exact_laws(testbed, skills):
+    table, exact = skills, testbed[1]
+    for kind in ("mean", "spread"):
+        for size, rows in (("1 point", slice(0, 4)), ("25 %", slice(4, 8))):
+            for name in ("influence", "leverage_corrected"):
+                expected = exact_skill(exact, name, kind, rows)
+                row = table.loc[(kind, size, name)]
+                assert row["skill"] == pytest.approx(expected, abs=0.03), (kind, size, name)
+                assert row["error"] == pytest.approx(np.sqrt(1 - row["skill"]))
+    whole = table.loc[("mean", tables.ALL, "influence")]
+    assert whole["skill"] == table.loc[("mean", "25 %", "influence"), "skill"]
+    # One point at a time the leverage correction is exact: no noise of the seeds is left.
+    assert table.loc[("law", "1 point", "leverage_corrected"), "skill"] == pytest.approx(1)
+    assert table.loc[("spread", "1 point", "influence"), "skill"] < 0.95
+
+
+def test_the_control_is_the_prediction_for_the_next_removal_of_a_size(testbed, skills):
+    found, exact, _, _ = testbed
+    gap = tables.gaps(found, "mean")["other_group"].sel(size="25 %", estimator="influence")
+    guess, true = (found[name].mean("seed").sel(size="25 %") for name in ("predicted", "retrained"))
+    for group, following in enumerate((1, 2, 3, 0)):
+        expected = guess.sel(estimator="influence").isel(group=following) - true.isel(group=group)
+        np.testing.assert_allclose(gap.isel(group=group), expected, atol=1e-12)
+    row = skills.loc[("mean", "25 %", "influence")]
+    wrong = np.roll(exact["influence"].mean.values[4:], -1, axis=0) - exact["after"].mean.values[4:]
+    right = exact["before"].mean.values - exact["after"].mean.values[4:]
+    control = 1 - np.square(wrong).mean() / np.square(right).mean()
+    assert row["gain"] == pytest.approx(row["skill"] - control, abs=0.05)
+
+
+def test_shares_count_queries_and_both_rivals(testbed):
+    found, exact, _, _ = testbed
+    table = tables.share_table({"bed": found}).set_index(["kind", "size", "estimator", "rival"])
+    after = exact["after"].mean.values[4:]
+    guess = exact["influence"].mean.values[4:]
+
+    def distance(law):
+        return np.square(law - after).mean(axis=0)  # (query,)
+
+    for rival, law in (
+        ("no change", exact["before"].mean.values),
+        ("another group", np.roll(guess, -1, axis=0)),
     ):
-        expected = (w2(first[left], second[right]) ** 2 + w2(first[right], second[left]) ** 2) / 2
-        got = found[name].sel(estimator="good") if name == "predicted" else found[name]
-        np.testing.assert_allclose(got, expected, rtol=1e-10)
+        expected = (distance(guess) < distance(law)).mean()
+        row = table.loc[("mean", "25 %", "influence", rival)]
+        assert row["share"] == pytest.approx(expected, abs=1 / 12 + 1e-9)
+        assert row["share_low"] - 1e-9 <= row["share"] <= row["share_high"] + 1e-9
+    exactly = table.loc[("w2", "1 point", "leverage_corrected", "no change")]
+    assert exactly["share"] == 1
+    assert (table["n"] == 12).all()
 
 
-def test_a_perfect_prediction_ends_on_the_floor_and_no_change_at_no_change():
-    """Laws of 40 independent runs each: twice as wide and moved by 1 without the points."""
-    generator = np.random.default_rng(5)
-    base, one, other = generator.normal(size=(3, 40, 1, 30))
-    dims = ("seed", "removal", "query")
-    retrained, perfect, idle = (
-        xr.DataArray(law, dims=dims, coords={"removal": [3]})
-        for law in (2 * one + 1, 2 * other + 1, base)
+def test_of_a_point_influence_keeps_one_minus_leverage(testbed):
+    found, _, bed, _ = testbed
+    twice = xr.concat([found.sel(size="1 point")] * 2, "size").assign_coords(
+        size=["1 point", "high leverage"]
     )
-    guess = laws_of.stacked([perfect, idle], "estimator", ["perfect", "idle"])
-    laws = laws_of.Laws(xr.DataArray(base[:, 0], dims=("seed", "query")), retrained, guess)
-    found = laws_of.w2_squares(laws, laws_of.draw_halves(10, 8, generator))
-    predicted, gap = found["predicted"].mean(("removal", "query")), found["no_change"].mean()
-    assert found["floor"].mean() < 0.5 * gap
-    excess = abs(predicted.sel(estimator="perfect") - found["perfect"].mean())
-    assert excess < 0.3 * (gap - found["perfect"].mean())
-    np.testing.assert_allclose(predicted.sel(estimator="idle"), gap)
+    h = np.stack([bed.leverages()[:4]] * 2)
+    leverage = xr.DataArray(h, {"size": twice["size"].values}, ("size", "group"))
+    points = {16: tables.point_shifts(twice, leverage)}
+    kept = tables.kept_table(points).set_index("estimator")
+    assert kept.loc["influence", "less"] == pytest.approx(0, abs=0.02)
+    assert kept.loc["leverage_corrected", "kept"] == pytest.approx(1)
+    assert kept.loc["influence", "kept"] < 0.95
+    assert kept.loc["influence", "n"] == 8
+    single = tables.single_table(points)
+    own = single[single["estimator"] == "influence"]
+    np.testing.assert_allclose(own["leverage"], h.ravel())
+    np.testing.assert_allclose(own["kept"], 1 - h.ravel(), rtol=1e-9)
 
 
-def test_jackknife_over_blocks_of_a_mean_is_the_t_interval_of_block_means():
-    values = np.random.default_rng(6).normal(size=20)
-    blocks = values.reshape(5, 4).mean(axis=1)
-    found = laws_of.over_blocks(lambda b: xr.DataArray(blocks[b].mean()), 5)
-    half = 2.7764451 * blocks.std(ddof=1) / np.sqrt(5)
-    assert float(found["high"] - found["estimate"]) == pytest.approx(half, rel=1e-6)
-    assert float(found["estimate"]) == pytest.approx(values.mean())
-
-
-# --- tables ---------------------------------------------------------------------------------------
-
-
-def test_a_prediction_that_is_right_is_nearer_and_no_prediction_is_not():
-    generator = np.random.default_rng(7)
-    laws, removals = drawn(generator), removals_of(4)
-    halves = laws_of.draw_halves(4, 4, generator)
-    table = tables.share_table(laws, removals, halves, generator).set_index(
-        ["kind", "set", "estimator"]
+def test_intervals_of_skills_cover(monkeypatch):
+    """Nominal 95 %: 100 sizes, each with removals, queries' changes and noise of its own."""
+    monkeypatch.setattr(tables, "KINDS", ("mean",))
+    generator, n = np.random.default_rng(0), 100
+    dims, sizes = ("set", "seed", "size", "group", "query"), [f"{i} %" for i in range(n)]
+    true = generator.normal(size=(1, 1, n, 8, 1)) * generator.normal(size=(1, 1, n, 1, 20))
+    guess = 0.5 * true + 0.3 * generator.normal(size=true.shape)
+    base, noise = generator.normal(size=(5, 8, 1, 1, 20)), generator.normal(size=(5, 8, n, 8, 20))
+    given = xr.Dataset(
+        {
+            "base": (("set", "seed", "query"), base[:, :, 0, 0]),
+            "retrained": (dims, base + true + 0.5 * noise),
+            "predicted": (("estimator", *dims), (base + guess)[None]),
+        },
+        {"size": sizes, "estimator": ["a"]},
     )
-    assert table.loc[("mean", tables.ALL, "good"), "share"] > 0.9
-    assert (table.xs("none", level="estimator")["share"] == 0).all()
-    errors = tables.error_table(laws, removals).set_index(["kind", "set", "estimator"])
-    assert errors.loc[("mean", "5 %", "good"), "error"] < 0.1
-    assert errors.loc[("mean", "5 %", "none"), "error"] == pytest.approx(1)
-    size = np.sqrt(((laws.retrained - laws.base).mean("seed")[2:] ** 2).mean())
-    assert errors.loc[("mean", "5 %", "none"), "no_change"] == pytest.approx(float(size), rel=0.01)
-
-
-def test_kept_is_the_factor_of_an_under_shoot():
-    generator = np.random.default_rng(8)
-    laws, removals = drawn(generator), removals_of(4, ("1 %", laws_of.LEVERAGE))
-    removals.table["points"] = 1
-    still = laws.predicted.sel(estimator="none")
-    half = still + 0.75 * (laws.predicted.sel(estimator="good") - still)
-    guess = laws.predicted.copy(data=np.stack([half, laws.predicted.sel(estimator="good")]))
-    laws = laws_of.Laws(laws.base, laws.retrained, guess)
-    leverage = xr.DataArray(np.full((16, 12), 0.25), dims=("seed", "train"))
-    table = tables.single_table(laws, removals, leverage)
-    first = table[table["estimator"] == "good"]
-    np.testing.assert_allclose(first["kept"], 0.75, atol=0.05)
-    assert (first["leverage"] == 0.25).all()
-    kept = tables.kept_table(laws, removals, leverage).set_index(["what", "estimator"])
-    assert kept.loc[("less", "good"), "estimate"] == pytest.approx(0, abs=0.03)
-
-
-def test_other_groups_are_the_next_of_the_same_set():
-    laws, removals = drawn(np.random.default_rng(9)), removals_of(4)
-    other = laws_of.of_other_groups(laws.predicted, removals)
-    np.testing.assert_array_equal(other.values, laws.predicted.values[:, :, [1, 0, 3, 2]])
-    assert (other["removal"] == laws.predicted["removal"]).all()
-
-
-def test_predicted_changes_of_the_variance_are_seen():
-    generator = np.random.default_rng(10)
-    laws, removals = drawn(generator, n_seeds=32, n_removals=8), removals_of(8)
-    factor = np.exp(0.5 * generator.normal(size=(1, 8, 6)))
-    middle = laws.base.mean("seed")
-    about = (laws.base - middle).transpose("seed", "query").values[:, None]
-    wide = laws.retrained.copy(data=about * factor)
-    guess = laws.predicted.copy(data=np.stack([wide, laws.predicted.sel(estimator="none")]))
-    guess = guess + 1e-3 * generator.normal(size=guess.shape)
-    found = tables.spread_table(
-        laws_of.Laws(laws.base, wide, guess), removals, laws_of.draw_halves(8, 4, generator)
-    ).set_index(["what", "set", "estimator"])
-    assert found.loc[("r", "2 %", "good"), "estimate"] > 0.8
-    assert abs(found.loc[("gap", "2 %", "good"), "estimate"]) < 0.05
-    assert abs(found.loc[("r", "2 %", "none"), "estimate"]) < 0.5
+    table = tables.skill_table({"made": given}).set_index("size").loc[sizes]
+    # True changes have the mean square 1, what is left 0.25 + 0.09: over all removals and queries.
+    expected = 1 - (0.25 + 0.09)
+    covered = (table["skill_low"] < expected) & (expected < table["skill_high"])
+    assert 0.88 < covered.mean() <= 1
 
 
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def shares(low, high, *, draw_low=None, sizes=((0.9, 0.99), (0.9, 0.99))):
-    rows = [(f"{i} %", *ends) for i, ends in enumerate(sizes)] + [(tables.ALL, low, high)]
-    table = pd.DataFrame(rows, columns=["set", "low", "high"])
-    table["draw_low"] = table["low"]
-    table["draw_high"] = table["high"]
-    if draw_low is not None:
-        table.loc[table["set"] == tables.ALL, "draw_low"] = draw_low
-    return table.assign(share=(table["low"] + table["high"]) / 2)
+SINGLE = [("1 point", (0.1, 0.2)), ("high leverage", (0.1, 0.2))]  # decide nothing
+
+
+def share_rows(no_change=(0.7, 0.9), another=(0.7, 0.9), size=(0.7, 0.9)):
+    rows = [
+        {"task": "concrete", "estimator": estimator, "kind": kind, "size": name, "rival": rival,
+         "share": (low + high) / 2, "share_low": low, "share_high": high, "n": 60}
+        for estimator in claims.ESTIMATORS
+        for kind in ("w2", "mean")
+        for rival, ends in (("no change", no_change), ("another group", another))
+        for name, (low, high) in (("1 %", size), *SINGLE, (tables.ALL, ends))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(
-    ("table", "status"),
+    ("given", "status", "estimate"),
     [
-        (shares(0.7, 0.8), "confirmed"),
-        (shares(0.7, 0.8, draw_low=0.4), "inconclusive"),
-        (shares(0.4, 0.6), "inconclusive"),
-        (shares(0.2, 0.4), "refuted"),
-        (shares(0.7, 0.8, sizes=((0.2, 0.4), (0.9, 0.95))), "partly"),
-        (shares(np.nan, np.nan), "inconclusive"),
+        ({}, "confirmed", 0.8),
+        ({"another": (0.61, 0.7)}, "confirmed", 0.655),
+        ({"another": (0.55, 0.7)}, "partly", 0.625),
+        ({"another": (0.3, 0.55)}, "partly", 0.425),
+        ({"no_change": (0.2, 0.5), "another": (0.3, 0.55)}, "refuted", 0.35),
+        ({"no_change": (0.2, 0.5), "another": (0.3, 0.7)}, "inconclusive", 0.35),
+        ({"size": (0.2, 0.45)}, "partly", 0.8),
+        ({"size": (0.2, 0.55)}, "confirmed", 0.8),
     ],
 )
-def test_rule_of_shares(table, status):
-    assert rules.share_status(table) == status
+def test_a_predicted_law_has_to_beat_both_rivals(given, status, estimate):
+    found = claims.nearer_claims(share_rows(**given), {"concrete": "made"})
+    assert [claim.id for claim in found][:2] == ["C1-unrolling-w2", "C1-unrolling-mean"]
+    assert {claim.status for claim in found} == {status}
+    assert found[0].estimate == pytest.approx(estimate)
+
+
+def skill_rows(**columns):
+    row = {"skill": 0.6, "skill_low": 0.5, "skill_high": 0.7, "n": 8, "error": 0.3}
+    row |= {"gain": 0.6, "gain_low": 0.5, "gain_high": 0.7, "error_low": 0.2, "error_high": 0.4}
+    return pd.DataFrame(
+        row | {"task": task, "kind": kind, "estimator": name, "size": size} | columns
+        for task in ("concrete", "digits")
+        for kind in ("mean", "spread")
+        for name in claims.ESTIMATORS
+        for size in ("1 point", "1 %", "50 %", "high leverage", tables.ALL)
+    )
 
 
 @pytest.mark.parametrize(
-    ("draws", "hull"),
-    [((0.6, 0.9), (0.6, 0.9)), ((0.72, 0.75), (0.7, 0.8)), ((0.75, 0.85), (0.7, 0.85))],
+    ("skill", "gain", "status"),
+    [
+        ((0.3, 0.5), (0.3, 0.5), "confirmed"),
+        ((0.3, 0.5), (-0.1, 0.2), "partly"),
+        ((0.1, 0.2), (-0.1, 0.2), "refuted"),
+        ((0.1, 0.4), (-0.1, 0.4), "inconclusive"),
+    ],
 )
-def test_the_interval_of_a_share_is_the_hull_of_both(draws, hull):
-    one = shares(0.7, 0.8).assign(draw_low=draws[0], draw_high=draws[1])
-    table = pd.concat(
-        one.assign(estimator=estimator, kind=kind)
-        for estimator in rules.ESTIMATORS
-        for kind in ("mean", "w2", "sd")
-    )
-    for claim in rules.share_claims(table, 8, "made"):
-        assert claim.ci == hull
-        assert "hull of that over seeds [0.70, 0.80]" in claim.statistic
-        assert f"removals and queries [{draws[0]:.2f}, {draws[1]:.2f}]" in claim.statistic
-    missing = table.assign(draw_low=np.nan)
-    assert np.isnan(rules.share_claims(missing, 8, "made")[0].ci[0])
+def test_a_spread_is_predicted_if_enough_is_explained_and_more_than_by_the_control(
+    skill, gain, status
+):
+    ends = dict(zip(("skill_low", "skill_high", "gain_low", "gain_high"), (*skill, *gain)))
+    settings = {"concrete": "made", "digits": "made, too"}
+    found = claims.spread_claims(skill_rows(**ends), settings)
+    assert {claim.status for claim in found} == {status}
+    assert [claim.id for claim in found][:4] == [
+        "R8", "R8-if_damped", "R8-source", "R8-digits-unrolling"
+    ]  # fmt: skip
+    assert found[0].ci == skill
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "status"),
+    [
+        ((0.2, 0.4), (0.6, 0.8), "confirmed"),
+        ((0.2, 0.4), (0.3, 0.45), "partly"),
+        ((0.6, 0.7), (0.3, 0.45), "refuted"),
+        ((0.4, 0.6), (0.4, 0.6), "inconclusive"),
+    ],
+)
+def test_first_order_breaks_between_the_smallest_and_the_largest_group(small, large, status):
+    table = skill_rows()
+    for size, ends in (("1 %", small), ("50 %", large)):
+        table.loc[table["size"] == size, ["error_low", "error_high"]] = ends
+    assert claims.group_claim(table, "made").status == status
+
+
+@pytest.mark.parametrize(
+    ("less", "kept", "statuses"),
+    [
+        ((-0.05, 0.05), (0.95, 1.05), ["confirmed"] * 3),
+        ((0.2, 0.3), (0.5, 0.8), ["refuted"] * 3),
+        ((-0.05, 0.3), (0.5, 1.05), ["inconclusive"] * 3),
+    ],
+)
+def test_shares_of_single_points_are_held_against_leverage(less, kept, statuses):
+    table = pd.DataFrame(
+        {"n_train": n, "estimator": name, "left": 0.6, "n": 24,
+         "less": np.mean(less), "less_low": less[0], "less_high": less[1],
+         "kept": np.mean(kept), "kept_low": kept[0], "kept_high": kept[1]}
+        for n in (900, 100) for name in ("unrolling", "if_damped", "rif")
+    )  # fmt: skip
+    found = claims.leverage_claims(table, "made")
+    assert [claim.status for claim in found] == statuses
+    table.loc[table["n_train"] == 900, ["less_low", "less_high"]] = [0.4, 0.5]
+    mixed = claims.leverage_claims(table, "made")[0].status
+    assert mixed == {"confirmed": "partly", "refuted": "refuted"}.get(statuses[0], "inconclusive")

@@ -1,6 +1,9 @@
 """What notebook 05 trains and unrolls, declared from its parameters."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from dtda_lib.attribution.damping import damping_by_training_time
+from dtda_lib.attribution.leverage import leverage
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
+from dtda_lib.data.images import pooled
 from dtda_lib.data.named import get_task
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
@@ -20,118 +25,250 @@ from dtda_lib.runs.shifts import print_costs
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
-from .estimates import collect, unrolling_cost
-from .laws import Laws, Removals, draw_halves, draw_removals
+from .estimates import group_shifts
+from .laws import LEVERAGE, POINT, Removals, draw_removals, laws_in_sets, with_high_leverage
+from .tables import CONCRETE, DIGITS, point_shifts
 
-RECIPE = Recipe("sgd", lr=0.1, weight_decay=1e-3, batch_size=20, epochs=100, schedule="linear")
-"""Our choice; the paper's is not known to us."""
+BATCH = 20
+"""Points in a batch; our choice, as the paper's training is not known to us."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """UCI Concrete and a small smooth network, retrained without groups of points.
+@dataclass(frozen=True, kw_only=True)
+class Setting(Trained):
+    """One training set, what is left out of it, and all that trains; nothing trains before use.
 
     Args:
-        task: Training and query mixes.
-        removals: Groups that are left out.
-        full: Runs on all points, with their parameters.
-        retrained: Runs on all points and without each group; the same seeds.
-        unrolled: Unrolled shifts of predictions of the runs on all points; the same seeds.
-        n_splits: Splits of the seeds into independent halves.
-        n_groups: Random groups of each size.
+        removals: What is left out.
+        of: The output whose law is predicted: a name in `measures.MEASURES`.
+        n_sets, n_seeds: Disjoint sets of seeds, and runs per law in each.
+        damping: Beside the weight decay.
     """
 
-    task: Task
     removals: Removals
-    full: RunBank
-    retrained: RunBank
-    unrolled: UnrolledBank
-    n_splits: int
-    n_groups: int
+    of: str
+    n_sets: int
+    n_seeds: int
+    damping: float
 
-    @classmethod
-    def of(cls, cfg: Config) -> "Experiment":
-        """Groups and runs as `cfg` says; nothing trains."""
-        task = get_task("concrete", n_train=cfg.n_train, n_query=cfg.n_query)
-        model = get_model("mlp", widths=(8, 10, 10, 1), activation="gelu")
-        removals = draw_removals(
-            task, cfg.percents, cfg.n_groups, cfg.n_leverage, np.random.default_rng(5)
-        )
-        seeds = seed_pairs(cfg.n_seeds)
-        machine = {"device": cfg.device, "workers": cfg.workers}
-        trained = Trained(task=task, model=model, recipe=RECIPE, machine=machine)
-        measures = ["query_prediction", "query_loss"]
-        everything = paired(nothing(task.n_train), seeds)
-        without = paired(removals.design(task.n_train), seeds)
-        return cls(
-            task,
-            removals,
-            full=trained.bank(everything, [*measures, "parameters"], "all points"),
-            retrained=trained.bank(without, measures, "with and without"),
-            unrolled=trained.unrolled(seeds, "query_prediction", "all points, unrolled"),
-            n_splits=cfg.n_splits,
-            n_groups=cfg.n_groups,
-        )
+    @cached_property
+    def retrained(self) -> RunBank:
+        """Runs on all points and without each removal; the same seeds."""
+        design = self.removals.design(self.task.n_train)
+        return self.bank(paired(design, self._seeds), [self.of], "with and without")
+
+    @cached_property
+    def models(self) -> RunBank:
+        """The runs on all points again: influence functions, and leverages where they matter."""
+        given = {"damping": self.damping}
+        measures = [group_shifts(self.recipe, self.of, self.removals.groups, **given)]
+        if LEVERAGE in self.removals.of_size:
+            measures.append(leverage(self.recipe, **given))
+        runs = paired(nothing(self.task.n_train), self._seeds)
+        # Small shards: workers share them, and each run's system of all points takes memory.
+        return self.bank(runs, measures, "influence", chunk=8)
+
+    @cached_property
+    def followed(self) -> UnrolledBank:
+        """Unrolled shifts of the same runs, in the direction that takes less."""
+        points = self.removals.members
+        way = {"points": points} if len(points) < self.task.n_query else {"mode": "reverse"}
+        return self.unrolled(self._seeds, self.of, "unrolling", **way)
+
+    @cached_property
+    def segments(self) -> UnrolledBank:
+        """The same in three segments with EK-FAC curvature: SOURCE as published."""
+        settings = {"points": self.removals.members, "mode": "source"}
+        return self.unrolled(self._seeds, self.of, "SOURCE", **settings)
 
     @property
     def banks(self) -> list[RunBank]:
         """All banks, in the order in which they are trained."""
-        return [self.full, self.retrained, self.unrolled]
+        return [self.retrained, self.models, self.followed, self.segments]
 
     @property
-    def setting(self) -> str:
+    def words(self) -> str:
         """Data, model and sizes in words, as claims state them."""
-        n_seeds = len(self.unrolled.runs)
+        widths = "-".join(map(str, self.model.keywords["widths"]))
         return (
-            f"UCI Concrete, {self.task.n_train} training points, MLP 8-10-10-1, SGD; {n_seeds} "
-            f"seeds, {self.n_groups} random groups per size"
+            f"{self.name}, MLP {widths}, SGD for {self.recipe.steps(self.task.n_train):,} steps; "
+            f"{self.n_sets} sets of {self.n_seeds} seeds"
         )
+
+    @cached_property
+    def laws(self) -> xr.Dataset:
+        """`laws.laws_in_sets` of the output; trains what is missing."""
+        influence = _output(self.models.dataset()["group_shifts"]).rename(group="removal")
+        shifts = {
+            "unrolling": _output(self.followed.dataset()[self.of]),
+            "source": _output(self.segments.dataset()[self.of]),
+        }
+        for name in influence["estimator"].values:
+            shifts[str(name)] = influence.sel(estimator=name, drop=True)
+        outputs = _output(self.retrained.dataset()[self.of], removal=slice(None))
+        return laws_in_sets(outputs, shifts, self.removals, self.n_sets)
+
+    @cached_property
+    def leverages(self) -> xr.DataArray:
+        """Leverage of each removal's point `(size, group)`, mean over seeds; NaN for groups."""
+        each = _output(self.models.dataset()["leverage"]).mean("seed").values
+        of = [each[g[0]] if len(g) == 1 else np.nan for g in self.removals.groups]
+        return self.removals.by_size(xr.DataArray(of, dims="removal"))
+
+    @property
+    def _seeds(self) -> list[tuple[int, int]]:
+        return seed_pairs(self.n_sets * self.n_seeds)
+
+
+def _output(values: xr.DataArray, removal: int | slice = 0) -> xr.DataArray:
+    """Last checkpoint, the only output, these removals; no label but seeds and points; float64."""
+    at = {"removal": removal, "checkpoint": -1, "output": 0}
+    here = values.isel({axis: place for axis, place in at.items() if axis in values.dims})
+    bare = here.reset_coords(drop=True).astype(np.float64)
+    return bare.drop_vars(set(bare.coords) - {"seed", "train", "estimator"})
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The same question of Concrete and of digits, and of smaller sets of Concrete.
+
+    Args:
+        tasks: Key of a task -> its setting, the largest training sets.
+        fewer: Size -> setting of a smaller set of Concrete, of which single points are left out.
+    """
+
+    tasks: Mapping[str, Setting]
+    fewer: Mapping[int, Setting]
+
+    @classmethod
+    def of(cls, cfg: Config) -> "Experiment":
+        """Data, networks, removals and seeds as `cfg` says; nothing trains.
+
+        Raises:
+            ValueError: percentages of a training set that are as many points, or too few points.
+        """
+        groups = {"percents": cfg.percents, "n_groups": cfg.n_groups}
+
+        def concrete(n_train: int, percents: tuple[int, ...]) -> Setting:
+            task = get_task("concrete", n_train=n_train, n_query=cfg.n_query)
+            drawn = draw_removals(task, percents, cfg.n_groups, np.random.default_rng(5))
+            return _setting(
+                cfg,
+                task,
+                f"UCI Concrete, {n_train} training points",
+                with_high_leverage(drawn, task),
+                "query_prediction",
+                # As many steps as the largest set has: what differs is the leverage of a point.
+                round(cfg.epochs * math.ceil(cfg.n_train / BATCH) / math.ceil(n_train / BATCH)),
+            )
+
+        images = get_task(
+            "mnist3", per_class=cfg.per_class, queries_per_class=cfg.queries_per_class
+        )
+        digits = replace(pooled(images, 2), n_outputs=3, classes=("0", "1", "2"))
+        tasks = {
+            CONCRETE: concrete(cfg.n_train, cfg.percents),
+            DIGITS: _setting(
+                cfg,
+                digits,
+                f"MNIST digits 0-2 at 14 x 14, {digits.n_train} training points",
+                draw_removals(digits, **groups, generator=np.random.default_rng(5)),
+                "query_margin",
+                cfg.epochs,
+            ),
+        }
+        return cls(tasks, {n: concrete(n, ()) for n in sorted(cfg.fewer, reverse=True)})
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Task -> data, model and sizes in words."""
+        return {task: setting.words for task, setting in self.tasks.items()}
+
+    @property
+    def banks(self) -> list[RunBank]:
+        """All banks, in the order in which they are trained."""
+        return [bank for setting in self._all for bank in setting.banks]
+
+    @property
+    def _all(self) -> list[Setting]:
+        return [*self.tasks.values(), *self.fewer.values()]
 
     def print_cost(self) -> None:
-        """Print what training will take on this machine, from timed probes."""
-        print_costs(self.banks)
+        """Print what training will take on this machine, from timed probes.
 
-    def print_about(self) -> None:
-        """Print the task, the length of training and the damping that follows from it."""
-        print(self.task.describe())
-        damping = damping_by_training_time(RECIPE, self.task.n_train)
-        steps, decay = RECIPE.steps(self.task.n_train), RECIPE.weight_decay
-        print(f"{steps} steps, weight decay {decay:g}, damping {damping:.3f}")
-
-    def laws(self) -> tuple[Laws, xr.Dataset]:
-        """`estimates.collect` of all banks; trains what is missing."""
-        return collect(self.full, self.retrained, self.unrolled, self.removals)
-
-    def halves(self, laws: Laws, generator: np.random.Generator) -> np.ndarray:
-        """`laws.draw_halves` of the seeds."""
-        return draw_halves(laws.n_blocks, self.n_splits, generator)
-
-    def removal_table(self) -> pd.DataFrame:
-        """How wrong trained models are, by set of removals; the first row leaves nothing out.
-
-        Index `set`, columns `removals`, `points_each` and `error`, the mean squared error of a
-        prediction in squared standard deviations of the target (1: predicting the mean).
+        SOURCE is left out: a probe of one epoch may be shorter than its segments.
         """
-        loss = self.retrained.dataset()["query_loss"].mean(["seed", "checkpoint", "query"])
-        error = 2 * loss.values[1:]  # the loss is half of the squared error
-        sets = self.removals.table.assign(error=error).groupby("set", sort=False)
-        table = sets.agg(
-            removals=("points", "size"), points_each=("points", "first"), error=("error", "mean")
-        )
-        everything = {"removals": 0, "points_each": 0}
-        everything["error"] = 2 * float(self.full.dataset()["query_loss"].mean())
-        return pd.concat([pd.DataFrame(everything, index=["nothing"]).rename_axis("set"), table])
+        timed = [bank for setting in self._all for bank in setting.banks[:-1]]
+        print_costs(timed, total_of="without SOURCE, a small part")
 
-    def unrolling_cost(self) -> dict[str, float]:
-        """`estimates.unrolling_cost` of this task, network and recipe."""
-        return unrolling_cost(self.task, self.full.model, RECIPE)
+    def laws(self) -> dict[str, xr.Dataset]:
+        """Task -> `Setting.laws`; trains what is missing."""
+        return {task: setting.laws for task, setting in self.tasks.items()}
+
+    def points(self) -> dict[int, xr.Dataset]:
+        """Size of a set of Concrete -> `tables.point_shifts`, largest first; trains what is
+        missing."""
+        sets = {self.tasks[CONCRETE].task.n_train: self.tasks[CONCRETE], **self.fewer}
+        return {n: point_shifts(one.laws, one.leverages) for n, one in sets.items()}
+
+    def about_table(self) -> pd.DataFrame:
+        """How well the networks do: one row for each training set.
+
+        Columns: setting, steps, damping; `error`, mean squared error of a prediction in variances
+        of the target, or share of digits whose right class gets a probability below 1/2; `spread`,
+        standard deviation over seeds of a query's output, root mean square over queries;
+        `leverage`, mean of the points drawn at random, where single points matter.
+        """
+        rows = []
+        for setting in self._all:
+            task, laws = setting.task, setting.laws
+            outputs = laws["base"].transpose("set", "seed", "query").values
+            if task.loss == "squared_error":
+                error = np.square(outputs - task.query_y.numpy()).mean()
+            else:
+                error = (outputs < 0).mean()
+            leverages = [np.nan]
+            if LEVERAGE in setting.removals.of_size:
+                leverages = setting.leverages.sel(size=POINT)
+            rows.append(
+                {
+                    "setting": setting.name,
+                    "steps": setting.recipe.steps(task.n_train),
+                    "damping": setting.damping,
+                    "error": float(error),
+                    "spread": float(np.sqrt(laws["base"].var("seed", ddof=1).mean())),
+                    "leverage": float(np.mean(leverages)),
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def _setting(
+    cfg: Config, task: Task, name: str, removals: Removals, of: str, epochs: int
+) -> Setting:
+    width = task.train_x[0].numel(), cfg.width, cfg.width, task.n_outputs
+    recipe = Recipe(
+        "sgd",
+        lr=cfg.rate,
+        weight_decay=cfg.decay,
+        batch_size=BATCH,
+        epochs=epochs,
+        schedule="linear",
+    )
+    return Setting(
+        task=task,
+        model=get_model("mlp", widths=width, activation="gelu"),
+        recipe=recipe,
+        name=name,
+        machine={"device": cfg.device, "workers": cfg.workers},
+        removals=removals,
+        of=of,
+        n_sets=cfg.n_sets,
+        n_seeds=cfg.n_seeds,
+        damping=cfg.damping * damping_by_training_time(recipe, task.n_train),
+    )
 
 
 def specification(cfg: Config) -> dict[str, Any]:
-    """What decides the numbers, as plain data: what trains, and the settings of the analysis."""
+    """What decides the numbers, as plain data: what trains, and how seeds are cut into sets."""
     experiment = Experiment.of(cfg)
-    return {
-        "banks": [bank.key for bank in experiment.banks],
-        "sets": experiment.removals.table.to_dict("list"),
-        "n_splits": experiment.n_splits,
-    }
+    return {"banks": [bank.key for bank in experiment.banks], "sets": cfg.n_sets}

@@ -1,28 +1,20 @@
-"""What the estimators of notebook 05 are called and how they look: one place for its labels."""
+"""What the estimators of notebook 05 are, in the order in which tables have them."""
 
 from dataclasses import replace
 
-import pandas as pd
-
 from dtda_lib.study.methods import METHODS, Method
 
-KEYS = {"if_ggn": "if_damped", "if_ggn_raw": "if_ggn", "other_group": "null"}
-"""Label in tables and claims -> key in `METHODS`, where they differ: "if_ggn" is damped here."""
-DRAWN = ("unrolling", "ud_corrected", "if_ggn", "rif", "joint", "other_group")
-"""What figures show, in this order; the tables hold more."""
-_CONTROL = {"label": "unrolling, other group", "words": "the control"}
+ESTIMATORS = ("unrolling", "source", "if_damped", "rif", "joint")
+OTHER = "other_group"
+"""The control: what unrolling predicts for another group of the same size."""
 
 
 def looks(label: str) -> Method:
-    """Name, words and looks of an estimator of this notebook.
+    """Name, words and looks of an estimator of this notebook, or of the control.
 
     Raises:
         ValueError: an unknown label.
     """
-    method = METHODS[KEYS.get(label, label)]
-    return replace(method, **_CONTROL) if label == "other_group" else method
-
-
-def named(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for readers: display names instead of the labels in its column `estimator`."""
-    return table.assign(estimator=[looks(label).label for label in table["estimator"]])
+    if label == OTHER:
+        return replace(METHODS["null"], label="unrolling, another group", words="the control")
+    return METHODS[label]

@@ -24,7 +24,6 @@ from .gallery import alt
 from .results import results_table, summary
 
 FIGURES: dict[str, str] = {
-    "05_predicting_retrained_laws": "group_size",
     "08_evaluating_under_noise": "correlation_curves",
 }
 """Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
