@@ -94,6 +94,32 @@ class WholeNumbers:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number from `low` to `high`, for the reason `because`."""
+
+    low: float
+    high: float
+    because: str = ""
+
+    def __str__(self) -> str:
+        because = f" ({self.because})" if self.because else ""
+        return f"a number, {self.low:g} to {self.high:g}{because}"
+
+    def read(self, given: Any) -> float:
+        """The number.
+
+        Raises:
+            ValueError, TypeError: no number, or one that is not allowed.
+        """
+        if isinstance(given, bool):  # a number to Python, but not to a reader
+            raise TypeError
+        value = float(given)
+        if not self.low <= value <= self.high:  # NaN is not allowed either
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
 class Place:
     """The path of a folder or .zip that is there; "" stands for none."""
 
@@ -155,6 +181,17 @@ def whole_numbers(
 ) -> Any:
     """A field for a list of different integers, each as `whole_number` says."""
     return _field(meaning, at, WholeNumbers(WholeNumber(*between, because=because)))
+
+
+def number(
+    meaning: str,
+    *,
+    at: tuple[float, float, float],
+    between: tuple[float, float],
+    because: str = "",
+) -> Any:
+    """A field for a number within the bounds `between`; see `whole_number`."""
+    return _field(meaning, at, Number(*between, because))
 
 
 def place(meaning: str) -> Any:

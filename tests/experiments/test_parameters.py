@@ -9,7 +9,7 @@ import pytest
 
 from dtda_lib.experiments.your_own_model.examples import write_digits
 from dtda_lib.study.pages.notebooks import parameters_cell
-from dtda_lib.study.parameters import PROFILE_NAMES, Place, WholeNumber, WholeNumbers
+from dtda_lib.study.parameters import PROFILE_NAMES, Number, Place, WholeNumber, WholeNumbers
 from dtda_lib.study.settings import Config, parameters_of, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ OTHER = {
 """(notebook, parameter) -> another allowed value, where the next integer is none; a function makes
 it in a new folder."""
 
-TYPES = {WholeNumber: int, WholeNumbers: tuple[int, ...], Place: str}
+TYPES = {WholeNumber: int, WholeNumbers: tuple[int, ...], Number: float, Place: str}
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS)
 
 
@@ -80,6 +80,8 @@ def another(allowed, value):
     """An allowed value other than `value`."""
     if isinstance(allowed, WholeNumbers):
         return (*value[:-1], next(v for v in range(value[-1] + 1, 10**7) if v not in value))
+    if isinstance(allowed, Number):
+        return (value + allowed.high) / 2 if value < allowed.high else (value + allowed.low) / 2
     return value + 1 if value < allowed.high else value - 1
 
 
