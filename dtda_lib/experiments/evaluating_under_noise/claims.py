@@ -12,7 +12,8 @@ The dispute of C12 and C13 has two sides, and each is judged on its own claim.
   influence functions.
 
 A claim about regimes (learning rate, length) holds where it holds in all of them; in some, it holds
-partly, and its statistic names each. The paper's numbers are not in its main text.
+partly, and its statistic names each. Which regimes there are, and where points are deleted, too,
+`experiment.AROUND` says. The paper's numbers are not in its main text.
 """
 
 from collections.abc import Iterable
@@ -49,7 +50,7 @@ _INTERVENTIONS = {
 }
 INTERVAL = "95 % interval over seeds, points and queries"
 _JACKKNIFE = "95 % jackknife interval"
-_ALL_REGIMES = "in every regime (learning rate, length), else partly or inconclusive"
+_ALL_REGIMES = "in every regime (learning rate, length) shown, else partly or inconclusive"
 _MEANS = "law: mean shift over runs"
 _SUBSETS = "law: influence of subsets, seeds of truth and models differ"
 
@@ -126,11 +127,12 @@ def target_claims(table: pd.DataFrame) -> list[Claim]:
             f"{_MARGIN:g} of a correlation",
             source=f"{_PAPER}, section 2",
             statistic=f"correlation of one model's {LOOKS[method].words} with the law's mean shift "
-            "- with its own run's",
+            "(noise of that mean taken off) - with its own run's",
             estimand=f"law against a fixed seed ({_INTERVENTIONS[intervention]})",
         )
         for (data, method), rows in _of(table, INFLUENCE)
         for intervention, own in _OWN.items()
+        if len(_at(rows, f"law - {intervention}"))
     ]
 
 
@@ -156,7 +158,7 @@ def metagradient_claims(table: pd.DataFrame) -> list[Claim]:
     """C12-metagradient, the other side's claim: unrolling predicts its own masked run."""
     return [
         Claim.from_rows(
-            _base_last(rows[rows["target"] == "masked"]),
+            _base_last(_at(rows, "masked")),
             confirmed_if=above(_EXACT),
             count="n_seeds",
             interval=INTERVAL,
@@ -199,6 +201,7 @@ def fragility_claims(table: pd.DataFrame) -> list[Claim]:
         )
         for data, intervention in product(dict.fromkeys(table["data"]), _INTERVENTIONS)
         for rows in [table[(table["data"] == data) & (table["intervention"] == intervention)]]
+        if len(rows)
     ]
 
 
@@ -212,7 +215,7 @@ def _of(
 
 def _over_regimes(rows: pd.DataFrame, target: str, **text: str) -> Claim:
     """A difference of two targets that has to hold in every regime; the base regime is shown."""
-    rows = rows[rows["target"] == target]
+    rows = _at(rows, target)
     text["statistic"] += f" ({_by_regime(rows)})"
     return Claim.from_rows(
         _base_last(rows),
@@ -225,6 +228,10 @@ def _over_regimes(rows: pd.DataFrame, target: str, **text: str) -> Claim:
         setting=rows["data"].iloc[0],
         **text,
     )
+
+
+def _at(rows: pd.DataFrame, target: str) -> pd.DataFrame:
+    return rows[rows["target"] == target]
 
 
 def _by_regime(rows: pd.DataFrame) -> str:

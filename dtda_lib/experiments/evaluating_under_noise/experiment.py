@@ -1,92 +1,128 @@
 """What notebook 08 trains, declared from its parameters, and what all of it says together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.shifts import print_costs
+from dtda_lib.runs.shifts import print_costs_by_kind
 from dtda_lib.statistics.lds import Scores
 from dtda_lib.study.settings import Config
 
-from . import fragility, setting
+from . import setting
 from .lds import group_scores
-from .setting import Setting, Shifts
+from .setting import Regime, Setting, Shifts
 
-RATES = (0.0125, 0.05, 0.2)
-"""Learning rates at which a fixed seed is perturbed; the middle one is that of all other runs."""
+FACTOR = 4
+"""Learning rates are this factor apart."""
+AROUND = {
+    "Concrete": [
+        *((1, 1, False), (1, 2, True)),
+        *((1 / FACTOR, 0, False), (FACTOR, 0, False), (FACTOR, 1, False), (FACTOR, 2, True)),
+    ],
+    "digits": [(1 / FACTOR, 0, False), (1, 1, False)],
+    "CNN": [(1 / FACTOR, 0, False)],
+}
+"""Data -> regimes around the base: factor on its rate, which of the lengths, whether points are
+deleted, too.
 
-
-@dataclass(frozen=True)
-class Fragility:
-    """Runs of a fixed seed that are perturbed, on Concrete.
-
-    Args:
-        rate: The learning rate at which points are deleted, too.
-        points: Those that are left out.
-        moved: Learning rate -> `fragility.fragility_banks`.
-        deleted: `fragility.smaller_banks`.
-        models: Learning rate -> `fragility.rate_predictions`.
-    """
-
-    rate: float
-    points: tuple[int, ...]
-    moved: Mapping[float, RunBank]
-    deleted: list[RunBank]
-    models: Mapping[float, RunBank]
+A fraction of all rates, lengths and interventions that decides. Rate and length each vary alone
+from the base, of the CNN the rate alone. On Concrete they vary together, too: long training at the
+base rate and middling training at a larger one have the same sum of learning rates and differ in
+the noise of a step. Smaller rates with longer training are left out: less noise for the same sum.
+Deleting differs from re-shuffling by one point in the last batch of an epoch, so it is done in the
+base regimes, and on Concrete where training is longest.
+"""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two settings, by name, and one whose seeds are perturbed: runs under interventions."""
+    """Three data sets, each in a base regime and in others.
+
+    Args:
+        settings: Data -> its base regime.
+        regimes: Data -> all regimes, the base first.
+    """
 
     settings: Mapping[str, Setting]
-    fragile: Fragility
+    regimes: Mapping[str, list[Regime]]
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
-        """Concrete and digits, points and seeds as `cfg` says; nothing trains."""
-        machine = {"device": cfg.device, "workers": cfg.workers}
-        sizes = {name: getattr(cfg, name) for name in ("n_seeds", "n_subsets", "n_subset_seeds")}
-        sizes |= {"n_unpaired": cfg.n_unpaired, "machine": machine}
-        fewer = sizes | {"n_unpaired": max(8, cfg.n_unpaired // 2)}
-        concrete = setting.concrete_setting(cfg.n_left_out, n_query=30, **sizes)
-        digits = setting.digits_setting(cfg.n_left_out // 2, queries_per_class=10, **fewer)
-        small = replace(concrete, machine=machine | {"workers": 1})  # one process does
-        points, n = concrete.points[::3], cfg.n_rate_seeds
-        fragile = Fragility(
-            rate=concrete.recipe.lr,
-            points=points,
-            moved=fragility.fragility_banks(small, RATES, points, n),
-            deleted=fragility.smaller_banks(small, points[:4], n),
-            models=fragility.rate_predictions(small, RATES, n),
-        )
-        return cls({one.name: one for one in (concrete, digits)}, fragile)
-
-    def _of_each(self, *kinds: str) -> list[RunBank | UnrolledBank]:
-        return [getattr(one, kind) for kind in kinds for one in self.settings.values()]
+        """Concrete, digits and the CNN as `cfg` says; nothing trains."""
+        common = {
+            "weight_decay": cfg.weight_decay,
+            "steps": cfg.lengths[0],
+            "damping": cfg.damping,
+            "machine": {"device": cfg.device, "workers": cfg.workers},
+        }
+        names = ("n_seeds", "n_unpaired", "n_subsets", "n_subset_seeds")
+        sizes = {name: getattr(cfg, name) for name in names}
+        fewer = {
+            "n_seeds": max(8, cfg.n_seeds // 4),
+            "n_unpaired": max(8, cfg.n_unpaired // 8),
+            "n_subsets": cfg.n_subsets // 2,
+            "n_subset_seeds": cfg.n_subset_seeds // 2,
+        }
+        dense = common | sizes | {"width": cfg.width, "n_points": cfg.n_left_out}
+        settings = [
+            setting.concrete_setting(rate=cfg.rate, **dense),
+            setting.digits_setting(rate=FACTOR * cfg.rate, **dense),
+            setting.cnn_setting(
+                rate=FACTOR * cfg.rate,
+                per_digit=cfg.cnn_images,
+                n_points=cfg.n_left_out // 2,
+                **common,
+                **fewer,
+            ),
+        ]
+        regimes = {
+            base.name: [base]
+            + [
+                base.at(
+                    factor * base.recipe.lr,
+                    cfg.lengths[number],
+                    cfg.n_regime_seeds,
+                    deletes=deletes,
+                )
+                for factor, number, deletes in AROUND[base.name]
+                if number < len(cfg.lengths)
+            ]
+            for base in settings
+        }
+        return cls({base.name: base for base in settings}, regimes)
 
     @property
     def banks(self) -> list[RunBank | UnrolledBank]:
         """All banks, in the order in which they are trained."""
-        large = self._of_each("paired", "unpaired", "subsets", "models", "followed", "segments")
-        fragile = self.fragile
-        return [*large, *fragile.moved.values(), *fragile.deleted, *fragile.models.values()]
+        return [bank for bank, _ in self._with_kinds()]
 
     def print_cost(self) -> None:
-        """Print what the larger banks will take on this machine, from timed probes."""
-        large = self._of_each("unpaired", "subsets", "models", "followed")
-        print_costs(large, total_of="of these, the larger part")
+        """Print what training will take on this machine, from timed probes."""
+        kinds: dict[str, list[RunBank | UnrolledBank]] = {}
+        for bank, kind in self._with_kinds():
+            kinds.setdefault(kind, []).append(bank)
+        print_costs_by_kind(kinds)
 
-    def shifts(self) -> dict[str, Shifts]:
-        """Retrained and predicted shifts of each setting; trains what is missing."""
-        return {name: one.shifts for name, one in self.settings.items()}
+    def _with_kinds(self) -> list[tuple[RunBank | UnrolledBank, str]]:
+        """Banks with the words of those that take equally long for a step of a run."""
+        return [
+            (bank, f"{name}, {kind}")
+            for name, regimes in self.regimes.items()
+            for regime in regimes
+            for kind, banks in regime.banks_by_kind.items()
+            for bank in banks
+        ]
+
+    def shifts(self) -> dict[str, list[Shifts]]:
+        """Retrained and predicted shifts of each regime, in order; trains what is missing."""
+        return {name: [one.shifts for one in all_of] for name, all_of in self.regimes.items()}
 
     def lds_scores(self) -> dict[tuple[str, str], Scores]:
-        """LDS of all methods, by setting and size of the subsets; trains what is missing."""
+        """LDS of all methods, by data and size of the subsets; trains what is missing."""
         return {
             (name, size): group_scores(
                 one.subsets,
