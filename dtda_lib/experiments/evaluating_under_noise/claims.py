@@ -25,7 +25,7 @@ from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.tables import ends
 
-from .lds import LAWS
+from .lds import LAWS, WITH_UNIT
 from .methods import LOOKS
 
 _PAPER = "2506.12965"
@@ -55,16 +55,16 @@ _MEANS = "law: mean shift over runs"
 _SUBSETS = "law: influence of subsets, seeds of truth and models differ"
 
 
-def noisy_claims(plateaus: pd.DataFrame, methods: Iterable[str], setting: str) -> list[Claim]:
-    """C8 for each method: a single leave-one-out run shows next to nothing, the mean shows a lot.
+def noisy_claims(plateaus: pd.DataFrame, setting: str) -> list[Claim]:
+    """C8 for each method with a unit: a single leave-one-out run shows next to nothing, the mean
+    shows a lot.
 
     Args:
         plateaus: `noise.plateau_table` of one setting.
-        methods: Those to decide about.
         setting: What was trained, in words.
     """
     claims = []
-    for method in methods:
+    for method in plateaus.loc[plateaus["method"].isin(WITH_UNIT), "method"]:
         row = plateaus.set_index("method").loc[method]
         single, limit = ends(row, "single"), (row["low"], row["high"])
         claims.append(

@@ -72,5 +72,5 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
         between=(2, 256),
     )
     cnn_images: int = whole_number(
-        "images of each digit that train the CNN", at=(2, 10, 100), between=(2, 200)
+        "images of each digit that train the CNN", at=(2, 10, 200), between=(2, 200)
     )

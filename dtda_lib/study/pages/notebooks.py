@@ -28,7 +28,6 @@ FIGURES: dict[str, str] = {
     "05_predicting_retrained_laws": "group_size",
     "06_unrolling_becomes_influence": "network",
     "07_cold_posterior_transport": "sampled",
-    "08_evaluating_under_noise": "correlation_curves",
 }
 """Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
 
