@@ -14,7 +14,7 @@ from dtda_lib.study.settings import Config
 
 from . import setting
 from .lds import group_scores
-from .setting import Regime, Setting, Shifts
+from .setting import Regime, Setting
 
 FACTOR = 4
 """Learning rates are this factor apart."""
@@ -98,28 +98,18 @@ class Experiment:
     @property
     def banks(self) -> list[RunBank | UnrolledBank]:
         """All banks, in the order in which they are trained."""
-        return [bank for bank, _ in self._with_kinds()]
+        every = [regime for regimes in self.regimes.values() for regime in regimes]
+        return [bank for regime in every for bank in regime.banks]
 
     def print_cost(self) -> None:
-        """Print what training will take on this machine, from timed probes."""
+        """Print what the larger part of training will take on this machine, from timed probes."""
         kinds: dict[str, list[RunBank | UnrolledBank]] = {}
-        for bank, kind in self._with_kinds():
-            kinds.setdefault(kind, []).append(bank)
-        print_costs_by_kind(kinds)
-
-    def _with_kinds(self) -> list[tuple[RunBank | UnrolledBank, str]]:
-        """Banks with the words of those that take equally long for a step of a run."""
-        return [
-            (bank, f"{name}, {kind}")
-            for name, regimes in self.regimes.items()
-            for regime in regimes
-            for kind, banks in regime.banks_by_kind.items()
-            for bank in banks
-        ]
-
-    def shifts(self) -> dict[str, list[Shifts]]:
-        """Retrained and predicted shifts of each regime, in order; trains what is missing."""
-        return {name: [one.shifts for one in all_of] for name, all_of in self.regimes.items()}
+        for name, base in self.settings.items():
+            retrained = [base.unpaired, base.subsets, *(one.moved for one in self.regimes[name])]
+            kinds[f"{name}, retraining"] = retrained
+            kinds[f"{name}, estimators in the base regime"] = [base.models]
+            kinds[f"{name}, unrolling in the base regime"] = [base.followed]
+        print_costs_by_kind(kinds, total_of="of these, the larger part")
 
     def lds_scores(self) -> dict[tuple[str, str], Scores]:
         """LDS of all methods, by data and size of the subsets; trains what is missing."""

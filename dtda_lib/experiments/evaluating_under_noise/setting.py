@@ -156,15 +156,9 @@ class Regime(Trained):
         return self.unrolled(self.seeds, "query_loss", f"{self.title}, SOURCE", mode="source")
 
     @property
-    def banks_by_kind(self) -> dict[str, list[RunBank | UnrolledBank]]:
-        """All banks, in the order in which they are trained, by what they do."""
-        return {
-            "interventions": [self.moved],
-            **({"deleted points": self.deleted} if self.deletes else {}),
-            "estimators": [self.models],
-            "unrolled": [self.followed],
-            "SOURCE": [self.segments],
-        }
+    def banks(self) -> list[RunBank | UnrolledBank]:
+        """All banks, in the order in which they are trained."""
+        return [self.moved, *self.deleted, self.models, self.followed, self.segments]
 
     @cached_property
     def shifts(self) -> Shifts:
@@ -222,10 +216,9 @@ class Setting(Regime):
         return self._many_left_out[1]
 
     @property
-    def banks_by_kind(self) -> dict[str, list[RunBank | UnrolledBank]]:
-        """As of `Regime`; estimators and unrolling are those of all points here."""
-        base = {f"base, {kind}": banks for kind, banks in super().banks_by_kind.items()}
-        return base | {"unpaired": [self.unpaired], "subsets": [self.subsets]}
+    def banks(self) -> list[RunBank | UnrolledBank]:
+        """All banks, in the order in which they are trained."""
+        return [*super().banks, self.unpaired, self.subsets]
 
     def at(self, rate: float, steps: int, n_seeds: int, *, deletes: bool) -> Regime:
         """Another regime of the same data: learning rate, about so many steps, so many models."""

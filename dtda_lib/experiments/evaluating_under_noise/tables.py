@@ -4,7 +4,7 @@ Every function arranges what `noise`, `estimands`, `fragility` and `lds` compute
 the columns `setting`, or `data, rate, steps` and `base`, say which.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,10 @@ from .estimands import LAW, OWN
 from .experiment import Experiment
 from .fragility import fragility_table
 from .methods import LOOKS
-from .setting import Regime, Shifts, last, law_before, unpaired_shifts
+from .setting import Regime, Setting, last, law_before, unpaired_shifts
 
 SHOWN = ("if_damped", "unrolling")
 """Methods whose noise is followed in full."""
-
-AllShifts = Mapping[str, Sequence[Shifts]]
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -35,11 +33,11 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(index=words, columns=words).replace(words)
 
 
-def about(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
+def about(experiment: Experiment) -> pd.DataFrame:
     """A row a data set: sizes, loss, and how shifts compare with the noise of training."""
     rows = []
     for name, one in experiment.settings.items():
-        before, retrained = law_before(one.models), shifts[name][0].own["masked"]
+        before, retrained = law_before(one.models), one.shifts.own["masked"]
         row = {"data": name, "points": one.task.n_train, "left out": len(one.points)}
         row |= {"parameters": one.models.network.layout.n_parameters}
         row |= {"models": one.n_seeds, "loss": float(before.mean())}
@@ -56,30 +54,24 @@ def _masked_losses(one: Regime) -> xr.DataArray:
     return loss.isel(removal=slice(loss.sizes["removal"] // 2))
 
 
-def targets(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
+def targets(experiment: Experiment) -> pd.DataFrame:
     """`estimands.estimand_table` of every regime."""
-    return _over_regimes(experiment, lambda name, at, _: _targets(shifts[name][at]))
-
-
-def _targets(one: Shifts) -> pd.DataFrame:
-    return estimands.estimand_table(one.own, one.predicted)
+    return _over_regimes(
+        experiment, lambda one: estimands.estimand_table(one.shifts.own, one.shifts.predicted)
+    )
 
 
 def fragility(experiment: Experiment) -> pd.DataFrame:
     """`fragility.fragility_table` of every regime."""
-    return _over_regimes(experiment, lambda name, at, regime: fragility_table(regime))
+    return _over_regimes(experiment, fragility_table)
 
 
-def _over_regimes(
-    experiment: Experiment, table: Callable[[str, int, Regime], pd.DataFrame]
-) -> pd.DataFrame:
-    """Tables of all regimes, those of a data set by the sum of learning rates."""
+def _over_regimes(experiment: Experiment, table: Callable[[Regime], pd.DataFrame]) -> pd.DataFrame:
+    """Tables of all regimes, those of a data set by steps and rate."""
     parts = [
-        table(name, at, one).assign(data=name, rate=one.recipe.lr, steps=one.steps, base=at == 0)
+        table(one).assign(data=name, rate=one.recipe.lr, steps=one.steps, base=one is regimes[0])
         for name, regimes in experiment.regimes.items()
-        for at, one in sorted(
-            enumerate(regimes), key=lambda pair: (pair[1].steps, pair[1].recipe.lr)
-        )
+        for one in sorted(regimes, key=lambda regime: (regime.steps, regime.recipe.lr))
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -105,32 +97,32 @@ def _winner(first: dict[str, Any], second: dict[str, Any]) -> str:
     return f"{LOOKS[first['method']].label} {bracketed(first)}{tie}"
 
 
-def curves(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
+def curves(experiment: Experiment) -> pd.DataFrame:
     """`noise.curve_table` of the methods `SHOWN`."""
-    return _over(
+    return _over_settings(
         experiment,
-        lambda name, base: noise.curve_table(
-            shifts[name][0].own["masked"],
-            {method: shifts[name][0].predicted[method] for method in SHOWN},
-            unpaired_shifts(base.unpaired),
+        lambda one: noise.curve_table(
+            one.shifts.own["masked"],
+            {method: one.shifts.predicted[method] for method in SHOWN},
+            unpaired_shifts(one.unpaired),
         ),
     )
 
 
-def plateaus(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
+def plateaus(experiment: Experiment) -> pd.DataFrame:
     """`noise.plateau_table` of every method."""
-    return _over(
+    return _over_settings(
         experiment,
-        lambda name, base: noise.plateau_table(
-            shifts[name][0].own["masked"],
-            shifts[name][0].predicted,
-            unpaired_shifts(base.unpaired),
+        lambda one: noise.plateau_table(
+            one.shifts.own["masked"], one.shifts.predicted, unpaired_shifts(one.unpaired)
         ),
     )
 
 
-def _over(experiment: Experiment, table: Callable[..., pd.DataFrame]) -> pd.DataFrame:
-    parts = [table(name, base).assign(setting=name) for name, base in experiment.settings.items()]
+def _over_settings(
+    experiment: Experiment, table: Callable[[Setting], pd.DataFrame]
+) -> pd.DataFrame:
+    parts = [table(one).assign(setting=name) for name, one in experiment.settings.items()]
     return pd.concat(parts, ignore_index=True)
 
 
