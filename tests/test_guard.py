@@ -207,7 +207,7 @@ ON_RECORD_ALONE = {
     },
     "05_predicting_retrained_laws": {"words.cost_words": "measured times"},
     "06_unrolling_becomes_influence": {"verdicts(": CLAIMS},
-    "08_evaluating_under_noise": {"verdicts(": CLAIMS},
+    "08_evaluating_under_noise": {"The numbers behind the figures": "data of the figures"},
     "09_data_pruning": {
         "verdicts(": CLAIMS,
         "words.share_of_truth_words": FEW,

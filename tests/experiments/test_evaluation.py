@@ -454,10 +454,10 @@ def test_settings_spread_the_points():
     assert concrete.steps == 24
     assert digits.task.train_x.shape == (300, 1, 7, 7)
     assert cnn.task.train_x.shape == (15, 1, 14, 14)
-    for one in (digits, cnn):
+    for one, queries in ((digits, 4), (cnn, 2)):
         assert sorted(one.task.train_y[list(one.points)].tolist()) == [0, 1, 2, 3, 4]
         assert one.task.n_outputs == 5
-        assert sorted(one.task.query_y.tolist()) == [label for label in range(5) for _ in range(4)]
+        assert sorted(one.task.query_y.tolist()) == sorted(queries * list(range(5)))
     full = get_task("mnist3", per_class=60, queries_per_class=4, digits=range(5))
     corner = full.query_x[1, 0, :4, 4:8].mean()
     assert float(digits.task.query_x[1, 0, 0, 1]) == pytest.approx(float(corner), rel=1e-5)
@@ -611,6 +611,9 @@ def test_separation_by_hand():
     spread = np.sqrt(np.var(rows[1], ddof=1) - (errors[1] ** 2).mean() / 2) / 0.8
     again = evaluation_lds.separation_table({("toy", "half"): loud}).set_index("metric")
     assert again.loc["w2_debiased", "spread"] == pytest.approx(spread)
+    close = scores_of([[0.2, 0.205, 0.21], *rows[1:]])  # the mean tells no pair apart
+    again = evaluation_lds.separation_table({("toy", "half"): close}).set_index("metric")
+    assert again.loc["w2_debiased", ["reversed", "alike"]].tolist() == [0, 0]
     blurred = scores_of(rows, error=0.5)
     again = evaluation_lds.separation_table({("toy", "half"): blurred}).set_index("metric")
     assert again.loc["w2_debiased", ["reversed", "alike"]].tolist() == [0, 0]

@@ -20,7 +20,7 @@ FACTOR = 4
 """Learning rates are this factor apart."""
 AROUND = {
     "Concrete": [
-        *((1, 1, False), (1, 2, True)),
+        *((1, 1, False), (1, 2, False)),
         *((1 / FACTOR, 0, False), (FACTOR, 0, False), (FACTOR, 1, False), (FACTOR, 2, True)),
     ],
     "digits": [(1 / FACTOR, 0, False), (1, 1, False)],
@@ -34,7 +34,7 @@ from the base, of the CNN the rate alone. On Concrete they vary together, too: l
 base rate and middling training at a larger one have the same sum of learning rates and differ in
 the noise of a step. Smaller rates with longer training are left out: less noise for the same sum.
 Deleting differs from re-shuffling by one point in the last batch of an epoch, so it is done in the
-base regimes, and on Concrete where training is longest.
+base regimes, and on Concrete where rate and length are largest.
 """
 
 
@@ -57,26 +57,33 @@ class Experiment:
             "weight_decay": cfg.weight_decay,
             "steps": cfg.lengths[0],
             "damping": cfg.damping,
+            "draws": cfg.n_draws,
             "machine": {"device": cfg.device, "workers": cfg.workers},
         }
-        names = ("n_seeds", "n_unpaired", "n_subsets", "n_subset_seeds")
-        sizes = {name: getattr(cfg, name) for name in names}
-        fewer = {
-            "n_seeds": max(8, cfg.n_seeds // 4),
-            "n_unpaired": max(8, cfg.n_unpaired // 8),
-            "n_subsets": cfg.n_subsets // 2,
-            "n_subset_seeds": cfg.n_subset_seeds // 2,
+        sizes = {
+            "n_seeds": cfg.n_seeds,
+            "n_unpaired": cfg.n_unpaired,
+            "n_subsets": cfg.n_subsets,
+            "n_subset_seeds": cfg.n_subset_seeds,
         }
+        half = {"n_seeds": max(8, cfg.n_seeds // 2), "n_unpaired": max(8, cfg.n_unpaired // 2)}
+        few = {
+            "n_seeds": max(8, cfg.n_seeds // 6),
+            "n_unpaired": max(8, cfg.n_unpaired // 16),
+            "n_subsets": cfg.n_subsets // 2,
+            "n_subset_seeds": max(6, cfg.n_subset_seeds // 4),
+        }
+        others = {"CNN": max(6, cfg.n_regime_seeds // 2)}  # models in its other regimes
         dense = common | sizes | {"width": cfg.width, "n_points": cfg.n_left_out}
         settings = [
             setting.concrete_setting(rate=cfg.rate, **dense),
-            setting.digits_setting(rate=FACTOR * cfg.rate, **dense),
+            setting.digits_setting(rate=FACTOR * cfg.rate, **dense | half),
             setting.cnn_setting(
                 rate=FACTOR * cfg.rate,
                 per_digit=cfg.cnn_images,
                 n_points=cfg.n_left_out // 2,
                 **common,
-                **fewer,
+                **few,
             ),
         ]
         regimes = {
@@ -85,7 +92,7 @@ class Experiment:
                 base.at(
                     factor * base.recipe.lr,
                     cfg.lengths[number],
-                    cfg.n_regime_seeds,
+                    others.get(base.name, cfg.n_regime_seeds),
                     deletes=deletes,
                 )
                 for factor, number, deletes in AROUND[base.name]

@@ -16,43 +16,43 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
 
     n_left_out: int = whole_number(
         "points left out one at a time (CNN: half as many)",
-        at=(8, 12, 24),
-        between=(8, 60),
+        at=(6, 8, 24),
+        between=(6, 60),
         because="correlations are over points",
     )
     n_seeds: int = whole_number(
-        "models that are attributed in the base regime (CNN: a quarter)",
-        at=(8, 24, 128),
+        "models attributed in the base regime (digits: half, CNN: a sixth)",
+        at=(8, 16, 128),
         between=(8, 100_000),
         because="halves need four runs",
     )
     n_regime_seeds: int = whole_number(
-        "models that are attributed at every other rate and length",
-        at=(6, 8, 32),
+        "models attributed at every other rate and length (CNN: half)",
+        at=(6, 6, 32),
         between=(6, 100_000),
         because="intervals over runs need six",
     )
     n_unpaired: int = whole_number(
-        "runs without each point that share no seed with anything (CNN: an eighth)",
-        at=(16, 64, 1_024),
+        "unpaired runs without each point (digits: half, CNN: a sixteenth)",
+        at=(16, 32, 1_024),
         between=(8, 100_000),
         because="two halves of four runs at least",
     )
     n_subsets: int = whole_number(
         "random subsets of each size for LDS (CNN: half)",
-        at=(8, 20, 80),
+        at=(8, 12, 80),
         between=(8, 10_000),
         because="a rank correlation of fewer than four says nothing",
     )
     n_subset_seeds: int = whole_number(
-        "runs without each subset (CNN: half as many)",
+        "runs without each subset (CNN: a quarter)",
         at=(12, 16, 48),
         between=(12, 100_000),
         because="halves need a standard deviation",
     )
     lengths: tuple[int, ...] = whole_numbers(
         "lengths of training in steps, the first of them the base regime",
-        at=((40,), (300, 900), (300, 2_048, 8_192)),
+        at=((40,), (120, 360), (300, 2_048, 8_192)),
         between=(20, 100_000),
     )
     rate: float = number(
@@ -70,6 +70,9 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
         "hidden units of a layer, Concrete and digits",
         at=(8, 16, 16),
         between=(2, 256),
+    )
+    n_draws: int = whole_number(
+        "draws of each chain of Bayesian IF", at=(10, 20, 100), between=(2, 10_000)
     )
     cnn_images: int = whole_number(
         "images of each digit that train the CNN", at=(2, 10, 200), between=(2, 200)

@@ -36,7 +36,7 @@ from .networks import SmallCNN
 # Of the posterior: about 1 / N, and the estimator's own pull; our choice, made without retraining.
 # Much colder, chains still travel towards the minimum while they are drawn from, and their drift is
 # all that a covariance sees.
-POSTERIOR = {"temperature": 0.01, "localisation": 0.1, "chains": 16, "draws": 100}
+POSTERIOR = {"temperature": 0.01, "localisation": 0.1, "chains": 16}
 HALF, SMALL = "half", "a tenth"
 DIGITS = range(5)
 
@@ -85,15 +85,20 @@ class Regime(Trained):
         points: Those left out one at a time.
         n_seeds: Models that are attributed, each with its own interventions.
         damping: Of influence functions, in units of `damping_by_training_time`.
+        draws: Of each chain of Bayesian IF.
         methods: Names in `ESTIMATED` that are taken.
         deletes: Whether points are deleted, too, and not only masked.
+        stack: Runs that train as one stack, fewer than is fastest, so that two workers share the
+            smaller banks; None: what is fastest.
     """
 
     points: tuple[int, ...]
     n_seeds: int
     damping: float = 1.0
+    draws: int = 100
     methods: tuple[str, ...] = MAPPED
     deletes: bool = True
+    stack: int | None = 512
 
     @property
     def seeds(self) -> list[SeedPair]:
@@ -118,7 +123,7 @@ class Regime(Trained):
             moved_runs(self._one_left_out, self.seeds),
             ["query_loss", "query_prediction"],
             f"{self.title}, interventions",
-            chunk=512,  # so that two workers share the smaller banks
+            chunk=self.stack,
         )
 
     @cached_property
@@ -196,19 +201,19 @@ class Setting(Regime):
     def unpaired(self) -> RunBank:
         """Runs without each point, every run with seeds of its own."""
         runs = unpaired(self._one_left_out, seeds(self.n_unpaired, "unpaired"))
-        return self.bank(runs, ["query_loss"], "leave-one-out, unpaired", chunk=512)
+        return self.bank(runs, ["query_loss"], "leave-one-out, unpaired", chunk=self.stack)
 
     @cached_property
     def subsets(self) -> RunBank:
         """Runs on all points and without each subset, same seeds, other than the models'."""
         runs = paired(self._many_left_out[0], seeds(self.n_subset_seeds, "truth"))
-        return self.bank(runs, ["query_loss"], "subsets", chunk=512)
+        return self.bank(runs, ["query_loss"], "subsets", chunk=self.stack)
 
     @cached_property
     def followed(self) -> UnrolledBank:
         """The exact metagradient of the same models, in reverse, for every point."""
         title = f"{self.title}, unrolled"
-        return self.unrolled(self.seeds, "query_loss", title, mode="reverse", chunk=8)
+        return self.unrolled(self.seeds, "query_loss", title, mode="reverse")
 
     @property
     def groups(self) -> dict[str, list[list[int]]]:
@@ -232,8 +237,10 @@ class Setting(Regime):
             points=self.points,
             n_seeds=n_seeds,
             damping=self.damping,
+            draws=self.draws,
             methods=tuple(name for name in self.methods if name in MAPPED),
             deletes=deletes,
+            stack=self.stack,
         )
 
     @cached_property
@@ -267,7 +274,7 @@ def digits_setting(
         ValueError: more points than there are.
     """
     model = get_model("mlp", widths=(49, width, len(DIGITS)), activation="tanh")
-    task = _digits(60, 4)
+    task = _digits(60, 4, pool=4)
     return _setting("digits", task, model, 30, rate, weight_decay, steps, n_points, sizes)
 
 
@@ -281,14 +288,15 @@ def cnn_setting(
     Raises:
         ValueError: more images than there are, or more points than images.
     """
-    model, task = partial(SmallCNN, len(DIGITS)), _digits(per_digit, 2)
-    sizes = {"methods": CHEAP, **sizes}
+    model, task = partial(SmallCNN, len(DIGITS)), _digits(per_digit, 2, pool=2)
+    sizes = {"methods": CHEAP, "stack": None, **sizes}
     return _setting("CNN", task, model, 50, rate, weight_decay, steps, n_points, sizes)
 
 
-def _digits(per_digit: int, pool: int) -> Task:
-    """Digits 0 to 4, four queries of each; outputs for the five classes that there are."""
-    task = get_task("mnist3", per_class=per_digit, queries_per_class=4, digits=tuple(DIGITS))
+def _digits(per_digit: int, queries: int, pool: int) -> Task:
+    """Digits 0 to 4, so many queries of each; outputs for the five classes that there are."""
+    sizes = {"per_class": per_digit, "queries_per_class": queries}
+    task = get_task("mnist3", **sizes, digits=tuple(DIGITS))
     return replace(pooled(task, pool), n_outputs=len(DIGITS))
 
 
@@ -417,7 +425,8 @@ def estimator_measures(regime: Regime) -> list[Measure]:
     """
     ridge = regime.damping * damping_by_training_time(regime.recipe, regime.task.n_train)
     damped_too = ("influence_leverage", "influence_ekfac", "influence_hessian", "trak")
-    own = {name: {"damping": ridge} for name in damped_too} | {"posterior_covariance": POSTERIOR}
+    own = {name: {"damping": ridge} for name in damped_too}
+    own["posterior_covariance"] = POSTERIOR | {"draws": regime.draws}
     found = {}
     for variable in dict.fromkeys(METHODS[name].variable for name in methods_of(regime)):
         if variable == METHODS["if_damped"].variable:
