@@ -25,8 +25,10 @@ from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.tables import ends
 
+from .estimands import OWN
 from .lds import LAWS, WITH_UNIT
 from .methods import LOOKS
+from .setting import INTERVENTIONS
 
 _PAPER = "2506.12965"
 _NEAR_ZERO = 0.3  # a correlation that explains less than a tenth of the variance of the shifts
@@ -42,11 +44,6 @@ _OWN = {
     "deleted": "their own run with the point deleted",
     "re-shuffled": "their own run with the point masked and the batches drawn anew",
     "masked": "their own run with the point masked in the same batches",
-}
-_INTERVENTIONS = {
-    "deleted": "the point deleted, so that batches differ",
-    "re-shuffled": "the point masked, batches drawn anew",
-    "masked": "the point masked, same batches",
 }
 INTERVAL = "95 % interval over seeds, points and queries"
 _JACKKNIFE = "95 % jackknife interval"
@@ -128,7 +125,7 @@ def target_claims(table: pd.DataFrame) -> list[Claim]:
             source=f"{_PAPER}, section 2",
             statistic=f"correlation of one model's {LOOKS[method].words} with the law's mean shift "
             "(noise of that mean taken off) - with its own run's",
-            estimand=f"law against a fixed seed ({_INTERVENTIONS[intervention]})",
+            estimand=f"law against a fixed seed ({INTERVENTIONS[intervention]})",
         )
         for (data, method), rows in _of(table, INFLUENCE)
         for intervention, own in _OWN.items()
@@ -192,14 +189,14 @@ def fragility_claims(table: pd.DataFrame) -> list[Claim]:
             id=f"C13-{intervention}-predictions"
             + ("" if data == "Concrete" else f"-{_word(data)}"),
             claim="without one point a run's predictions end at least halfway to those of another "
-            f"seed ({_INTERVENTIONS[intervention]})",
+            f"seed ({INTERVENTIONS[intervention]})",
             source=f"{_PAPER}, section 2, asserted there",
             statistic=f"distance of a run to itself without one point ({intervention}), over the "
             f"distance between two seeds ({_by_regime(rows)})",
             setting=data,
             estimand="fixed seed",
         )
-        for data, intervention in product(dict.fromkeys(table["data"]), _INTERVENTIONS)
+        for data, intervention in product(dict.fromkeys(table["data"]), OWN)
         for rows in [table[(table["data"] == data) & (table["intervention"] == intervention)]]
         if len(rows)
     ]

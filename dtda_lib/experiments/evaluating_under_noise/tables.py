@@ -152,12 +152,6 @@ def spreads(found: pd.DataFrame) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def scores_by_metric(table: pd.DataFrame) -> pd.DataFrame:
-    """LDS of every method by mean, variance and W2, from `lds.lds_table`."""
-    wide = table.pivot(index=["setting", "size", "method"], columns="metric", values="lds")
-    return wide[list(lds.METRICS)]
-
-
 def floors(experiment: Experiment) -> pd.DataFrame:
     """`lds.floor_table` of the subsets."""
     return lds.floor_table(experiment.settings)
