@@ -39,6 +39,9 @@ from .networks import SmallCNN
 POSTERIOR = {"temperature": 0.01, "localisation": 0.1, "chains": 16}
 HALF, SMALL = "half", "a tenth"
 DIGITS = range(5)
+# Runs that train together: fewer than is fastest, so that two workers share the smaller banks. The
+# CNN is so small that it, too, trains faster in a stack.
+STACK = 512
 
 ESTIMATED = (
     *("grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn", "if_damped", "if_ekfac"),
@@ -89,8 +92,6 @@ class Regime(Trained):
         draws: Of each chain of Bayesian IF.
         methods: Names in `ESTIMATED` that are taken.
         deletes: Whether points are deleted, too, and not only masked.
-        stack: Runs that train as one stack, fewer than is fastest, so that two workers share the
-            smaller banks; None: what is fastest.
     """
 
     points: tuple[int, ...]
@@ -99,7 +100,6 @@ class Regime(Trained):
     draws: int = 100
     methods: tuple[str, ...] = MAPPED
     deletes: bool = True
-    stack: int | None = 512
 
     @property
     def seeds(self) -> list[SeedPair]:
@@ -124,7 +124,7 @@ class Regime(Trained):
             moved_runs(self._one_left_out, self.seeds),
             ["query_loss", "query_prediction"],
             f"{self.title}, interventions",
-            chunk=self.stack,
+            chunk=STACK,
         )
 
     @cached_property
@@ -202,13 +202,13 @@ class Setting(Regime):
     def unpaired(self) -> RunBank:
         """Runs without each point, every run with seeds of its own."""
         runs = unpaired(self._one_left_out, seeds(self.n_unpaired, "unpaired"))
-        return self.bank(runs, ["query_loss"], "leave-one-out, unpaired", chunk=self.stack)
+        return self.bank(runs, ["query_loss"], "leave-one-out, unpaired", chunk=STACK)
 
     @cached_property
     def subsets(self) -> RunBank:
         """Runs on all points and without each subset, same seeds, other than the models'."""
         runs = paired(self._many_left_out[0], seeds(self.n_subset_seeds, "truth"))
-        return self.bank(runs, ["query_loss"], "subsets", chunk=self.stack)
+        return self.bank(runs, ["query_loss"], "subsets", chunk=STACK)
 
     @cached_property
     def followed(self) -> UnrolledBank:
@@ -241,7 +241,6 @@ class Setting(Regime):
             draws=self.draws,
             methods=tuple(name for name in self.methods if name in MAPPED),
             deletes=deletes,
-            stack=self.stack,
         )
 
     @cached_property
@@ -290,7 +289,7 @@ def cnn_setting(
         ValueError: more images than there are, or more points than images.
     """
     model, task = partial(SmallCNN, len(DIGITS)), _digits(per_digit, 2, pool=2)
-    sizes = {"methods": CHEAP, "stack": None, **sizes}
+    sizes = {"methods": CHEAP, **sizes}
     return _setting("CNN", task, model, 50, rate, weight_decay, steps, n_points, sizes)
 
 
