@@ -33,8 +33,9 @@ A fraction of all rates, lengths and interventions that decides. Rate and length
 from the base, of the CNN the rate alone. On Concrete they vary together, too: long training at the
 base rate and middling training at a larger one have the same sum of learning rates and differ in
 the noise of a step. Smaller rates with longer training are left out: less noise for the same sum.
-Deleting differs from re-shuffling by one point in the last batch of an epoch, so it is done in the
-base regimes, and on Concrete where rate and length are largest.
+Deleting takes a bank a point, so it is done in the base regimes, and on Concrete where rate and
+length are largest. It is no re-shuffling: runs without two different points shuffle alike, and what
+they share cancels in a correlation over points.
 """
 
 

@@ -75,8 +75,11 @@ def dispute_map(table: pd.DataFrame) -> Drawn:
         ):
             _series(axis, part, "target", {f"{LAW} - {n}": look for n, look in _OWN.items()})
             axis.axhline(0, color="k", ls=":", lw=1)
-        across[0].set_ylabel(f"{LOOKS[method].label}\nlaw - own run")
-    words = {"the law is predicted better": (0.97, "top"), "the own run is": (0.03, "bottom")}
+        across[0].set_ylabel(f"{LOOKS[method].label}\nlaw - own run", fontsize=7.5)
+    words = {
+        "the law is predicted better": (0.97, "top"),
+        "the own run is predicted better": (0.03, "bottom"),
+    }
     for text, (height, side) in words.items():
         place = {"transform": axes[0, 0].transAxes, "fontsize": 6.5, "color": _GREY, "va": side}
         axes[0, 0].text(0.02, height, text, **place)
@@ -94,11 +97,11 @@ def fragility_points(table: pd.DataFrame) -> Drawn:
         _series(axis, part, "intervention", _INTERVENTIONS)
         for height in (HALFWAY, 1):
             axis.axhline(height, color="k", ls=":", lw=1)
-        axis.set_ylim(0, max(1.2, 1.05 * table["high"].max()))
+        axis.set_ylim(0, max(1.3, 1.1 * table["estimate"].max()))  # bars of tiny runs go beyond
     axes[0, 0].text(-0.4, 1.02, "another seed", fontsize=6.5, va="bottom")
     axes[0, 0].text(-0.4, HALFWAY + 0.02, "halfway", fontsize=6.5, va="bottom")
     axes[0, 0].set_ylabel("distance / that of two seeds")
-    legend_above(fig, axes[0, 0], ncols=4)
+    legend_above(fig, axes[0, 0], ncols=2)
     return fig, table
 
 
@@ -178,7 +181,7 @@ def estimand_dots(table: pd.DataFrame) -> Drawn:
         axis.set_title(data)
         for level in range(len(methods) - 1):
             axis.axhline(level + 0.5, color="0.92", lw=0.6, zorder=0)
-    axes[0].set_xlim(min(0.0, rows["low"].min()), 1.08)
+    axes[0].set_xlim(min(-0.1, 1.1 * rows["estimate"].min()), 1.2)  # bars of tiny runs go beyond
     named_rows(axes[0], [LOOKS[name].label for name in methods])
     fig.supxlabel("correlation over points with the retrained shift", fontsize=9)
     legend_above(fig, marks={s.label: s.points for s in _TARGETS.values()}, ncols=2)
