@@ -154,10 +154,12 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
             limit = plateaus.set_index(["setting", "method"]).loc[(setting, method), "estimate"]
             axis.axhline(limit, color="k", ls=":", lw=1, label="no noise")
             axis.set(xscale="log", ylim=(0, 1.08))
-            axis.set_title(f"{setting}: {LOOKS[method].label}", fontsize=7.5)
+            if method == methods[0]:
+                axis.set_title(setting)
             ticks(axis.xaxis, [n for n in (1, 8, 64, 512) if n <= table["runs"].max()])
     fig.supxlabel("runs averaged, R", fontsize=9)
-    fig.supylabel("correlation over points", fontsize=9)
+    for row, method in zip(axes, methods, strict=True):
+        row[0].set_ylabel(f"{LOOKS[method].label}\ncorrelation over points", fontsize=7.5)
     legend_above(fig, axes[0, 0], ncols=2)
     return fig, table
 
