@@ -67,10 +67,10 @@ class Experiment:
             "n_subsets": cfg.n_subsets,
             "n_subset_seeds": cfg.n_subset_seeds,
         }
-        half = {"n_seeds": max(8, cfg.n_seeds // 2), "n_unpaired": max(8, cfg.n_unpaired // 2)}
+        half = {"n_seeds": max(10, cfg.n_seeds // 2), "n_unpaired": max(10, cfg.n_unpaired // 2)}
         few = {
-            "n_seeds": max(8, cfg.n_seeds // 6),
-            "n_unpaired": max(8, cfg.n_unpaired // 16),
+            "n_seeds": max(10, cfg.n_seeds // 6),
+            "n_unpaired": max(10, cfg.n_unpaired // 16),
             "n_subsets": cfg.n_subsets // 2,
             "n_subset_seeds": max(6, cfg.n_subset_seeds // 4),
         }

@@ -22,9 +22,9 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
     )
     n_seeds: int = whole_number(
         "models attributed in the base regime (digits: half, CNN: a sixth)",
-        at=(8, 16, 128),
-        between=(8, 100_000),
-        because="halves need four runs",
+        at=(10, 16, 128),
+        between=(10, 100_000),
+        because="intervals over blocks of half of the runs need five",
     )
     n_regime_seeds: int = whole_number(
         "models attributed at every other rate and length (CNN: half)",
@@ -35,8 +35,8 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
     n_unpaired: int = whole_number(
         "unpaired runs without each point (digits: half, CNN: a sixteenth)",
         at=(16, 32, 1_024),
-        between=(8, 100_000),
-        because="two halves of four runs at least",
+        between=(10, 100_000),
+        because="two halves of five runs at least",
     )
     n_subsets: int = whole_number(
         "random subsets of each size for LDS (CNN: half)",
