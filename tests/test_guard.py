@@ -207,7 +207,7 @@ ON_RECORD_ALONE = {
     "05_predicting_retrained_laws": {"The numbers behind the figures": BEHIND},
     "06_unrolling_becomes_influence": {"The numbers behind the figures": BEHIND},
     "07_cold_posterior_transport": {"The numbers behind the figures": BEHIND},
-    "08_evaluating_under_noise": {"verdicts(": CLAIMS},
+    "08_evaluating_under_noise": {"The numbers behind the figures": BEHIND},
     "09_data_pruning": {
         "verdicts(": CLAIMS,
         "words.share_of_truth_words": FEW,

@@ -360,10 +360,10 @@ HEADLINES = (
         source=SECOND_PAPER,
         words="Distributional LDS separates methods better",
         key="C9-separation-w2_debiased-with-unit",
-        number="spread of LDS over methods, W2 - mean, least of four settings",
+        number="spread of LDS over methods, W2 - mean, least of six settings",
         expected="0 if both separate alike",
         because="the paper proposes W2, for methods whose scores are shifts",
-        needs="more subsets or seeds of notebook 08",
+        needs="notebook 08 at the published sizes",
         aside={"C9-*-all": "with methods whose scores borrow a scale"},
     ),
     Headline(
@@ -398,11 +398,13 @@ HEADLINES = (
         expected="0 if both are predicted alike",
         because="the paper's own run loses the datum, so that every later batch changes; masking "
         "it in unchanged batches is the other side's best case",
-        needs="own runs with the points deleted in notebook 08 (as many as with points masked)",
+        needs="notebook 08 at the published sizes",
         aside={
             "C12-convex": _BUILT,
+            "C12-*-masked": "the other side's best case: the batches stay",
+            "C12-*-practised": "another question: many models against one",
             "C12-*-unrolling": "nobody claims it of unrolling",
-            "C12-*-metagradient": "a claim against it",
+            "C12-*-metagradient": "the other side's claim",
         },
     ),
     Headline(
@@ -413,6 +415,8 @@ HEADLINES = (
         number="distance to itself without a point / distance between seeds",
         expected="1 if a point counts as much as a new seed",
         because="the paper's reason is that a removal changes at which step each datum appears",
+        needs="notebook 08 at the published sizes",
+        aside={"C13-masked-*": "the other side's best case: the batches stay"},
     ),
 )
 """All claims of both papers (B, C) and of this study on the first one's code (R), in order."""

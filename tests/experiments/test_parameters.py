@@ -20,6 +20,8 @@ OTHER = {
     # The next percents round to as many points, and CIFAR-10 is left out or is 10 images or more.
     ("09_data_pruning", "removed_percent"): 20,
     ("09_data_pruning", "cifar_per_class"): 10,
+    # One more step is no other number of epochs.
+    ("08_evaluating_under_noise", "lengths"): (80,),
     # Halves of the seeds must be alike.
     ("10_diffusion", "n_seeds"): 10,
     ("10_diffusion", "removed_percent"): 20,

@@ -1,92 +1,126 @@
 """What notebook 08 trains, declared from its parameters, and what all of it says together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.runs.shifts import print_costs
+from dtda_lib.runs.shifts import print_costs_by_kind
 from dtda_lib.statistics.lds import Scores
 from dtda_lib.study.settings import Config
 
-from . import fragility, setting
+from . import setting
 from .lds import group_scores
-from .setting import Setting, Shifts
+from .setting import Regime, Setting
 
-RATES = (0.0125, 0.05, 0.2)
-"""Learning rates at which a fixed seed is perturbed; the middle one is that of all other runs."""
+FACTOR = 4
+"""Learning rates are this factor apart."""
+AROUND = {
+    "Concrete": [
+        *((1, 1, False), (1, 2, False)),
+        *((1 / FACTOR, 0, False), (FACTOR, 0, False), (FACTOR, 1, False), (FACTOR, 2, True)),
+    ],
+    "digits": [(1 / FACTOR, 0, False), (1, 1, False)],
+    "CNN": [(1 / FACTOR, 0, False)],
+}
+"""Data -> regimes around the base: factor on its rate, which of the lengths, whether points are
+deleted, too.
 
-
-@dataclass(frozen=True)
-class Fragility:
-    """Runs of a fixed seed that are perturbed, on Concrete.
-
-    Args:
-        rate: The learning rate at which points are deleted, too.
-        points: Those that are left out.
-        moved: Learning rate -> `fragility.fragility_banks`.
-        deleted: `fragility.smaller_banks`.
-        models: Learning rate -> `fragility.rate_predictions`.
-    """
-
-    rate: float
-    points: tuple[int, ...]
-    moved: Mapping[float, RunBank]
-    deleted: list[RunBank]
-    models: Mapping[float, RunBank]
+A fraction of all rates, lengths and interventions that decides. Rate and length each vary alone
+from the base, of the CNN the rate alone. On Concrete they vary together, too: long training at the
+base rate and middling training at a larger one have the same sum of learning rates and differ in
+the noise of a step. Smaller rates with longer training are left out: less noise for the same sum.
+Deleting takes a bank a point, so it is done in the base regimes, and on Concrete where rate and
+length are largest. It is no re-shuffling: runs without two different points shuffle alike, and what
+they share cancels in a correlation over points.
+"""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two settings, by name, and one whose seeds are perturbed: runs under interventions."""
+    """Three data sets, each in a base regime and in others.
+
+    Args:
+        settings: Data -> its base regime.
+        regimes: Data -> all regimes, the base first.
+    """
 
     settings: Mapping[str, Setting]
-    fragile: Fragility
+    regimes: Mapping[str, list[Regime]]
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
-        """Concrete and digits, points and seeds as `cfg` says; nothing trains."""
-        machine = {"device": cfg.device, "workers": cfg.workers}
-        sizes = {name: getattr(cfg, name) for name in ("n_seeds", "n_subsets", "n_subset_seeds")}
-        sizes |= {"n_unpaired": cfg.n_unpaired, "machine": machine}
-        fewer = sizes | {"n_unpaired": max(8, cfg.n_unpaired // 2)}
-        concrete = setting.concrete_setting(cfg.n_left_out, n_query=30, **sizes)
-        digits = setting.digits_setting(cfg.n_left_out // 2, queries_per_class=10, **fewer)
-        small = replace(concrete, machine=machine | {"workers": 1})  # one process does
-        points, n = concrete.points[::3], cfg.n_rate_seeds
-        fragile = Fragility(
-            rate=concrete.recipe.lr,
-            points=points,
-            moved=fragility.fragility_banks(small, RATES, points, n),
-            deleted=fragility.smaller_banks(small, points[:4], n),
-            models=fragility.rate_predictions(small, RATES, n),
-        )
-        return cls({one.name: one for one in (concrete, digits)}, fragile)
-
-    def _of_each(self, *kinds: str) -> list[RunBank | UnrolledBank]:
-        return [getattr(one, kind) for kind in kinds for one in self.settings.values()]
+        """Concrete, digits and the CNN as `cfg` says; nothing trains."""
+        common = {
+            "weight_decay": cfg.weight_decay,
+            "steps": cfg.lengths[0],
+            "damping": cfg.damping,
+            "draws": cfg.n_draws,
+            "machine": {"device": cfg.device, "workers": cfg.workers},
+        }
+        sizes = {
+            "n_seeds": cfg.n_seeds,
+            "n_unpaired": cfg.n_unpaired,
+            "n_subsets": cfg.n_subsets,
+            "n_subset_seeds": cfg.n_subset_seeds,
+        }
+        half = {"n_seeds": max(10, cfg.n_seeds // 2), "n_unpaired": max(10, cfg.n_unpaired // 2)}
+        few = {
+            "n_seeds": max(10, cfg.n_seeds // 6),
+            "n_unpaired": max(10, cfg.n_unpaired // 16),
+            "n_subsets": cfg.n_subsets // 2,
+            "n_subset_seeds": max(6, cfg.n_subset_seeds // 4),
+        }
+        others = {"CNN": max(6, cfg.n_regime_seeds // 2)}  # models in its other regimes
+        dense = common | sizes | {"width": cfg.width, "n_points": cfg.n_left_out}
+        settings = [
+            setting.concrete_setting(rate=cfg.rate, **dense),
+            setting.digits_setting(rate=FACTOR * cfg.rate, **dense | half),
+            setting.cnn_setting(
+                rate=FACTOR * cfg.rate,
+                per_digit=cfg.cnn_images,
+                n_points=cfg.n_left_out // 2,
+                **common,
+                **few,
+            ),
+        ]
+        regimes = {
+            base.name: [base]
+            + [
+                base.at(
+                    factor * base.recipe.lr,
+                    cfg.lengths[number],
+                    others.get(base.name, cfg.n_regime_seeds),
+                    deletes=deletes,
+                )
+                for factor, number, deletes in AROUND[base.name]
+                if number < len(cfg.lengths)
+            ]
+            for base in settings
+        }
+        return cls({base.name: base for base in settings}, regimes)
 
     @property
     def banks(self) -> list[RunBank | UnrolledBank]:
         """All banks, in the order in which they are trained."""
-        large = self._of_each("paired", "unpaired", "subsets", "models", "followed", "segments")
-        fragile = self.fragile
-        return [*large, *fragile.moved.values(), *fragile.deleted, *fragile.models.values()]
+        every = [regime for regimes in self.regimes.values() for regime in regimes]
+        return [bank for regime in every for bank in regime.banks]
 
     def print_cost(self) -> None:
-        """Print what the larger banks will take on this machine, from timed probes."""
-        large = self._of_each("unpaired", "subsets", "models", "followed")
-        print_costs(large, total_of="of these, the larger part")
-
-    def shifts(self) -> dict[str, Shifts]:
-        """Retrained and predicted shifts of each setting; trains what is missing."""
-        return {name: one.shifts for name, one in self.settings.items()}
+        """Print what the larger part of training will take on this machine, from timed probes."""
+        kinds: dict[str, list[RunBank | UnrolledBank]] = {}
+        for name, base in self.settings.items():
+            retrained = [base.unpaired, base.subsets, *(one.moved for one in self.regimes[name])]
+            kinds[f"{name}, retraining"] = retrained
+            kinds[f"{name}, estimators in the base regime"] = [base.models]
+            kinds[f"{name}, unrolling in the base regime"] = [base.followed]
+        print_costs_by_kind(kinds, total_of="of these, the larger part")
 
     def lds_scores(self) -> dict[tuple[str, str], Scores]:
-        """LDS of all methods, by setting and size of the subsets; trains what is missing."""
+        """LDS of all methods, by data and size of the subsets; trains what is missing."""
         return {
             (name, size): group_scores(
                 one.subsets,

@@ -94,11 +94,12 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
 
     * `spread`: standard deviation of LDS over methods without its noise (half the mean squared
       error of a difference of two methods), over the truth's ceiling;
-    * `more, low, high`: spread - that of the mean, with its 95 % jackknife interval;
-    * `gap`: median over pairs of methods of |difference| / its standard error;
-    * `tau`: Kendall's rank correlation of the methods' order with that by the mean;
-    * `reversed`: pairs of methods that mean and metric order oppositely, both beyond error
-      (Bonferroni over pairs and both metrics), of `pairs`;
+    * `by_mean`: that of LDS of the mean; `more, low, high`: what spread is beyond it, with the 95 %
+      jackknife interval;
+    * `gap`: median over pairs of methods of |difference| / its standard error; `gap_by_mean`: the
+      same of LDS of the mean;
+    * `alike`, `reversed`: pairs of methods that mean and metric order alike, and oppositely, both
+      beyond error (Bonferroni over pairs and both metrics), of `pairs`;
     * `subsets`: how many there are.
     """
     rows = []
@@ -124,17 +125,17 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
         )
         df = min(map(len, found.left_out.values())) - 1
         sure = np.abs(gaps) > errors * stats.t.isf(0.05 / (4 * len(pairs)), df)
+        spreads = spread(found.estimate)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.nanmedian(np.abs(gaps) / errors, axis=1)  # (metric,)
         for i, metric in enumerate(found.metrics):
-            opposite = sure[i] & sure[mean] & (gaps[i] * gaps[mean] < 0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                gap = float(np.nanmedian(np.abs(gaps[i]) / errors[i]))
-            tau = stats.kendalltau(found.estimate[i], found.estimate[mean]).statistic
+            same = np.sign(gaps[i] * gaps[mean])[sure[i] & sure[mean]]
             row = {"setting": setting, "size": size, "metric": metric}
-            row |= {"spread": float(spread(found.estimate)[i]), "more": float(more[0][i])}
-            row |= {"low": float(more[2][i]), "high": float(more[3][i]), "gap": gap}
-            row |= {"tau": float(tau), "reversed": int(opposite.sum()), "pairs": len(pairs)}
-            row |= {"subsets": len(found.left_out["subsets"])}
-            rows.append(row)
+            row |= {"spread": float(spreads[i]), "by_mean": float(spreads[mean])}
+            row |= {"more": float(more[0][i]), "low": float(more[2][i]), "high": float(more[3][i])}
+            row |= {"gap": float(ratios[i]), "gap_by_mean": float(ratios[mean])}
+            row |= {"alike": int((same > 0).sum()), "reversed": int((same < 0).sum())}
+            rows.append(row | {"pairs": len(pairs), "subsets": len(found.left_out["subsets"])})
     return pd.DataFrame(rows)
 
 

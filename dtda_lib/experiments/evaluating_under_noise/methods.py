@@ -6,7 +6,7 @@ from dtda_lib.study.methods import METHODS, Method, Table
 
 # Gradients, steps, influence functions, unrolling, truth.
 _ORDER = (
-    "grad_dot grad_cos ats_sgd ats_adam trak bif if_lissa if_ggn if_damped rif if_ekfac if_hessian "
+    "grad_dot grad_cos ats_sgd ats_adam trak bif if_ggn if_damped rif if_ekfac if_hessian "
     "source unrolling"
 )
 _RETRAINED = {"label": "retrained run itself", "words": "the retrained run itself"}

@@ -28,9 +28,12 @@ from dtda_lib.statistics.over_seeds import (
     require_same_pairs,
     require_seeds,
 )
+from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.tables import numbers
 
 PROTOCOLS = ("unpaired", "paired, other seeds", "paired, same seeds")
+GROUPS = {"seed": 16, "train": 10, "query": 10}
+"""Axis -> into how many groups at most it is cut for the intervals of this notebook."""
 
 
 def runs_of(scores: xr.DataArray) -> np.ndarray:
@@ -215,22 +218,42 @@ def _observed(
 # ---------------------------------------------------------------- without noise, and coupling
 
 
-def plateau_table(truth: xr.DataArray, predicted: Mapping[str, xr.DataArray]) -> pd.DataFrame:
-    """Correlation of true means, `rho` of `components`, with jackknife intervals over all seeds.
+def plateau_table(
+    truth: xr.DataArray, predicted: Mapping[str, xr.DataArray], unpaired: xr.DataArray
+) -> pd.DataFrame:
+    """What one model and one retraining show, and what their true means do, noise taken off.
 
-    Columns `method, estimate, low, high, n_seeds`.
+    Args:
+        truth: Paired shifts `(seed, train, query)`.
+        predicted: Method -> shifts of the same runs.
+        unpaired: Shifts of runs that share no seed with them.
+
+    Returns:
+        Columns `method`, `single` (correlation of one model's scores with one unpaired run, mean
+        over all pairs of them), `estimate` (`rho` of `components`), each with its 95 % interval
+        over seeds, points and queries (`over_sets`), and `n_seeds`.
     """
-    rows, t = [], runs_of(require_seeds(truth, at_least=4))
+    rows = []
+    alone = require_seeds(unpaired, at_least=4).rename(seed="run").astype(np.float64)
     for method, scores in predicted.items():
         require_same_pairs(truth, scores)
-        p = runs_of(scores)
-
-        def without_noise(kept: np.ndarray, p: np.ndarray = p) -> float:
-            return float(components(t[kept], p[kept], t[kept])["rho"])
-
-        found = numbers(jackknife(without_noise, len(t)))
-        rows.append({"method": method} | found | {"n_seeds": len(t)})
+        paired = {"truth": require_seeds(truth, at_least=4), "predicted": scores.astype(float)}
+        found = over_sets(
+            xr.Dataset(paired | {"alone": alone}), _single_and_limit, groups=GROUPS | {"run": 16}
+        )
+        single, limit = found.sel(of="single"), found.sel(of="limit")
+        row = {"method": method} | numbers(single, "single") | numbers(limit)
+        rows.append(row | {"n_seeds": truth.sizes["seed"]})
     return pd.DataFrame(rows)
+
+
+def _single_and_limit(data: xr.Dataset) -> xr.DataArray:
+    truth, predicted = runs_of(data["truth"]), runs_of(data["predicted"])
+    alone = data["alone"].transpose("run", "train", "query").values
+    # The mean over all pairs of a model and a run is the product of two means of unit vectors.
+    units = unit_over_points(predicted).mean(axis=0) * unit_over_points(alone).mean(axis=0)
+    found = [units.sum(axis=0).mean(), components(truth, predicted, truth)["rho"]]
+    return xr.DataArray(found, dims="of", coords={"of": ["single", "limit"]})
 
 
 def coupling(losses: xr.DataArray) -> dict[str, float]:

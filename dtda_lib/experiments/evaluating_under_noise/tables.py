@@ -1,10 +1,11 @@
-"""Tables of notebook 08 over all of its settings, as it shows them.
+"""Tables of notebook 08 over all of its data sets and regimes, as it shows them.
 
-Every function arranges what `noise`, `estimands`, `fragility` and `lds` compute for one setting;
-the column `setting` says which.
+Every function arranges what `noise`, `estimands`, `fragility` and `lds` compute for one of them;
+the columns `setting`, or `data, rate, steps` and `base`, say which.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,18 +13,17 @@ import xarray as xr
 
 from dtda_lib.statistics.lds import Scores
 from dtda_lib.study.methods import DELTAS
+from dtda_lib.study.wording import bracketed
 
 from . import estimands, lds, noise
+from .estimands import LAW, OWN
 from .experiment import Experiment
+from .fragility import fragility_table
 from .methods import LOOKS
-from .setting import Shifts, last_losses, law_before
+from .setting import Regime, Setting, last, law_before, unpaired_shifts
 
 SHOWN = ("if_damped", "unrolling")
 """Methods whose noise is followed in full."""
-RIVALS = ("if_damped", "if_ekfac")
-"""What the metagradient is held against on another run."""
-
-AllShifts = Mapping[str, Shifts]
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,68 +33,97 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(index=words, columns=words).replace(words)
 
 
-def about(experiment: Experiment, shifts: AllShifts) -> pd.DataFrame:
-    """A row a setting: sizes, loss, and how shifts compare with the noise of training."""
+def about(experiment: Experiment) -> pd.DataFrame:
+    """A row a data set: sizes, loss, and how shifts compare with the noise of training."""
     rows = []
     for name, one in experiment.settings.items():
-        before, retrained = law_before(one.models), shifts[name].retrained
-        row = {"setting": name, "points": one.task.n_train, "left out": len(one.points)}
-        row |= {"queries": one.task.n_query, "loss": float(before.mean())}
+        before, retrained = law_before(one.models), one.shifts.own["masked"]
+        row = {"data": name, "points": one.task.n_train, "left out": len(one.points)}
+        row |= {"parameters": one.models.network.layout.n_parameters}
+        row |= {"models": one.n_seeds, "loss": float(before.mean())}
         row |= {"sd of loss over runs": float(before.std("seed").mean())}
         row |= {"mean |shift|": float(np.abs(retrained.mean("seed")).mean())}
-        rows.append(row | {"sd of paired shift": float(retrained.std("seed").mean())})
+        row |= {"sd of a masked shift": float(retrained.std("seed").mean())}
+        rows.append(row | {"saved by pairing": noise.coupling(_masked_losses(one))["saved"]})
     return pd.DataFrame(rows)
 
 
-def curves(shifts: AllShifts) -> pd.DataFrame:
-    """`noise.curve_table` of the methods `SHOWN`."""
-    return _over(shifts, lambda one: noise.curve_table(one.retrained, _shown(one), one.unpaired))
+def _masked_losses(one: Regime) -> xr.DataArray:
+    """Losses with and without each point, same batches, "none" first."""
+    loss = last(one.moved)
+    return loss.isel(removal=slice(loss.sizes["removal"] // 2))
 
 
-def plateaus(shifts: AllShifts) -> pd.DataFrame:
-    """`noise.plateau_table` of every method."""
-    return _over(shifts, lambda one: noise.plateau_table(one.retrained, one.predicted))
-
-
-def factors(shifts: AllShifts) -> pd.DataFrame:
-    """`noise.factor_table` of the methods `SHOWN`."""
-    return _over(shifts, lambda one: noise.factor_table(one.retrained, _shown(one)))
-
-
-def coupling(experiment: Experiment) -> pd.DataFrame:
-    """`noise.coupling` of the paired runs."""
-    return pd.DataFrame(
-        {"setting": name} | noise.coupling(last_losses(one.paired))
-        for name, one in experiment.settings.items()
+def targets(experiment: Experiment) -> pd.DataFrame:
+    """`estimands.estimand_table` of every regime."""
+    return _over_regimes(
+        experiment, lambda one: estimands.estimand_table(one.shifts.own, one.shifts.predicted)
     )
 
 
-def targets(shifts: AllShifts) -> pd.DataFrame:
-    """`estimands.estimand_table` of every method."""
-    return _over(shifts, lambda one: estimands.estimand_table(one.retrained, one.predicted))
+def fragility(experiment: Experiment) -> pd.DataFrame:
+    """`fragility.fragility_table` of every regime."""
+    return _over_regimes(experiment, fragility_table)
 
 
-def one_model(found: pd.DataFrame) -> pd.DataFrame:
-    """What one model's scores correlate with, by target, of a few methods; from `targets`."""
-    rows = found[(found["scored"] == "one model") & found["target"].isin(estimands.TARGETS)]
-    rows = rows[rows["method"].isin((*SHOWN, "grad_dot", "retrained"))]
-    return rows.pivot(index=["setting", "method"], columns="target", values="estimate")
+def _over_regimes(experiment: Experiment, table: Callable[[Regime], pd.DataFrame]) -> pd.DataFrame:
+    """Tables of all regimes, those of a data set by steps and rate."""
+    parts = [
+        table(one).assign(data=name, rate=one.recipe.lr, steps=one.steps, base=one is regimes[0])
+        for name, regimes in experiment.regimes.items()
+        for one in sorted(regimes, key=lambda regime: (regime.steps, regime.recipe.lr))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
-def wins(shifts: AllShifts) -> pd.DataFrame:
-    """By how much unrolling is ahead of each of `RIVALS` with each target.
+def best(found: pd.DataFrame) -> pd.DataFrame:
+    """The map: a row a regime, for each estimand the method that predicts it best; from `targets`.
 
-    Columns `setting, rival, target, estimate, low, high, n`.
+    "=" marks a winner whose interval holds the runner-up's correlation.
     """
     rows = []
-    for name, one in shifts.items():
-        truth, unrolled = one.retrained, one.predicted["unrolling"]
-        for rival in RIVALS:
-            for target in estimands.TARGETS:
-                found = estimands.method_difference(truth, unrolled, one.predicted[rival], target)
-                row = {"setting": name, "rival": rival, "target": target}
-                rows.append(row | found | {"n": truth.sizes["seed"]})
+    methods = found[found["method"] != "retrained"]
+    for (data, rate, steps), part in methods.groupby(["data", "rate", "steps"], sort=False):
+        row = {"data": data, "rate": f"{rate:g}", "steps": f"{steps:,}"}
+        for target in (*OWN, LAW):
+            at = part[part["target"] == target].nlargest(2, "estimate")
+            row[target] = _winner(*at.to_dict("records")) if len(at) else "-"
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _winner(first: dict[str, Any], second: dict[str, Any]) -> str:
+    tie = " =" if second["estimate"] > first["low"] else ""
+    return f"{LOOKS[first['method']].label} {bracketed(first)}{tie}"
+
+
+def curves(experiment: Experiment) -> pd.DataFrame:
+    """`noise.curve_table` of the methods `SHOWN`."""
+    return _over_settings(
+        experiment,
+        lambda one: noise.curve_table(
+            one.shifts.own["masked"],
+            {method: one.shifts.predicted[method] for method in SHOWN},
+            unpaired_shifts(one.unpaired),
+        ),
+    )
+
+
+def plateaus(experiment: Experiment) -> pd.DataFrame:
+    """`noise.plateau_table` of every method."""
+    return _over_settings(
+        experiment,
+        lambda one: noise.plateau_table(
+            one.shifts.own["masked"], one.shifts.predicted, unpaired_shifts(one.unpaired)
+        ),
+    )
+
+
+def _over_settings(
+    experiment: Experiment, table: Callable[[Setting], pd.DataFrame]
+) -> pd.DataFrame:
+    parts = [table(one).assign(setting=name) for name, one in experiment.settings.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def separation(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
@@ -104,20 +133,25 @@ def separation(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
     return pd.concat(lds.separation_table(one).assign(among=among) for among, one in parts.items())
 
 
-def scores_by_metric(table: pd.DataFrame) -> pd.DataFrame:
-    """LDS of every method by mean, variance and W2, from `lds.lds_table`."""
-    wide = table.pivot(index=["setting", "size", "method"], columns="metric", values="lds")
-    return wide[list(lds.METRICS)]
+def spreads(found: pd.DataFrame) -> pd.DataFrame:
+    """How far W2 and the mean hold methods with a unit apart, a row a case; from `separation`."""
+    rows = found[(found["among"] == "with-unit") & (found["metric"] == "w2_debiased")]
+    return pd.DataFrame(
+        {
+            "data": rows["setting"],
+            "left out": rows["size"],
+            "spread by the mean": rows["by_mean"].map("{:.2f}".format),
+            "by W2": rows["spread"].map("{:.2f}".format),
+            "gain": [bracketed(row, "more") for _, row in rows.iterrows()],
+            "gap / error, mean": rows["gap_by_mean"].map("{:.1f}".format),
+            "W2": rows["gap"].map("{:.1f}".format),
+            "pairs alike": rows["alike"],
+            "reversed": rows["reversed"],
+            "of": rows["pairs"],
+        }
+    ).reset_index(drop=True)
 
 
 def floors(experiment: Experiment) -> pd.DataFrame:
     """`lds.floor_table` of the subsets."""
     return lds.floor_table(experiment.settings)
-
-
-def _shown(one: Shifts) -> dict[str, xr.DataArray]:
-    return {name: one.predicted[name] for name in SHOWN}
-
-
-def _over(shifts: AllShifts, table: Callable[[Shifts], pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(table(one).assign(setting=name) for name, one in shifts.items())

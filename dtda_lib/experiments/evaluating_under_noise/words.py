@@ -1,138 +1,125 @@
-"""The answer of notebook 08, made out of the evidence, and verdicts on its tables."""
+"""The answer of notebook 08, made out of the evidence, and sentences on its tables."""
 
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.claims import CONFIRMED, REFUTED
-from dtda_lib.study.evidence import Evidence
+from dtda_lib.study.claims import CONFIRMED, REFUTED, Claim
+from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.methods import DELTAS
-from dtda_lib.study.wording import bullets, joined, percent, told, upper
+from dtda_lib.study.wording import bullets, joined, measured, upper
 
-from .claims import FITS
-from .lds import LAWS, METRICS
+from .claims import HALFWAY
+from .estimands import LAW
+from .lds import METRICS
 from .methods import LOOKS
 
+FIGURE = "dispute_map"
+"""The figure that shows the answer at a glance."""
+
 _NOTEBOOK = "08_evaluating_under_noise"
-_SETTINGS = ("Concrete", "digits")
 
 
 # ---------------------------------------------------------------- the answer
 
 
 def answer(evidence: Evidence) -> list[str]:
-    """Five sentences: noise, pairing, the target, a fixed seed, and LDS of laws."""
-    curves = evidence.table(_NOTEBOOK, "correlation_curves")
-    damped = evidence["C8-concrete-if_damped"]
-    return [
-        f"{_noisy(damped.verdict)}: on Concrete damped Gauss-Newton IF correlates "
-        f"{_first(curves, 'unpaired')} with one retraining of fresh seeds, {damped.number()} with "
-        "the mean over seeds, noise taken off.",
-        "With one retraining that shares the seeds of a full-data run it correlates "
-        f"{_first(curves, 'paired, other seeds')}.",
-        f"{_target(evidence)}.",
-        f"{_fragile(evidence.table(_NOTEBOOK, 'fragility'))}.",
-        f"{_separates(evidence)}.",
-    ]
+    """Up to five sentences: the dispute, either side's best case, a fixed seed, noise, LDS.
+
+    A sentence on what the evidence has not tested is left out.
+    """
+    profile = evidence.profile(_NOTEBOOK) or EVIDENCE
+    claims = {f.claim.id: f for f in evidence.of(_NOTEBOOK) if f.profile == profile}
+    parts = (
+        ("C12-concrete-if_damped-deleted", _deleted),
+        ("C12-concrete-if_damped-masked", _masked),
+        ("C13-re-shuffled-predictions", _fragile),
+        ("C8-concrete-if_damped", _noisy),
+        ("C9-separation-w2_debiased-with-unit", _separates),
+    )
+    return [say(claims[name].claim) for name, say in parts if name in claims]
 
 
-def _first(curves: pd.DataFrame, protocol: str) -> str:
-    """Observed correlation of one run, damped influence on Concrete, with its interval."""
-    chosen = (curves["setting"] == "Concrete") & (curves["method"] == "if_damped")
-    rows = curves[chosen & (curves["protocol"] == protocol) & (curves["runs"] == 1)]
-    return told(rows.iloc[0], "observed")
+def _number(claim: Claim) -> str:
+    return measured(claim.estimate, claim.ci)
 
 
-def _noisy(verdict: str) -> str:
-    if verdict == CONFIRMED:
-        return "Leave-one-out is noisy, not broken"
-    if verdict == REFUTED:
-        return "Leave-one-out is more than noisy"
-    return "Leave-one-out is noisy; whether that is all stays open"
-
-
-def _target(evidence: Evidence) -> str:
-    """Whether one model's influence fits the law better than its own run without the point."""
-    gains = [f"{name} {evidence[f'C12-{name.lower()}-if_damped'].number()}" for name in _SETTINGS]
-    own = evidence["C12-concrete-if_damped"].claim.ci
-    how = "better" if own[1] < 0 else "worse" if own[0] > 0 else "as well"
+def _deleted(claim: Claim) -> str:
+    where = _everywhere(claim.status, "at every learning rate and length", "in some regimes")
     return (
-        f"On Concrete one model's influence fits its own run, with the point masked, {how} "
-        f"{'as' if how == 'as well' else 'than'} the law (correlation with the law - with the own "
-        f"run: {joined(gains)}); own runs with the point deleted have not been tested"
+        "An influence function of one model predicts the law of retraining better than its own run "
+        f"without the deleted point {where}: on Concrete its correlation is {_number(claim)} "
+        "higher with the law."
     )
 
 
-def _fragile(moved: pd.DataFrame) -> str:
-    """What moves a run of a fixed seed at the largest learning rate."""
-    rows = moved[(moved["space"] == "predictions") & (moved["rate"] == moved["rate"].max())]
-    at = rows.set_index("intervention")
-    masked, batches = at.loc["masked"], at.loc["batches alone"]
-    more = batches["low"] > masked["high"]
-    how = "undo a fixed seed more" if more else "do not clearly undo a fixed seed more"
+def _masked(claim: Claim) -> str:
+    if claim.status == CONFIRMED:
+        found = "The same holds if the point is masked in unchanged batches"
+    elif claim.status == REFUTED:
+        found = "If the point is masked in unchanged batches, the law has no such lead"
+    else:
+        found = "If the point is masked in unchanged batches, rate and length decide"
+    return f"{found}: there the difference is {_number(claim)}."
+
+
+def _fragile(claim: Claim) -> str:
+    where = _everywhere(claim.status, "in every regime", "in some regimes")
     return (
-        f"New batches {how} than a lost point: at a rate of {at['rate'].iloc[0]:g} they move a run "
-        f"{told(batches)} of the distance between two seeds, a masked point {told(masked)}"
+        f"New batches carry a run at least halfway to another seed {where}: {_number(claim)} of "
+        f"the distance in the base regime ({HALFWAY:g} is halfway)."
     )
 
 
-def _separates(evidence: Evidence) -> str:
-    finding = evidence["C9-separation-w2_debiased-with-unit"]
-    where = {
-        CONFIRMED: "in all four settings",
-        REFUTED: "in none of four settings",
-        "partly": "in a part of four settings",
-    }.get(finding.verdict, "in no setting beyond error")
+def _noisy(claim: Claim) -> str:
+    if claim.status == CONFIRMED:
+        found = "Leave-one-out is noisy, not broken"
+    elif claim.status == REFUTED:
+        found = "Leave-one-out is more than noisy"
+    else:
+        found = "Leave-one-out is noisy; whether that is all stays open"
+    return (
+        f"{found}: noise taken off, damped Gauss-Newton IF correlates {_number(claim)} with the "
+        f"mean retrained shift, and {claim.statistic.rsplit(' ', 1)[-1]} with one retraining of "
+        "fresh seeds."
+    )
+
+
+def _separates(claim: Claim) -> str:
+    where = _everywhere(claim.status, "in all six cases", "in a part of six cases")
     return (
         f"LDS of W2 sets methods further apart than LDS of the mean {where}: the least gain of "
-        f"spread is {finding.number()}, 0 if both separate alike"
+        f"spread is {_number(claim)}, 0 if both separate alike."
     )
 
 
-# ---------------------------------------------------------------- verdicts on tables
-
-
-def factor_words(curves: pd.DataFrame, factors: pd.DataFrame) -> Markdown:
-    """Whether noise that is a factor can be why the law misses: where there is more of it."""
-    unpaired = curves[curves["protocol"] == "unpaired"]
-    off = (unpaired["observed"] - unpaired["law"]).abs().groupby(unpaired["setting"]).max()
-    share = factors[factors["of"] == "retrained"].set_index("setting")["factor"]
-    shares = "; ".join(
-        f"{percent(share[name])} on {name}, where the law misses by at most {off[name]:.2f}"
-        for name in share.index
+def _everywhere(status: str, always: str, sometimes: str) -> str:
+    return {CONFIRMED: always, "partly": sometimes, REFUTED: "nowhere"}.get(
+        status, "in no regime beyond error"
     )
-    if off.max() < FITS:
-        so = "so noise that is a factor does not make the law miss here"
-    elif share.idxmax() == off.idxmax():
-        so = "so it may be why the law misses, where it does"
-    else:
-        so = (
-            "so it is hardly why the law misses where it does: there is more of it where the law "
-            "holds. Parts that are estimated from few runs are the likelier cause"
-        )
-    return Markdown(f"Of the noise of a retrained shift a factor makes up {shares}: {so}.")
 
 
-def target_words(estimands: pd.DataFrame, wins: pd.DataFrame) -> Markdown:
-    """Which methods fit the law better than their own run, and whether unrolling still wins.
+# ---------------------------------------------------------------- sentences on tables
 
-    Args:
-        estimands: `tables.targets`.
-        wins: `tables.wins`.
+
+def map_words(targets: pd.DataFrame) -> Markdown:
+    """In how many regimes influence fits the law better than each own run, beyond error.
+
+    `targets`: `tables.targets`.
     """
-    gains = estimands[
-        (estimands["scored"] == "one model") & (estimands["target"] == "law - own run")
-    ]
+    rows = targets[targets["method"] == "if_damped"]
     sentences = []
-    for setting, rows in gains.groupby("setting", sort=False):
-        better = rows[rows["low"] > 0].sort_values("estimate", ascending=False)
-        fits = (f"{LOOKS[row['method']].words} ({told(row)})" for _, row in better.iterrows())
-        across = wins[(wins["setting"] == setting) & (wins["target"] == "other run")]
-        leads = (f"of {LOOKS[row['rival']].words} by {told(row)}" for _, row in across.iterrows())
+    for name in ("deleted", "re-shuffled", "masked"):
+        here = rows[rows["target"] == f"{LAW} - {name}"]
+        law, own = here[here["low"] > 0], here[here["high"] < 0]
         sentences.append(
-            f"**{upper(setting)}**: better with the law than with the own run, beyond error: "
-            f"{joined(fits, none='no method')}. On another run unrolling is ahead {joined(leads)}."
+            f"**Own run {name}**: damped influence fits the law better in {len(law)} of "
+            f"{len(here)} regimes, the own run in {len(own)} ({_regimes(own)})."
         )
     return bullets(sentences)
+
+
+def _regimes(rows: pd.DataFrame) -> str:
+    return joined(f"{r.data} {r.rate:g}, {r.steps:,} steps" for r in rows.itertuples())
 
 
 def blind_words(table: pd.DataFrame) -> Markdown:
@@ -147,20 +134,4 @@ def blind_words(table: pd.DataFrame) -> Markdown:
         sentences.append(
             f"**{upper(setting)}, {size} left out**: not shown to beat permuted subsets: {names}."
         )
-    return bullets(sentences)
-
-
-def separation_words(separation: pd.DataFrame) -> Markdown:
-    """In how many cases a law's LDS separates or orders methods otherwise than the mean's."""
-    sentences = []
-    for among, group in separation.groupby("among", sort=False):
-        methods = "All methods" if among == "all" else "Methods with a unit"
-        for metric in LAWS:
-            rows = group[group["metric"] == metric]
-            more, less = (rows["low"] > 0).sum(), (rows["high"] < 0).sum()
-            sentences.append(
-                f"**{methods}, {DELTAS[metric].tick}**: further apart than by the mean in {more} "
-                f"of {len(rows)} cases and nearer together in {less}; {rows['reversed'].sum()} of "
-                f"{rows['pairs'].sum()} pairs of methods reversed beyond error."
-            )
     return bullets(sentences)

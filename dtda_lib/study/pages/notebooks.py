@@ -23,11 +23,6 @@ from dtda_lib.study.wording import upper
 from .gallery import alt
 from .results import results_table, summary
 
-FIGURES: dict[str, str] = {
-    "08_evaluating_under_noise": "correlation_curves",
-}
-"""Notebook -> the figure that shows its answer at a glance, where its `words.FIGURE` names none."""
-
 
 def answer(evidence: Evidence, notebook: str) -> str:
     """The answer of a notebook in its own words, and the figure that shows it.
@@ -44,7 +39,7 @@ def answer(evidence: Evidence, notebook: str) -> str:
 
 def figure_name(notebook: str) -> str | None:
     """Name of the figure that shows a notebook's answer at a glance; None if it has none."""
-    return getattr(_words(notebook), "FIGURE", FIGURES.get(notebook))
+    return getattr(_words(notebook), "FIGURE", None)
 
 
 def sentences(evidence: Evidence, notebook: str) -> list[str]:
