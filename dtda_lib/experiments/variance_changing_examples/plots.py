@@ -127,7 +127,7 @@ def excesses(judged: pd.DataFrame) -> Drawn:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         frames.append(shown)
     top = max(frame["high"].max() for frame in frames)
-    values = [v for v in (0.8, 1, 1.1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
+    values = [v for v in (0.8, 1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
     ticks(axes[0].yaxis, values)
     axes[0].set_ylabel("own point / mean's point")
     legend_above(fig, axes[0], ncols=3)
