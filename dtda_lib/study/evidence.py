@@ -148,17 +148,33 @@ class Evidence:
         commits = dict.fromkeys(
             one.commit for one in self.of(notebook) if one.profile == EVIDENCE and one.commit
         )
-        made = self.profile(notebook) == EVIDENCE
+        made = EVIDENCE in self._profiles(notebook)
         told = f"figures/{EVIDENCE}, {', '.join(commits) or 'commit not on record'}"
         due = f"; due: {self.due[notebook]}" if notebook in self.due else ""
         return f"{told if made else 'none'}{due}"
 
     def profile(self, notebook: str) -> str | None:
-        """The profile that speaks for a notebook: `paper`, else `default`, else None."""
-        for profile in (EVIDENCE, PREVIEW):
-            if (self.root / "figures" / profile / f"{notebook}.claims.json").exists():
-                return profile
-        return None
+        """The profile that speaks for a notebook; None where none has been run.
+
+        `paper` if it has judged each of the notebook's headlines by today's rules, else `default`.
+        """
+        made = self._profiles(notebook)
+        return made[-1] if self.outdated(notebook) else next(iter(made), None)
+
+    def outdated(self, notebook: str) -> bool:
+        """Whether the published sizes have been run, and not by today's rules."""
+        judged = [one.finding for one in self.standings(notebook) if one.finding]
+        old = any(finding.profile != EVIDENCE for finding in judged)
+        return old and EVIDENCE in self._profiles(notebook)
+
+    def _profiles(self, notebook: str) -> list[str]:
+        """Profiles whose claims are on record, `paper` first."""
+        folder = self.root / "figures"
+        return [
+            profile
+            for profile in (EVIDENCE, PREVIEW)
+            if (folder / profile / f"{notebook}.claims.json").exists()
+        ]
 
 
 def load(root: Path | str | None = None) -> Evidence:

@@ -206,6 +206,7 @@ HEADLINES = (
         number="of the variance of a shift is crops",
         unit="%",
         because="the only variant",
+        needs="notebook 03 at the published sizes (about 80 minutes on two cores)",
     ),
     Headline(
         id="R5",
@@ -311,6 +312,7 @@ HEADLINES = (
         expected="0 in theory",
         because="theorem 3 is about the pseudo-inverse, which minima that form a manifold need: a "
         "ring, a sphere, ten dimensions; zero temperature, a small removal",
+        needs="notebook 07 at the published sizes (about five minutes on two cores)",
     ),
     Headline(
         id="C6",
@@ -353,6 +355,7 @@ HEADLINES = (
         number="correlation of mean shifts over many seeds, damped influence, Concrete",
         because="the dispute is about influence functions; the paper's data are not stated, and "
         "Concrete is its table elsewhere",
+        needs="notebook 08 at the published sizes (about 85 minutes on two cores)",
         aside={"C8-*-attenuation": "a check of the attenuation law"},
     ),
     Headline(

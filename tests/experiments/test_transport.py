@@ -225,8 +225,8 @@ def test_claims_turn_with_doctored_numbers(tables, responses):
 
 def test_the_answer_follows_the_evidence():
     evidence = load()
-    some = evidence["C5-best"]
-    names = ("C5-degenerate", "C5-line", "T11-manifold")
+    some = replace(evidence["C5-best"], profile="paper")
+    names = ("C5-best", "C5-degenerate", "C5-line", "T11-manifold")
     made = {n: replace(some, claim=replace(some.claim, id=n)) for n in names}
     evidence = replace(evidence, findings=evidence.findings | made)
     said = words.answer(evidence)

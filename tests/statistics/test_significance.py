@@ -430,21 +430,6 @@ def test_a_p_at_the_level_is_a_discovery_and_a_replication():
     assert sg.replication(xr.zeros_like(p), mu, p, 0 * mu).n_replicated == 0
 
 
-@pytest.mark.parametrize(("n", "max_flips"), [(3, 8), (4, 8), (6, 20)])
-def test_a_null_table_expects_the_p_values_that_a_sign_flip_can_have(n, max_flips):
-    """All flips give p = b / 2^(n-1), b from 1 to 2^(n-1); m random ones (1 + b) / (1 + m), b from
-    0 to m; without an effect each is as likely as any other."""
-    alphas = (0.06, 0.13, 0.26, 0.6)
-    given = {"alphas": alphas, "max_flips": max_flips, "generator": np.random.default_rng(0)}
-    table = sg.null_table(draw(n, 3, 5), **given)
-    row = table[table.statistic == "sign_flip"].set_index("alpha")
-    count = 2 ** (n - 1) if 2**n <= max_flips else max_flips + 1
-    possible = np.arange(1, count + 1) / count
-    expected = [(possible <= alpha).mean() for alpha in alphas]
-    np.testing.assert_allclose(row.expected_share[list(alphas)], expected)
-    np.testing.assert_allclose(row.expected_mean_p, possible.mean())
-
-
 # -------------------------------------------------------------- refusals
 
 TWO = xr.Dataset({"a": ("seed", [1.0, 2.0]), "b": ("seed", [1.0, np.nan])})

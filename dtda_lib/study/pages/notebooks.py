@@ -24,6 +24,16 @@ from .gallery import alt
 from .results import results_table, summary
 
 
+_NONE = (
+    "The published sizes have not been run, so that no claim has a verdict yet; the numbers are "
+    "those of `{}`."
+)
+_NOT_ALL = (
+    "The published sizes have been run by earlier rules alone where a claim is not tested; its "
+    "number is that of `{}`."
+)
+
+
 def answer(evidence: Evidence, notebook: str) -> str:
     """The answer of a notebook in its own words, and the figure that shows it.
 
@@ -45,14 +55,11 @@ def figure_name(notebook: str) -> str | None:
 def sentences(evidence: Evidence, notebook: str) -> list[str]:
     """The sentences of an answer; see `answer`."""
     own: Callable[[Evidence], list[str]] | None = getattr(_words(notebook), "answer", None)
-    told = (own(evidence) if own else []) or _standings(evidence, notebook)
+    old = evidence.outdated(notebook)  # words made for verdicts would then say too much
+    told = (own(evidence) if own and not old else []) or _standings(evidence, notebook)
     profile = evidence.profile(notebook)
     if profile != EVIDENCE and evidence.of(notebook):
-        told.insert(
-            0,
-            "The published sizes have not been run, so that no claim has a verdict yet; the "
-            f"numbers are those of `{profile}`.",
-        )
+        told.insert(0, _NOT_ALL.format(profile) if old else _NONE.format(profile))
     return told
 
 
