@@ -183,7 +183,7 @@ def whole_numbers(
     return _field(meaning, at, WholeNumbers(WholeNumber(*between, because=because)))
 
 
-def number(
+def real_number(
     meaning: str,
     *,
     at: tuple[float, float, float],

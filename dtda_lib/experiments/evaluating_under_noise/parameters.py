@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dtda_lib.study.parameters import (
     ProfiledParameters,
-    number,
+    real_number,
     whole_number,
     whole_numbers,
 )
@@ -55,13 +55,13 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
         at=((40,), (120, 360), (300, 2_048, 8_192)),
         between=(20, 100_000),
     )
-    rate: float = number(
+    rate: float = real_number(
         "learning rate in the base regime of Concrete (others: four times that)",
         at=(0.05, 0.05, 0.05),
         between=(1e-4, 1.0),
     )
-    weight_decay: float = number("weight decay", at=(1e-3, 1e-3, 1e-3), between=(0.0, 0.1))
-    damping: float = number(
+    weight_decay: float = real_number("weight decay", at=(1e-3, 1e-3, 1e-3), between=(0.0, 0.1))
+    damping: float = real_number(
         "damping of influence functions, in units of 1 / sum of learning rates",
         at=(1.0, 1.0, 1.0),
         between=(1e-3, 1e3),

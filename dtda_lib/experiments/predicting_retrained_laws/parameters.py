@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dtda_lib.study.parameters import (
     SPREAD,
     ProfiledParameters,
-    number,
+    real_number,
     whole_number,
     whole_numbers,
 )
@@ -68,11 +68,11 @@ class Parameters(ProfiledParameters, notebook="05_predicting_retrained_laws"):
         between=(6, 10_000),
         because="SOURCE takes two models from each third of training",
     )
-    rate: float = number(
+    rate: float = real_number(
         "learning rate of SGD at the start; it falls to 0", at=(0.1, 0.1, 0.1), between=(1e-4, 1)
     )
-    decay: float = number("weight decay", at=(1e-3, 1e-3, 1e-3), between=(0, 1))
-    damping: float = number(
+    decay: float = real_number("weight decay", at=(1e-3, 1e-3, 1e-3), between=(0, 1))
+    damping: float = real_number(
         "damping beside the weight decay, in units of 1 / (sum of learning rates)",
         at=(1.0, 1.0, 1.0),
         between=(0.001, 1_000),

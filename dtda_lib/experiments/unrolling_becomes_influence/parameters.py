@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dtda_lib.study.parameters import SPREAD, ProfiledParameters, number, whole_number
+from dtda_lib.study.parameters import SPREAD, ProfiledParameters, real_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         between=(128, 10_000_000),
         because="it is looked at from 64 steps on",
     )
-    rate: float = number("first step size", at=(0.3, 0.3, 0.3), between=(1e-4, 1.0))
+    rate: float = real_number("first step size", at=(0.3, 0.3, 0.3), between=(1e-4, 1.0))
     half_life: int = whole_number(
         "steps after which a decaying step is half of the first",
         at=(1_000, 1_000, 1_000),
         between=(1, 1_000_000),
     )
-    weight_decay: float = number(
+    weight_decay: float = real_number(
         "weight decay",
         at=(0.01, 0.01, 0.01),
         between=(1e-5, 0.5),
         because="without any there is no minimum to reach",
     )
-    damping: float = number(
+    damping: float = real_number(
         "damping, in units of 1 / sum of steps", at=(1.0, 1.0, 1.0), between=(0.01, 100.0)
     )
     usual_steps: int = whole_number(

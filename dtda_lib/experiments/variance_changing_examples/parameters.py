@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dtda_lib.study.parameters import ProfiledParameters, number, whole_number
+from dtda_lib.study.parameters import ProfiledParameters, real_number, whole_number
 
 _ERROR = "a variance and its error need three"
 
@@ -59,7 +59,7 @@ class Parameters(ProfiledParameters, notebook="04_variance_changing_examples"):
     line_width: int = whole_number(
         "units in each of the line's two hidden layers", at=(12, 12, 12), between=(1, 1_000)
     )
-    line_rate: float = number(
+    line_rate: float = real_number(
         "line: learning rate at the start", at=(0.1, 0.1, 0.1), between=(1e-6, 1)
     )
     line_epochs: int = whole_number(
@@ -68,14 +68,16 @@ class Parameters(ProfiledParameters, notebook="04_variance_changing_examples"):
     digit_width: int = whole_number(
         "units in the digits' hidden layer", at=(16, 32, 32), between=(2, 1_000)
     )
-    digit_rate: float = number(
+    digit_rate: float = real_number(
         "digits: learning rate at the start", at=(0.05, 0.05, 0.05), between=(1e-6, 1)
     )
     digit_epochs: int = whole_number(
         "digits: epochs of batches of 10", at=(30, 30, 30), between=(1, 100_000)
     )
-    weight_decay: float = number("weight decay of both", at=(1e-3, 1e-3, 1e-3), between=(1e-9, 1))
-    damping: float = number(
+    weight_decay: float = real_number(
+        "weight decay of both", at=(1e-3, 1e-3, 1e-3), between=(1e-9, 1)
+    )
+    damping: float = real_number(
         "damped influence: ridge x sum of step sizes", at=(1.0, 1.0, 1.0), between=(0, 1_000)
     )
     n_boot: int = whole_number(

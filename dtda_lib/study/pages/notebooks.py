@@ -23,7 +23,6 @@ from dtda_lib.study.wording import upper
 from .gallery import alt
 from .results import results_table, summary
 
-
 _NONE = (
     "The published sizes have not been run, so that no claim has a verdict yet; the numbers are "
     "those of `{}`."
