@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -172,13 +173,24 @@ def test_the_readme_lists_each_notebook_by_its_title(study):
 
 
 # Claims that no figure shows: what they rest on is a table of their notebook.
-WITHOUT_FIGURE = {"C12-convex", "C2-wide", "C2-cnn"}
+WITHOUT_FIGURE = ("C12-convex", "C2-wide", "C2-cnn")
+WITHOUT_FIGURE += ("*-largest", "C6-*-variance-predicted")  # 04
+WITHOUT_FIGURE += (
+    "C1-digits-*-w2",
+    "C1-source-w2",
+    "R8-source",
+    "R8-digits-source",
+)  # 05
+WITHOUT_FIGURE += ("C8-*-*",)  # 08: of methods that its curves leave out, as in 05
+WITHOUT_FIGURE += ("T12-push", "T-monge")  # 07: of an earlier design
 
 
 def test_every_claim_has_a_figure_and_every_linked_figure_exists():
     links = results.figures_of(ROOT)
     seen = {name for _, name in links}
-    assert set(EVIDENCE.findings) - seen == WITHOUT_FIGURE
+    unseen = set(EVIDENCE.findings) - seen
+    assert {one for one in unseen if not any(fnmatch(one, p) for p in WITHOUT_FIGURE)} == set()
+    assert all(any(fnmatch(one, pattern) for one in unseen) for pattern in WITHOUT_FIGURE)
     for told in links.values():
         for link in told:
             assert (ROOT / "figures" / link.partition("](")[2].rstrip(")")).exists()
