@@ -514,7 +514,7 @@ def test_a_table_is_read_by_its_cells():
     assert guard.is_drawn(["0.1234"], data)
     assert guard.is_drawn(["0.12345"], data), "the file may have been rounded before"
     for row in (
-        ["0.4", "1"],
+        ["0.4", "2"],
         ["1", "0.5", "0.5"],
         ["0.12"] * 2,
         ["0.1233"],
