@@ -1,11 +1,12 @@
 """Evidence: what the runs at the published sizes say of each claim.
 
-Only `figures/paper/*.claims.json` gives verdicts, and only by the rule that stands today. A claim
+Only `figures/paper/*.claims.json` gives verdicts, and only by today's rule and statistic. A claim
 that has been tested at `default` alone, or at the published sizes by another rule, is on record as
 "not tested at the published sizes", whatever those runs found.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -190,12 +191,19 @@ def load(root: Path | str | None = None) -> Evidence:
         if known.notebook != finding.notebook:
             both = f"{known.notebook} and {finding.notebook}"
             raise ValueError(f"claim {finding.claim.id} is stated by {both}: rename one.")
-        if known.claim.rule != finding.claim.rule:  # a verdict holds for the rule that gave it
+        if _judged_by(known.claim) != _judged_by(finding.claim):  # a verdict holds for its rule
             found[finding.claim.id] = finding
     ordered = sorted(found.values(), key=lambda one: one.notebook)
     due = root / DUE
     reasons = json.loads(due.read_text(encoding="utf-8")) if due.exists() else {}
     return Evidence({one.claim.id: one for one in ordered}, reasons, root)
+
+
+def _judged_by(claim: Claim) -> tuple[str, str]:
+    """Rule and statistic of a claim, without the numbers that a run puts into their words."""
+    measured_by = re.sub(r"\([^()]*\)", "", claim.statistic).partition(";")[0]
+    words = re.sub(r"-?[\d.,]+(e-?\d+)?", "", measured_by).split()
+    return claim.rule, " ".join(words)
 
 
 def _findings(root: Path) -> Iterable[Finding]:

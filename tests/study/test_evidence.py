@@ -127,9 +127,13 @@ def test_a_verdict_by_another_rule_is_none(tmp_path):
     assert (evidence["B9"].verdict, evidence["B9"].profile) == (NOT_TESTED, "default")
     assert evidence["B2"].verdict == "partly"
     assert (evidence.profile("01_x"), evidence.outdated("01_x")) == ("default", True)
-    put(tmp_path, "default", "01_x", {"status": "refuted"}, {"id": "B2"})
-    evidence = load(tmp_path)
-    assert (evidence.profile("01_x"), evidence.outdated("01_x")) == ("paper", False)
+    for statistic in ("its fall with 4 runs", "its fall with 9 runs (12.5; -1e-3); more"):
+        put(tmp_path, "paper", "01_x", {"statistic": "its fall with 120 runs (3)"}, {"id": "B2"})
+        put(tmp_path, "default", "01_x", {"statistic": statistic}, {"id": "B2"})
+        evidence = load(tmp_path)
+        assert (evidence.profile("01_x"), evidence.outdated("01_x")) == ("paper", False)
+    put(tmp_path, "default", "01_x", {"statistic": "its rise with 120 runs"}, {"id": "B2"})
+    assert load(tmp_path)["B9"].verdict == NOT_TESTED
     put(tmp_path, "default", "02_y", {"id": "B3-if_lissa"})
     assert (load(tmp_path).profile("02_y"), load(tmp_path).outdated("02_y")) == ("default", False)
 
