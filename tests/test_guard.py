@@ -194,7 +194,9 @@ ABSENT = "says that data are not there"
 BEHIND = "data of the figures, and values of the checks"
 ON_RECORD_ALONE = {
     "01_noise_vs_influence": {"The numbers behind the figures": "data of the figures"},
+    "02_ground_truth_vs_estimated": {"contrasting_pairs(largest": BEHIND},
     "03_sources_of_noise": {
+        "component_claims(": BEHIND,
         "size_levels": ENDS,
         "model_levels": ENDS,
         "cifar10.why_not_run": ABSENT,
@@ -420,9 +422,9 @@ KINDS = {
     "parameter of a figure": file(f"{FIGURE}.json", r'"n_steps": (\d+)'),
     "picture of a figure": swapped(f"{FIGURE}.png", f"figures/default/{UNROLLING}-practice.png"),
     "PDF of a figure": swapped(f"{FIGURE}.pdf", f"figures/default/{UNROLLING}-practice.pdf"),
-    "row of README": file("README.md", r"\| B9 \|.*?\| (-?0\.\d+) \["),
-    "verdict in README": file("README.md", r"\| B9 \|.*?\*\*(\w+)\*\*"),
-    "row of the gallery": file("figures/README.md", r"\| B9 \|.*?\| (-?0\.\d+) \["),
+    "row of README": file("README.md", r"\| C4 \|.*?`default`: (\d+\.\d+) %"),
+    "verdict in README": file("README.md", r"\| C4 \|.*?\*\*(\w+)"),
+    "row of the gallery": file("figures/README.md", r"\| C4-logistic \|.*? power (-0\.\d+) \["),
     "caption in the gallery": file("figures/README.md", r"\*\*Figure hyperbola\.\*\*.*?(\d+)"),
     "Answer of a notebook": file(
         f"notebooks/{UNROLLING}.ipynb", r"answer:start[\s\S]*?(\d+\.\d+)[\s\S]*?answer:end"

@@ -42,7 +42,7 @@ MADE_AGAIN, RERUN, MACHINE, ON_RECORD = "made again", "rerun", "machine", "on re
 GUARDS = (MADE_AGAIN, RERUN, MACHINE, ON_RECORD)
 FIGURE_OF_TABLE = {
     "09_data_pruning": {
-        "folded_tables(title, lists": ("precision", 0),
+        "folded_tables(title, lists": ("precision", 2),
         "Predicted and observed shifts": ("predicted", 0),
     },
     "10_diffusion": {"halves, first": ("overlaps", 0), "readable(validated": ("retrained", 1)},

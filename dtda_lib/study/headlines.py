@@ -78,6 +78,7 @@ HEADLINES = (
         number="correlation of mean shifts - its noise ceiling, LiSSA influence",
         expected="0 if only noise separates them",
         because="LiSSA is the influence function of the published code",
+        needs="notebook 02 at the published sizes (about 80 minutes on two cores)",
     ),
     Headline(
         id="B4",
@@ -175,6 +176,7 @@ HEADLINES = (
         "models",
         expected="1 in theory",
         because="the only variant",
+        needs="notebook 02 at the published sizes (about 80 minutes on two cores)",
     ),
     Headline(
         id="R2",
@@ -291,6 +293,7 @@ HEADLINES = (
         expected="100 % in the paper's picture",
         because="figure 3, bottom: the norm share of the query gradient in the span, of the "
         "Hessian of the objective",
+        needs="notebook 06 at the published sizes (about 40 minutes on two cores)",
     ),
     Headline(
         id="C4",
@@ -302,6 +305,7 @@ HEADLINES = (
         expected="0, approached as the root of 1 / steps",
         because="a generalised linear model with a link that is not the identity",
         aside={"C4-rate-*": "the power of the steps at which the distance falls"},
+        needs="notebook 06 at the published sizes (about 40 minutes on two cores)",
     ),
     Headline(
         id="C5",

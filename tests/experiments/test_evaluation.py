@@ -810,9 +810,9 @@ def test_sentences_on_lds():
 
 
 def test_the_answer_follows_the_evidence():
-    evidence = load()
+    evidence = doctored(load(), {})
     said = " ".join(words.answer(evidence))
-    assert 1 <= len(words.answer(evidence)) <= 5
+    assert len(words.answer(evidence)) == 5
     assert "_" not in said
     for name, status, told in (
         ("C8-concrete-if_damped", "confirmed", "noisy, not broken"),
@@ -841,10 +841,13 @@ def test_the_answer_says_who_wins(say, name, status, told):
 
 
 def doctored(evidence, statuses):
-    findings = dict(evidence.findings)
+    """As if the notebook had been run at the published sizes, with these statuses."""
+    findings = {
+        name: replace(known, profile="paper") if known.notebook.startswith("08") else known
+        for name, known in evidence.findings.items()
+    }
     for name, status in statuses.items():
-        known = findings[name]
-        findings[name] = replace(known, claim=replace(known.claim, status=status), profile="paper")
+        findings[name] = replace(known := findings[name], claim=replace(known.claim, status=status))
     return replace(evidence, findings=findings)
 
 

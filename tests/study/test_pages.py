@@ -174,6 +174,8 @@ def test_the_readme_lists_each_notebook_by_its_title(study):
 
 # Claims that no figure shows: what they rest on is a table of their notebook.
 WITHOUT_FIGURE = ("C12-convex", "C2-wide", "C2-cnn")
+WITHOUT_FIGURE += ("B3-sd-*", "B3-snr-*", "B10-*-*", "B7*-if_ggn", "B7*-spearman-*", "B8-*")  # 02
+WITHOUT_FIGURE += ("B4-*-pooled",)  # 03
 WITHOUT_FIGURE += ("*-largest", "C6-*-variance-predicted")  # 04
 WITHOUT_FIGURE += (
     "C1-digits-*-w2",
