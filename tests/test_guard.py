@@ -360,7 +360,12 @@ def doctored(text, pattern):
     return text[: found.start(1)] + new + text[found.end(1) :]
 
 
-OTHER_WORDS = {"confirmed": "refuted", "refuted": "confirmed", "inconclusive": "confirmed"}
+OTHER_WORDS = {
+    "confirmed": "refuted",
+    "refuted": "confirmed",
+    "inconclusive": "confirmed",
+    "not tested at the published sizes": "confirmed",
+}
 UNROLLING, SCOREBOARD = STEMS
 BESIDE = "checks.beside_evidence()"
 FIGURE = f"figures/default/{UNROLLING}-hyperbola"
@@ -423,7 +428,7 @@ KINDS = {
     "picture of a figure": swapped(f"{FIGURE}.png", f"figures/default/{UNROLLING}-practice.png"),
     "PDF of a figure": swapped(f"{FIGURE}.pdf", f"figures/default/{UNROLLING}-practice.pdf"),
     "row of README": file("README.md", r"\| C4 \|.*?`default`: (\d+\.\d+) %"),
-    "verdict in README": file("README.md", r"\| C4 \|.*?\*\*(\w+)"),
+    "verdict in README": file("README.md", r"\| C4 \|.*?\*\*([\w ]+)\*\*"),
     "row of the gallery": file("figures/README.md", r"\| C4-logistic \|.*? power (-0\.\d+) \["),
     "caption in the gallery": file("figures/README.md", r"\*\*Figure hyperbola\.\*\*.*?(\d+)"),
     "Answer of a notebook": file(
