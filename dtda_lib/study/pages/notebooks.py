@@ -28,8 +28,8 @@ _NONE = (
     "those of `{}`."
 )
 _NOT_ALL = (
-    "The published sizes have been run by earlier rules alone where a claim is not tested; its "
-    "number is that of `{}`."
+    "Claims that are called not tested have been run at the published sizes by earlier rules only; "
+    "their numbers are those of `{}`."
 )
 
 
