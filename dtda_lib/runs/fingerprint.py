@@ -32,7 +32,8 @@ def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:
     Followed are global and captured names, defaults, class attributes, methods and base classes,
     properties, partial arguments, the object of a bound method, what objects hold, and imports
     inside functions. Values count by content: numbers, texts, arrays, tensors, containers, and
-    objects by what they would be pickled as. Loggers and locks count by type. Two graphs of things
+    objects by what they would be pickled as. Loggers, locks and operator libraries count by type,
+    and within a list or a set not at all: processes fill those as they run. Two graphs of things
     that cannot be told apart by following them have one digest, whatever is shared in memory.
 
     Things in `opaque` count by name alone, and what they hold is not followed: machinery that

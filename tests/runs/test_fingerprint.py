@@ -642,6 +642,20 @@ def test_use_changes_no_digest():
     assert source_digest(Fresh) == before
 
 
+@pytest.mark.parametrize("registry", [[], set()], ids=["list", "set"])
+def test_what_a_process_registers_as_it_runs_changes_no_digest(registry):
+    def numbers():
+        return registry
+
+    before = source_digest(numbers)
+    add = registry.append if isinstance(registry, list) else registry.add
+    for one in (torch.library.Library("dtda_tried", "DEF"), logging.getLogger("a")):
+        add(one)
+        assert source_digest(numbers) == before
+    add(1)
+    assert source_digest(numbers) != before
+
+
 @pytest.mark.parametrize(
     "pair",
     [

@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+import torch
 
+from dtda_lib.data import sources
 from dtda_lib.study import beside, due
 from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, Claim
 from dtda_lib.study.evidence import UNTESTED, load
@@ -259,6 +261,14 @@ def test_the_code_that_is_used_counts_wherever_it_lies(tmp_path, monkeypatch):
     before = due.code_of(path)
     monkeypatch.setattr("dtda_lib.runs.removal.nothing", test_a_run_is_compared_by_its_intervals)
     assert due.code_of(path) != before
+
+
+def test_the_code_that_is_used_counts_the_same_whatever_has_been_imported(monkeypatch):
+    path = ROOT / "notebooks" / "01_noise_vs_influence.ipynb"  # which reads files of the package
+    monkeypatch.setattr(sources, "_SCHEMAS", [])
+    before = due.code_of(path)
+    sources._SCHEMAS.append(torch.library.Library("torchvision_tried", "DEF"))
+    assert due.code_of(path) == before
 
 
 def test_the_code_that_is_used_counts_the_same_in_every_checkout(tmp_path):

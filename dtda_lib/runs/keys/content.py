@@ -116,7 +116,7 @@ def content_of(value: Any, where: str) -> Content:
     if isinstance(value, ModuleType):
         return _module(value)
     if type(value) in (list, tuple, set, frozenset):
-        held = [(where, one) for one in value]
+        held = [(where, one) for one in value if not isinstance(one, _MUTE)]  # a process fills them
         return Content(type(value).__name__, held, isinstance(value, list | tuple))
     if type(value) in (dict, MappingProxyType):
         return Content("dict", [(where, one) for item in value.items() for one in item])
