@@ -649,7 +649,7 @@ def test_what_a_process_registers_as_it_runs_changes_no_digest(registry):
 
     before = source_digest(numbers)
     add = registry.append if isinstance(registry, list) else registry.add
-    for one in (torch.library.Library("dtda_tried", "DEF"), logging.getLogger("a")):
+    for one in (torch.library.Library("dtda_tried", "FRAGMENT"), logging.getLogger("a")):
         add(one)
         assert source_digest(numbers) == before
     add(1)
