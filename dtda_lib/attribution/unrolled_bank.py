@@ -25,7 +25,7 @@ from .unrolling import best_unrolling_chunk, checked_points, unrolled_shifts
 
 _UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
 MODES = tuple(_UNROLL)
-SOURCE = {"curvature": "ekfac", "segments": 3, "models": 2}
+SOURCE_SETTINGS = {"curvature": "ekfac", "segments": 3, "models": 2}
 """SOURCE as published (Bae et al., 2405.12186)."""
 
 
@@ -50,7 +50,7 @@ class UnrolledJob(Job):
         if self.mode == "forward":
             shifts = unrolled_shifts(*given, self.points, device=self.device, chunk=self.chunk)
         elif self.mode == "source":
-            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE)
+            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE_SETTINGS)
         else:
             shifts = metagradient_shifts(*given, device=self.device)
             shifts = shifts.isel(train=list(self.points))
@@ -135,7 +135,7 @@ class UnrolledBank(RunBank):
             cpu = torch.device("cpu")
             size = self.chunk or best_unrolling_chunk(self.network, len(self.points), cpu)
         if self.mode == "source":
-            size, settings = self.chunk or 8, {"source": SOURCE}
+            size, settings = self.chunk or 8, {"source": SOURCE_SETTINGS}
         return self._cut(size, unrolled=self.mode, points=list(self.points), **settings)
 
     def _job(self, start: int, stop: int) -> UnrolledJob:

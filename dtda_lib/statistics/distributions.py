@@ -2,7 +2,7 @@
 
 A law is a `DataArray` with a run dimension (`seed`) and any others (`removal` or `train`, `query`,
 ...); a *pair* is one cell of those others. `distance` compares two laws in every pair by one of
-`DELTAS`, beside what it would be between two samples of the same law at this number of seeds:
+`DISTANCES`, beside what it would be between two samples of the same law at this number of seeds:
 W2 and its kin are then far above 0. `shifted_samples` predicts the law after a removal from the law
 before (Algorithm 1 of arXiv 2506.12965).
 

@@ -694,7 +694,7 @@ def test_sets_are_disjoint_and_judged_by_the_rest():
 @pytest.mark.slow
 def test_gaussian_seeds_keep_the_plan():
     shift = simulated(200, 2_000, 1_000, 1.2)
-    table = own_question.power_table(shift, 10, 0.01)
+    table = own_question.planned_power_table(shift, 10, 0.01)
     big = table[table["from"] >= 1.0].iloc[0]
     assert big["from"] == 1.0
     planned = [power(snr, 10, 0.01, test="bootstrap_t") for snr in (1.2, float(big["snr"]))]
@@ -847,7 +847,7 @@ def test_no_text_of_a_user_becomes_markdown_or_maths(answered):
         assert r"\\|" not in row
 
     found, task = answered
-    fig, _ = own_plots.answer(
+    fig, _ = own_plots.table_answer(
         found, replace(task, columns=(r"$\nosuch{$", "a$b$")), 0, 3, labels=["$^$"] * 6
     )
     fig.canvas.draw()  # maths that cannot be read raises here

@@ -341,7 +341,7 @@ def test_b8_follows_its_rule(changed, status):
     row |= {"above_all": 0.1, "above_all_low": 0.05, "above_all_high": 0.2}
     row |= {"above_mu": 0.1, "above_mu_low": 0.05, "above_mu_high": 0.2}
     table = pd.DataFrame([row | changed, row | changed | {"size": 20}])
-    assert estimated_claims.low_noise_claims(table, "s")[0].status == status
+    assert estimated_claims.low_noise_agreement_claims(table, "s")[0].status == status
 
 
 def test_low_noise_table_has_differences_from_all_pairs_and_the_control():
@@ -492,7 +492,7 @@ def test_figures_show_what_they_say():
         assert [axis.get_xlim() for axis in fig.axes[:2]] == [(-0.2, 1.03)] * 2
     _, drawn = estimated_plots.agreement_matrix(estimated.matrix_table(by_size()[10], generator()))
     assert len(drawn) == 36
-    shifts = dict.fromkeys(estimated.PROTOCOLS, scores(seed=4))
+    shifts = dict.fromkeys(estimated.PROTOCOL_LABELS, scores(seed=4))
     shown = estimated.protocol_table({10: (shifts, {"if_lissa": scores()})}, {10: True})
     fig, drawn = estimated_plots.protocols(shown, ["if_lissa"])
     assert set(drawn["quantity"]) == {"share t_fdr", "r if_lissa"}

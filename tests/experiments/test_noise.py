@@ -85,12 +85,6 @@ def test_scores_of_a_single_set_have_a_jackknife_interval_over_seeds():
     assert row["low"] < row["share"] < row["high"]
 
 
-def test_runs_are_cut_into_consecutive_sets():
-    runs = xr.DataArray(np.arange(12), {"seed": range(12)}, ("seed",))
-    np.testing.assert_array_equal(noise.in_sets(runs, 4), np.arange(12).reshape(4, 3))
-    assert noise.in_sets(runs, 4).dims == ("set", "seed")
-
-
 def test_the_same_points_are_left_out_at_every_size():
     ids = [
         [task.train_id[k] for k in experiment.first_of_each_class(task, 2)]

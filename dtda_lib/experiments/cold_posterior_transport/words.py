@@ -6,15 +6,15 @@ from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.wording import measured
 
-from .chains import ESTIMATORS, KINDS
+from .chains import CHAIN_KINDS, SPREAD_ESTIMATORS
 
 FIGURE = "manifolds"
 """The figure that shows the answer at a glance."""
 
 _NOTEBOOK = "07_cold_posterior_transport"
 _VALUES = {
-    "chain": KINDS,
-    "estimator": ESTIMATORS,
+    "chain": CHAIN_KINDS,
+    "estimator": SPREAD_ESTIMATORS,
 }
 _HEADERS = {
     **{"w2_nothing": "W2, not moved", "w2_moved": "W2, moved"},
@@ -28,7 +28,7 @@ _HEADERS = {
 }
 
 
-def named(table: pd.DataFrame) -> pd.DataFrame:
+def with_plain_headers(table: pd.DataFrame) -> pd.DataFrame:
     """A table with the names that readers see in the place of keys."""
     return table.replace(_VALUES).rename(columns=_HEADERS)
 

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from dtda_lib.experiments.noise_vs_influence.claims import MOST, STATISTICS
+from dtda_lib.experiments.noise_vs_influence.claims import MOST, STATISTIC_WORDS
 from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import METHODS
 
@@ -166,7 +166,7 @@ def locality_claims(local: pd.DataFrame, setting: str) -> list[Claim]:
     return claims
 
 
-def low_noise_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
+def low_noise_agreement_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """B8 for each estimator: is it closer to leave-one-out on pairs of low noise?
 
     Args:
@@ -271,7 +271,7 @@ def protocol_noise_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
                     claim="leave-one-out influence of a single point is usually drowned by "
                     f"training noise ({protocol})",
                     source=_PAPER,
-                    statistic=f"share of pairs, {STATISTICS[statistic]} "
+                    statistic=f"share of pairs, {STATISTIC_WORDS[statistic]} "
                     f"({_each_size(part, ['value'])})",
                     setting=f"{setting}, {part['size'].iloc[-1]} per class",
                     estimand=f"law over seeds of the last checkpoint, protocol {protocol}",

@@ -22,7 +22,7 @@ from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
 from .first_order import lissa_first_order
-from .tables import Scores, aligned, estimator_scores, stacked
+from .tables import ScoresByMethod, aligned, estimator_scores, stacked
 
 QUICK = ("gradient_similarity",)
 COSTLY = ("additional_step", "influence_lissa", "influence_ggn", "influence_ekfac", "trak")
@@ -224,7 +224,7 @@ class Experiment:
             found[size] = {k: v.sel(train=list(self.points[size])) for k, v in scores.items()}
         return found
 
-    def scores(self, estimates: Mapping[int, Scores]) -> dict[int, xr.DataArray]:
+    def scores(self, estimates: Mapping[int, ScoresByMethod]) -> dict[int, xr.DataArray]:
         """Size -> "loo" and every estimator `(estimator, seed, train, query)`, means of their late
         checkpoints."""
         return {
@@ -247,7 +247,7 @@ class Experiment:
         return found
 
     def protocol_scores(
-        self, estimates: Mapping[int, Scores]
+        self, estimates: Mapping[int, ScoresByMethod]
     ) -> dict[int, tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]]:
         """Size -> shifts by protocol, and estimates, `(seed, train, query)` of the same points and
         seeds; the last checkpoint of all.

@@ -15,9 +15,10 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs_by_kind
+from dtda_lib.statistics.over_sets import in_sets
 from dtda_lib.study.settings import Config
 
-from .tables import Key, in_sets, late_mean, score_arrays
+from .tables import Key, late_mean, score_arrays
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,18 @@ class Experiment:
     def scores(self) -> dict[Key, xr.DataArray]:
         """`tables.score_arrays` `(set, seed, checkpoint, train, query)`; trains what is missing."""
         found = score_arrays(self.removals, self.gradients)
-        return {key: in_sets(array, self.n_sets) for key, array in found.items()}
+        return {key: self._in_sets(array) for key, array in found.items()}
 
     def losses(self) -> dict[int, xr.DataArray]:
         """Size -> query loss `(set, seed, removal, query)`, mean of the late checkpoints; "none" is
         the full data. Trains what is missing."""
         return {
-            size: late_mean(in_sets(bank.dataset()["query_loss"], self.n_sets))
+            size: late_mean(self._in_sets(bank.dataset()["query_loss"]))
             for size, bank in self.removals.items()
         }
+
+    def _in_sets(self, runs: xr.DataArray) -> xr.DataArray:
+        return in_sets(runs, self.n_sets, labels=("removal",))
 
 
 def first_of_each_class(task: Task, per_class: int) -> list[int]:
