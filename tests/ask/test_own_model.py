@@ -503,7 +503,10 @@ def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
 
 def test_sizes_are_readable():
     assert [readable_bytes(n) for n in (1, 12_000, 3_400_000, 2e9)] == [
-        *("1 kB", "12 kB", "3.4 MB", "2.0 GB")
+        "1 kB",
+        "12 kB",
+        "3.4 MB",
+        "2.0 GB",
     ]
 
 
@@ -685,7 +688,8 @@ def test_sets_are_disjoint_and_judged_by_the_rest():
     shift = simulated(7, 4, 0, 0.0)
     sets = list(own_question.sets_and_others(shift.assign_coords(seed=range(7)), 3))
     assert [(one["seed"].values.tolist(), rest["seed"].values.tolist()) for one, rest in sets] == [
-        *[([0, 1, 2], [3, 4, 5, 6]), ([3, 4, 5], [0, 1, 2, 6])]
+        ([0, 1, 2], [3, 4, 5, 6]),
+        ([3, 4, 5], [0, 1, 2, 6]),
     ]
     with pytest.raises(ValueError, match="no two sets"):
         list(own_question.sets_and_others(shift, 4))

@@ -66,7 +66,11 @@ def test_it_is_the_mean_of_unrolling_over_batch_orders():
     seeds = [(0, order) for order in range(600)]
     each = unrolled_shifts(task, model, noisy, seeds, "query_prediction", chunk=300).values
     ours = source_shifts(
-        *(task, model, full_batch(9), [(0, 0)], "query_prediction"),
+        task,
+        model,
+        full_batch(9),
+        [(0, 0)],
+        "query_prediction",
         **{"segments": 9, "models": 1, "exponential": False},
     ).values[0]
     error = each.std(axis=0, ddof=1) / np.sqrt(len(seeds))

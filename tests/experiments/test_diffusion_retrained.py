@@ -83,8 +83,12 @@ def test_each_sample_meets_its_own_groups():
 def test_rises_are_percentages_of_the_loss():
     table = table_of(mean=0.4, nearest=0.3, random=0.1, digit0=0.2, digit1=0.2)
     for first, second, wanted in (
-        *(("mean", "random", 30), ("mean", "digit", 20), ("mean", "nearest", 10)),
-        *(("nearest", "random", 20), ("digit", "random", 10), ("random", "none", 10)),
+        ("mean", "random", 30),
+        ("mean", "digit", 20),
+        ("mean", "nearest", 10),
+        ("nearest", "random", 20),
+        ("digit", "random", 10),
+        ("random", "none", 10),
     ):
         row = row_of(table, "rise", first, second)
         assert row["estimate"] == pytest.approx(wanted, abs=0.3)

@@ -36,17 +36,25 @@ SUMMARY = {
 }
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
-    *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
-    *(
-        "runs/keys/__init__",
-        "runs/keys/canonical",
-        "study/artefacts",
-        "study/batch",
-        "study/command_line",
-        "study/environment",
-    ),
-    *("study/execution", "study/markdown", "study/parameters", "study/provenance"),
-    *("study/record", "study/settings", "experiments/__init__"),
+    "__init__",
+    "names",
+    "runs/__init__",
+    "runs/executors",
+    "runs/store",
+    "study/__init__",
+    "runs/keys/__init__",
+    "runs/keys/canonical",
+    "study/artefacts",
+    "study/batch",
+    "study/command_line",
+    "study/environment",
+    "study/execution",
+    "study/markdown",
+    "study/parameters",
+    "study/provenance",
+    "study/record",
+    "study/settings",
+    "experiments/__init__",
 )
 EXPERIMENT = """
 from dataclasses import dataclass

@@ -17,14 +17,24 @@ _VALUES = {
     "estimator": SPREAD_ESTIMATORS,
 }
 _HEADERS = {
-    **{"w2_nothing": "W2, not moved", "w2_moved": "W2, moved"},
-    **{"f_nothing": "F, not moved", "f_moved": "F, moved"},
-    **{"before": "mass before", "after": "mass after", "moved": "mass moved"},
-    **{"z_mean": "z of mean", "z_variance": "z of variance", "boltzmann_sd": "Boltzmann sd"},
-    **{"exact_mean": "exact mean", "exact_sd": "exact sd"},
-    **{"mean_low": "mean, low", "mean_high": "mean, high"},
-    **{"variance_low": "variance, low", "variance_high": "variance, high"},
-    **{"first_order": "first order", "nothing": "not moved"},
+    "w2_nothing": "W2, not moved",
+    "w2_moved": "W2, moved",
+    "f_nothing": "F, not moved",
+    "f_moved": "F, moved",
+    "before": "mass before",
+    "after": "mass after",
+    "moved": "mass moved",
+    "z_mean": "z of mean",
+    "z_variance": "z of variance",
+    "boltzmann_sd": "Boltzmann sd",
+    "exact_mean": "exact mean",
+    "exact_sd": "exact sd",
+    "mean_low": "mean, low",
+    "mean_high": "mean, high",
+    "variance_low": "variance, low",
+    "variance_high": "variance, high",
+    "first_order": "first order",
+    "nothing": "not moved",
 }
 
 

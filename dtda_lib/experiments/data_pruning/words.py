@@ -21,7 +21,9 @@ NAMES = {
     **STRATEGIES,
     NONE: "all points",
     **{name: method_of(name).label for name in PRUNING_ESTIMATORS},
-    **{"own": "a single model", "mean": "average", "risk": "average + spread"},
+    "own": "a single model",
+    "mean": "average",
+    "risk": "average + spread",
 }
 """Strategy, estimator or ranking in tables -> its display name."""
 FIGURE = "gains"

@@ -18,8 +18,13 @@ from .ensemble import LISTS, Ensemble, GeneratedSamples, Scored, losses_of, scor
 from .retrained import removal_groups, spread_out
 
 RUN_SIZES = (
-    *("samples_per_run", "n_seeds", "list_length", "n_splits"),
-    *("n_judged", "n_random", "n_judging_seeds"),
+    "samples_per_run",
+    "n_seeds",
+    "list_length",
+    "n_splits",
+    "n_judged",
+    "n_random",
+    "n_judging_seeds",
 )
 """Parameters of what comes after the samples."""
 

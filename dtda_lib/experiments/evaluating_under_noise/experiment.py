@@ -20,8 +20,12 @@ FACTOR = 4
 """Learning rates are this factor apart."""
 AROUND = {
     "Concrete": [
-        *((1, 1, False), (1, 2, False)),
-        *((1 / FACTOR, 0, False), (FACTOR, 0, False), (FACTOR, 1, False), (FACTOR, 2, True)),
+        (1, 1, False),
+        (1, 2, False),
+        (1 / FACTOR, 0, False),
+        (FACTOR, 0, False),
+        (FACTOR, 1, False),
+        (FACTOR, 2, True),
     ],
     "digits": [(1 / FACTOR, 0, False), (1, 1, False)],
     "CNN": [(1 / FACTOR, 0, False)],

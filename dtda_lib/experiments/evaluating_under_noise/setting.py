@@ -44,8 +44,16 @@ DIGITS = range(5)
 STACK = 512
 
 ESTIMATED = (
-    *("grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn", "if_damped", "if_ekfac"),
-    *("if_hessian", "rif", "bif"),
+    "grad_dot",
+    "grad_cos",
+    "ats_adam",
+    "ats_sgd",
+    "if_ggn",
+    "if_damped",
+    "if_ekfac",
+    "if_hessian",
+    "rif",
+    "bif",
     "trak",  # in a regression it is `if_damped`, so of digits alone
 )
 """Methods taken on single models, in order. Not LiSSA: as published it is grad-dot on another

@@ -29,9 +29,13 @@ _RISES = MATTERS / 2  # of a correlation, by choosing a tenth of the pairs
 _LINEAR, _NOT_LINEAR = 0.99, 0.9  # |Pearson| of one model's scores with grad-dot
 _ROUNDING, _OFF = 0.01, 0.1  # of a slope: float32 and a sum of batches; clearly another slope
 _WORDS = {
-    **{"mean": "means", "sd": "standard deviations", "snr": "signal-to-noise ratios"},
-    **{"pooled": "all pairs", "query": "the training points of one query, averaged over queries"},
-    **{"pearson": "correlation", "spearman": "rank correlation"},
+    "mean": "means",
+    "sd": "standard deviations",
+    "snr": "signal-to-noise ratios",
+    "pooled": "all pairs",
+    "query": "the training points of one query, averaged over queries",
+    "pearson": "correlation",
+    "spearman": "rank correlation",
 }
 
 

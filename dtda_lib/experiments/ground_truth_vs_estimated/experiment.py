@@ -169,7 +169,14 @@ class Experiment:
             )
             down.append(Down(size, CONVERGED, weights, None, [local]))
         return cls(
-            *(tasks, points, removals, estimators, protocols, down, weighed, fractions),
+            tasks,
+            points,
+            removals,
+            estimators,
+            protocols,
+            down,
+            weighed,
+            fractions,
         )
 
     @property
