@@ -78,17 +78,8 @@ def posterior_covariance(
             finite, which a bank refuses.
     """
     of = checked_target(of)
-    counts = {"chains": chains, "draws": draws, "thin": thin}
-    if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
-        raise ValueError(f"posterior_covariance: {counts} and burn_in = {burn_in} must be counts.")
-    if chains * draws < 2:
-        raise ValueError("posterior_covariance: a covariance needs at least two draws.")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"posterior_covariance: temperature = {temperature} must be positive.")
-    if not (math.isfinite(localisation) and localisation >= 0):
-        raise ValueError(f"posterior_covariance: localisation = {localisation} must be at least 0.")
-    if step is not None and not (math.isfinite(step) and step > 0):
-        raise ValueError(f"posterior_covariance: step = {step} must be positive.")
+    _refuse_counts(chains, draws, thin, burn_in)
+    _refuse_law(temperature, localisation, step)
     l2 = recipe.weight_decay
 
     @estimates(of, ("bif",), gradients=False)
@@ -114,6 +105,23 @@ def posterior_covariance(
         return shaped(shift.unsqueeze(0), network, theta, task, of)  # (1, train, *of.dims)
 
     return posterior_covariance
+
+
+def _refuse_counts(chains: int, draws: int, thin: int, burn_in: int) -> None:
+    counts = {"chains": chains, "draws": draws, "thin": thin}
+    if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
+        raise ValueError(f"posterior_covariance: {counts} and burn_in = {burn_in} must be counts.")
+    if chains * draws < 2:
+        raise ValueError("posterior_covariance: a covariance needs at least two draws.")
+
+
+def _refuse_law(temperature: float, localisation: float, step: float | None) -> None:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"posterior_covariance: temperature = {temperature} must be positive.")
+    if not (math.isfinite(localisation) and localisation >= 0):
+        raise ValueError(f"posterior_covariance: localisation = {localisation} must be at least 0.")
+    if step is not None and not (math.isfinite(step) and step > 0):
+        raise ValueError(f"posterior_covariance: step = {step} must be positive.")
 
 
 def shift_from_draws(train_loss: Tensor, measured: Tensor, temperature: float) -> Tensor:

@@ -50,7 +50,10 @@ class Experiment:
         }
         recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
         seeds = seed_pairs(cfg.n_sets * cfg.n_seeds, "first")
-        removed = {size: first_of_each_class(t, cfg.points_per_class) for size, t in tasks.items()}
+        removed = {
+            size: task.first_of_each_class(min(cfg.points_per_class, size))
+            for size, task in tasks.items()
+        }
         designs = {
             "leave-one-out": lambda size, n: leave_one_out(n, removed[size]),
             "gradients": lambda size, n: nothing(n),
@@ -101,12 +104,6 @@ class Experiment:
 
     def _in_sets(self, runs: xr.DataArray) -> xr.DataArray:
         return in_sets(runs, self.n_sets, labels=("removal",))
-
-
-def first_of_each_class(task: Task, per_class: int) -> list[int]:
-    """Positions of the first training points of each class, at most `per_class` of each."""
-    labels = task.train_y.tolist()
-    return [k for k, label in enumerate(labels) if labels[:k].count(label) < per_class]
 
 
 def specification(cfg: Config) -> dict[str, Any]:
