@@ -27,7 +27,7 @@ from torch.func import grad, vmap
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import Measure, query_loss
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, objective_l2
 
 from .curvature import hessian_product, mean_loss
 from .targets import checked_target, estimates, shaped
@@ -52,7 +52,7 @@ def posterior_covariance(
     """BIF: "bif", the covariance of losses with a measurement, as a predicted shift of it.
 
     Args:
-        recipe: Gives l2, its weight decay.
+        recipe: Gives l2, see `recipes.objective_l2`.
         of: The measurement m. It is taken along the chains, not differentiated, so it may count.
         temperature: T, in units of the loss.
         localisation: Curvature of the pull back to theta_0, like a damping.
@@ -80,7 +80,7 @@ def posterior_covariance(
     of = checked_target(of)
     _refuse_counts(chains, draws, thin, burn_in)
     _refuse_law(temperature, localisation, step)
-    l2 = recipe.weight_decay
+    l2 = objective_l2(recipe)
 
     @estimates(of, ("bif",), gradients=False)
     def posterior_covariance(network: Network, theta: Tensor, task: Task) -> Tensor:

@@ -14,13 +14,14 @@ from dtda_lib.names import unknown
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure, measure, query_loss
 from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, new_optimiser
 from dtda_lib.runs.removal import nothing
 from dtda_lib.runs.shards import Job, Shard, full_precision
 
 from .metagradient import metagradient_shifts
 from .source import source_shifts
 from .targets import checked_target, refuse_flat, target_shape
+from .trajectory import linearised
 from .unrolling import best_unrolling_chunk, checked_points, unrolled_shifts
 
 _UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
@@ -58,7 +59,9 @@ class UnrolledJob(Job):
 
     def entries(self) -> tuple[Callable, ...]:
         """As of `Job`."""
-        return _UNROLL[self.mode], Recipe, full_precision
+        others = (new_optimiser, linearised)
+        added = [one for other in others for one in other.besides(self.recipe)]
+        return _UNROLL[self.mode], Recipe, full_precision, *added
 
 
 class UnrolledBank(RunBank):
