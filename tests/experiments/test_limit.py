@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from helpers import digits_like
+from helpers import digits_like, unrolled_responses
 from torch.func import grad, hessian
 
 from dtda_lib.attribution.influence import smallest_eigenvalue
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.trajectory import training_steps
-from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.unrolling_becomes_influence import broken as limit_broken
 from dtda_lib.experiments.unrolling_becomes_influence import chains as limit_chains
