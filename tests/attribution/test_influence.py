@@ -191,6 +191,8 @@ def test_the_order_of_points_does_not_matter(name):
 def test_a_singular_curvature_is_refused():
     with pytest.raises(ValueError, match="add damping"):
         get_estimator("influence_ggn", Recipe("sgd"))
+    with pytest.raises(ValueError, match="add damping"):  # decoupled decay bends no objective
+        get_estimator("influence_ggn", Recipe("adamw", weight_decay=0.1))
     with pytest.raises(ValueError, match="must be positive"):
         get_estimator("influence_ggn", RECIPE, damping=-1.0)
 

@@ -299,21 +299,6 @@ def test_jackknife_of_a_mean_is_the_t_interval():
     np.testing.assert_allclose(found.standard_error, stats.sem(scores.values))
 
 
-def test_a_positive_statistic_has_its_interval_on_the_log_scale():
-    scores = draw(9, 3, dims=("seed", "pair"))
-    found = over_seeds.jackknife_over_seeds(scores, lambda x: x.std("seed", ddof=1), positive=True)
-    logs = over_seeds.jackknife_over_seeds(scores, lambda x: np.log(x.std("seed", ddof=1)))
-    for name in ("estimate", "low", "high"):
-        np.testing.assert_allclose(found[name], np.exp(logs[name]))
-    assert (found.low > 0).all()
-    squared = over_seeds.jackknife_over_seeds(
-        scores, lambda x: x.var("seed", ddof=1), positive=True
-    )
-    np.testing.assert_allclose(squared.high, found.high**2)  # which t intervals are not
-    with pytest.raises(ValueError, match="no logarithm"):
-        over_seeds.jackknife_over_seeds(scores, lambda x: x.mean("seed"), positive=True)
-
-
 def covered(n, law, make, true, n_samples=400):
     """Share of samples whose interval holds the true value; a sample a pair."""
     draws = {"normal": lambda g: g.standard_normal, "exponential": lambda g: g.standard_exponential}
