@@ -75,8 +75,7 @@ def agreement_on_halves(
             over queries where both methods vary.
 
     Raises:
-        ValueError: an unknown statistic, kind or axis, or the ratio of a method of which no pair has
-            noise.
+        ValueError: an unknown statistic, kind or axis, or the ratio of a method without noise.
     """
     require_kind(kind)
     if statistic not in _REDUCTIONS:
@@ -88,12 +87,10 @@ def agreement_on_halves(
     reduce, pooled = _REDUCTIONS[statistic], tuple(over) == PAIR
 
     def units(chosen: np.ndarray) -> np.ndarray:
-        found = reduce(values[:, chosen])  # (method, query, train)
-        finite = np.isfinite(found)
-        if not finite.any(axis=(1, 2)).all():
-            raise ValueError(f"{statistic} over seeds is not finite: a method is without noise.")
-        largest = np.abs(np.where(finite, found, 0.0)).max(axis=(1, 2), keepdims=True)
-        found = np.clip(found, -largest, largest)
+        runs = values[:, chosen]
+        found = reduce(runs)  # (method, query, train)
+        if statistic == "snr":
+            found = _clear(found, (runs == runs[:, :1]).all(axis=1))
         return _units(found.reshape(len(found), 1, -1) if pooled else found, kind)
 
     sides = [[units(np.isin(seeds, half)) for half in both] for both in halves]
@@ -113,6 +110,15 @@ def agreement_on_halves(
     return xr.Dataset(
         {k: (dims, v) for k, v in found.items()}, {"estimator": names, "other": names}
     )
+
+
+def _clear(ratios: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Ratios `(method, query, train)`; pairs that are the same in all seeds get the largest other,
+    with their sign, whatever rounding has made of their standard deviation."""
+    if same.all(axis=(1, 2)).any():
+        raise ValueError("snr over seeds is not finite: a method is without noise.")
+    largest = np.where(same, 0.0, np.abs(ratios)).max(axis=(1, 2), keepdims=True)
+    return np.where(same, np.sign(ratios) * largest, ratios)
 
 
 def _units(values: np.ndarray, kind: str) -> np.ndarray:
