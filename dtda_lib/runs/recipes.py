@@ -94,17 +94,6 @@ class Recipe(Shown):
         return (self.epochs + self.warm_epochs) * math.ceil(n_train / self.batch_size)
 
 
-def objective_l2(recipe: Recipe) -> float:
-    """l2 of the objective `mean loss + l2/2 |theta|^2` that a recipe minimises: what estimators add
-    to a curvature.
-
-    The weight decay; 0 for "adamw", whose decay is scaled otherwise than the gradient and so is no
-    part of an objective. Influence after AdamW needs a damping of its own where the curvature is
-    singular.
-    """
-    return 0.0 if recipe.optimiser == "adamw" else recipe.weight_decay
-
-
 class Optimiser:
     """Adam with coupled L2, or SGD with momentum, on theta `(runs, parameter)`, in place.
 
@@ -189,6 +178,23 @@ OPTIMISERS = ByOptimiser(_COMMON, adamw=AdamW)
 
 new_optimiser = ByOptimiser(Optimiser, adamw=AdamW)
 """`new_optimiser(recipe, theta)`: an update rule with fresh moments."""
+
+
+def _coupled_l2(recipe: Recipe) -> float:
+    return recipe.weight_decay
+
+
+def _no_l2(recipe: Recipe) -> float:
+    return 0.0
+
+
+objective_l2 = ByOptimiser(_coupled_l2, adamw=_no_l2)
+"""`objective_l2(recipe)`: l2 of the objective `mean loss + l2/2 |theta|^2` that a recipe minimises,
+which estimators add to a curvature.
+
+The weight decay; 0 for "adamw", whose decay is scaled otherwise than the gradient and so is no part
+of an objective. Influence after AdamW needs a damping of its own where the curvature is singular.
+"""
 
 RECIPES: dict[str, Recipe] = {
     # 2305.19765, published code (run_cnn_training.py:12-33); checkpoints 10..14 for MNIST3.
