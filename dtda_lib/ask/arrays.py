@@ -302,7 +302,7 @@ def _labelled(
             raise ValueError(
                 f"{who}: the axes are {_axes(values)}, not dims = {tuple(dims)}; leave dims out."
             )
-        return values
+        return values.reset_coords(drop=True)
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
     names = dims or next((one for one in usual if len(one) == array.ndim), None)
     if names is None or len(names) != array.ndim or len(set(names)) < len(names):

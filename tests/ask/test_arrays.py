@@ -2,7 +2,10 @@
 
 import doctest
 import itertools
+import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -754,3 +757,61 @@ def test_the_example_in_the_docstring_runs():
     found = doctest.DocTestFinder().find(arrays.as_laws, "as_laws", globs={})
     failed, tried = doctest.DocTestRunner().run(found[0])
     assert (failed, tried) == (0, 8)
+
+
+@pytest.mark.slow
+def test_the_code_in_the_guide_runs(tmp_path):
+    text = (ROOT / "docs" / "your_arrays.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    (tmp_path / "mine.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "q_value" in done.stdout
+    assert "10 points x 5 queries, 16 seeds" in done.stdout
+    assert "within queries" in done.stdout
+
+
+# --- how often intervals hold --------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_intervals_of_agreement_hold_the_truth_as_often_as_said(kind):
+    r, held = simulated_agreement(kind, repeats=60)
+    assert 0.86 <= held <= 1.0
+    assert 0.3 < r < 0.9
+
+
+def simulated_agreement(kind, repeats, n=12, points=30, queries=10, seed=0):
+    """Mean r within queries, and the share of 95 % intervals that hold what many pairs give.
+
+    True shifts and scores of a pair correlate at .7, by Gaussian effects of points, queries and
+    pairs; seeds add noise as large as the effects. All are new in each repeat.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(n, points, queries):
+        def effects():
+            point, query = rng.normal(size=(points, 1)), rng.normal(size=(1, queries))
+            return point * (1 + 0.3 * query) + 0.5 * rng.normal(size=(points, queries))
+
+        truth, other = effects(), effects()
+        score = 0.7 * truth + np.sqrt(1 - 0.49) * other
+        noise = rng.normal(size=(2, n, points, queries))
+        return truth + noise[0], score + noise[1]
+
+    large = [by_scipy(*(runs.mean(axis=0) for runs in draw(n, 400, 60)))[0] for _ in range(3)]
+    expected = np.mean(large, axis=0)[("pearson", "spearman").index(kind), 1]
+    found = []
+    for _ in range(repeats):
+        shift, score = (dt.as_scores(one, sign="removal") for one in draw(n, points, queries))
+        found.append(dt.agreement(score, shift, same_seeds=False, n_splits=1, generator=rng))
+    every = xr.concat(found, "repeat").sel(kind=kind, over="within queries")
+    held = ((every["low"] <= expected) & (expected <= every["high"])).mean()
+    return float(every["r"].mean()), float(held)
