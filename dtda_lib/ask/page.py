@@ -25,6 +25,7 @@ from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.methods import HELPS, HURTS
 
 from .answer import points_of
+from .arrays import axis_of_removals
 
 Picture = Callable[[Tensor], str]
 
@@ -59,7 +60,7 @@ class Page:
 
 def page(
     found: xr.Dataset,
-    task: Task,
+    task: Task | None = None,
     *,
     n: int = 10,
     title: str = "",
@@ -70,42 +71,50 @@ def page(
     """A page with a list of queries; of the chosen one, its `n` first points as `points_of`.
 
     Args:
-        found: `(train, query)`, from `reliable`.
+        found: `(train, query)`, from `reliable`; or `(removal, query)`.
         task: Its training points and queries are pictured; a table's column names are shown when
-            the pointer rests on their bar.
+            the pointer rests on their bar. None: labels alone, as of arrays of your own.
         n: Points shown of each query.
         title: Heading.
         labels, query_labels: What to call points and queries beside their number.
         picture: HTML of one input; None: an image, or bars of a table's inputs.
     """
-    drawn = picture or (image_tag if task.train_x.ndim == 4 else _bars(task.input_names))
+    train_x, query_x = (None, None) if task is None else (task.train_x, task.query_x)
+    if picture is None and task is not None:
+        picture = image_tag if task.train_x.ndim == 4 else _bars(task.input_names)
+
+    def drawn(inputs: Tensor | None, at: int) -> str:
+        return "" if inputs is None else picture(inputs[int(at)])
+
     queries = found["query"].values.tolist()
     count = {query: int(found["reliable"].sel(query=query).sum()) for query in queries}
     options = "".join(
-        f'<option value="q{query}">query {query}{_named(query_labels, query)}: '
+        f'<option value="q{number}">query {html.escape(str(query))}{_named(query_labels, query)}: '
         f"{count[query]} reliable point(s)</option>"
-        for query in queries
+        for number, query in enumerate(queries)
     )
+    better, unit = found.attrs.get("better", "lower"), found.attrs.get("unit", "")
     sections = []
     for number, query in enumerate(queries):
         table = points_of(found, query, n)
-        rows = [(drawn(task.train_x[int(point)]), point) for point in table["point"]]
         hidden = " hidden" if number else ""
         head = (
-            f"<table><tr><td>{drawn(task.query_x[query])}</td><td>query {query}</td></tr></table>"
+            f"<table><tr><td>{drawn(query_x, query)}</td>"
+            f"<td>query {html.escape(str(query))}</td></tr></table>"
         )
-        body = _plot(table, [one for one, _ in rows], labels)
-        sections.append(f'<section id="q{query}"{hidden}>{head}{body}</section>')
+        pictures = [drawn(train_x, point) for point in table["point"]]
+        body = _plot(table, pictures, labels, better, unit)
+        sections.append(f'<section id="q{number}"{hidden}>{head}{body}</section>')
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
         f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
         f"<h3>{html.escape(title)}</h3>"
         f'<label>Query: <select onchange="{_SCRIPT}">{options}</select></label>'
         f"{''.join(sections)}<p>Filled marks are reliable, hollow ones are not told from the noise "
-        "of training; blue points help the query, red ones hurt it. Lines are the intervals of "
+        f"of training; {_colours(better)}. Lines are the intervals of "
         f"the table.{_law(found)}</p></body></html>"
     )
-    return Page(text, 210 + ROW * (min(n, found.sizes["train"]) + 2))
+    return Page(text, 210 + ROW * (min(n, found.sizes[axis_of_removals(found)]) + 2))
 
 
 def _law(found: xr.Dataset) -> str:
@@ -168,7 +177,16 @@ def _named(names: Sequence[str], at: int) -> str:
     return f" ({html.escape(str(names[at]))})" if len(names) else ""
 
 
-def _plot(table: pd.DataFrame, pictures: list[str], labels: Sequence[str]) -> str:
+def _colours(better: str) -> str:
+    """What the colours say, by whether lower or higher values are better; "": neither is."""
+    if better:
+        return "blue points help the query, red ones hurt it"
+    return "without a blue point the value rises, without a red one it falls"
+
+
+def _plot(
+    table: pd.DataFrame, pictures: list[str], labels: Sequence[str], better: str, unit: str
+) -> str:
     """A row for each point: picture, name, mark with its interval."""
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
     span = (high - low) or 1.0
@@ -178,7 +196,7 @@ def _plot(table: pd.DataFrame, pictures: list[str], labels: Sequence[str]) -> st
 
     rows = []
     for point, shown in zip(table.itertuples(), pictures):
-        colour = HELPS if point.mean > 0 else HURTS
+        colour = HELPS if (point.mean > 0) != (better == "higher") else HURTS
         told = (
             f"mean shift {point.mean:.4g}, interval {point.low:.4g} to {point.high:.4g}, "
             f"q-value {point.q_value:.2g}"
@@ -191,9 +209,13 @@ def _plot(table: pd.DataFrame, pictures: list[str], labels: Sequence[str]) -> st
             f'<circle cx="{at(point.mean):.1f}" cy="{y}" r="5" stroke="{colour}" '
             f'fill="{colour if point.reliable else "white"}"/><title>{told}</title>'
         )
+        name = html.escape(str(point.point)) + _named(labels, point.point)
         rows.append(
-            f"<tr><td>{shown}</td><td>{point.point}{_named(labels, point.point)}</td>"
+            f"<tr><td>{shown}</td><td>{name}</td>"
             f'<td><svg width="{PLOT}" height="{ROW}">{mark}</svg></td></tr>'
         )
-    ends = f"{low:.3g} to {high:.3g}: mean shift of the query's loss without the point"
+    what = "the query's loss" if better == "lower" else "the measured value"
+    ends = f"{low:.3g} to {high:.3g}: mean shift of {what} without the point"
+    if unit:
+        ends += f", in {html.escape(unit)}"
     return f"<table>{''.join(rows)}<tr><td></td><td></td><td>{ends}</td></tr></table>"

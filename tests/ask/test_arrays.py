@@ -22,6 +22,7 @@ from dtda_lib.ask.functionals import Functional, accuracy, gap, quantile_of_quer
 from dtda_lib.runs.removal import down_weighted
 from dtda_lib.statistics import lds
 from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
+from dtda_lib.study.methods import HELPS, HURTS
 
 ROOT = Path(__file__).parents[2]
 N, POINTS, QUERIES = 8, 6, 3  # of `measured`
@@ -587,6 +588,36 @@ def test_losses_in_place_of_shifts_are_noticed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dt.reliable(dt.shifts(dt.as_laws(base, removed)))
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def colours(page):
+    """Colours of the marks of the first query, largest |mean shift| first."""
+    return re.findall(r'<circle [^>]*stroke="(#\w+)"', page.text)[:2]
+
+
+def test_a_page_needs_no_data_and_obeys_what_the_arrays_say():
+    base, removed = labelled(B, R, points=["<a>", *"bcdef"], queries=["x", "<y>", "z"])
+    removed = removed + xr.DataArray([9.0, -9.0, 0, 0, 0, 0], dims="train")
+    pages = {}
+    for better in ("lower", "higher", ""):
+        own = dt.as_laws(base, removed, unit="<nats>", better=better)
+        pages[better] = dt.page(dt.reliable(dt.shifts(own), test="t"), n=2)
+    assert colours(pages["lower"]) == [HELPS, HURTS]
+    assert colours(pages["higher"]) == [HURTS, HELPS]
+    assert colours(pages[""]) == [HELPS, HURTS]
+    assert "the query's loss" in pages["lower"].text
+    assert "the measured value" in pages["higher"].text
+    assert "help" not in pages[""].text
+    for page in pages.values():
+        assert ", in &lt;nats&gt;" in page.text
+        assert "&lt;a&gt;" in page.text
+        assert "query &lt;y&gt;" in page.text
+        assert not re.search("<(nats|a|y)>", page.text)
+    groups = dt.page(dt.reliable(dt.shifts(G), test="t"), n=2)
+    assert groups.text.count("<section") == QUERIES
 
 
 # --- refusals ------------------------------------------------------------------------------------
