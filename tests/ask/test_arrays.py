@@ -267,7 +267,7 @@ def test_scores_of_the_very_models_predict_with_every_other_seed():
 
 def test_where_every_run_moves_by_the_same_all_is_known_exactly():
     base = np.random.default_rng(0).normal(size=(N, QUERIES))
-    moves = np.arange(-3, 3)[:, None] * np.array([1.0, 2.0, -1.0])
+    moves = np.arange(-3, 3)[:, None] * np.array([1.0, 2.3, -1.7])  # tied at 0 alone
     exact = dt.as_laws(base, base[:, None] + moves)
     found = dt.reliable(dt.shifts(exact), test="t")
     np.testing.assert_allclose(found["mean"], moves, atol=1e-12)
@@ -812,37 +812,34 @@ def test_the_code_in_the_guide_runs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["pearson", "spearman"])
-def test_intervals_of_agreement_hold_the_truth_as_often_as_said(kind):
-    r, held = simulated_agreement(kind, repeats=60)
-    assert 0.86 <= held <= 1.0
-    assert 0.3 < r < 0.9
+def test_intervals_of_agreement_hold_the_truth_as_often_as_said():
+    r, held = simulated_agreement(repeats=60)
+    assert ((r > 0.3) & (r < 0.9)).all()
+    assert (held >= 0.88).all()
 
 
-def simulated_agreement(kind, repeats, n=12, points=30, queries=10, seed=0):
-    """Mean r within queries, and the share of 95 % intervals that hold what many pairs give.
+def simulated_agreement(repeats, n=12, points=30, queries=10, seed=0):
+    """Mean r `(kind, over)`, and the share of 95 % intervals that hold what many pairs give.
 
-    True shifts and scores of a pair correlate at .7, by Gaussian effects of points, queries and
-    pairs; seeds add noise as large as the effects. All are new in each repeat.
+    True effects and scores of a pair correlate at .7: each a point's effect that differs between
+    queries, and a pair's own. Seeds add noise as large as the effects. All are new each time.
     """
     rng = np.random.default_rng(seed)
 
-    def draw(n, points, queries):
-        def effects():
-            point, query = rng.normal(size=(points, 1)), rng.normal(size=(1, queries))
-            return point * (1 + 0.3 * query) + 0.5 * rng.normal(size=(points, queries))
+    def effects(points, queries):
+        point, query = rng.normal(size=(points, 1)), rng.normal(size=(1, queries))
+        return point * (1 + 0.3 * query) + 0.5 * rng.normal(size=(points, queries))
 
-        truth, other = effects(), effects()
-        score = 0.7 * truth + np.sqrt(1 - 0.49) * other
+    def draw(points, queries):
+        truth, other = effects(points, queries), effects(points, queries)
         noise = rng.normal(size=(2, n, points, queries))
-        return truth + noise[0], score + noise[1]
+        return truth + noise[0], 0.7 * truth + np.sqrt(1 - 0.49) * other + noise[1]
 
-    large = [by_scipy(*(runs.mean(axis=0) for runs in draw(n, 400, 60)))[0] for _ in range(3)]
-    expected = np.mean(large, axis=0)[("pearson", "spearman").index(kind), 1]
+    large = [by_scipy(*(runs.mean(axis=0) for runs in draw(300, 60)))[0] for _ in range(4)]
+    expected = np.mean(large, axis=0)
     found = []
     for _ in range(repeats):
-        shift, score = (dt.as_scores(one, sign="removal") for one in draw(n, points, queries))
+        shift, score = (dt.as_scores(one, sign="removal") for one in draw(points, queries))
         found.append(dt.agreement(score, shift, same_seeds=False, n_splits=1, generator=rng))
-    every = xr.concat(found, "repeat").sel(kind=kind, over="within queries")
-    held = ((every["low"] <= expected) & (expected <= every["high"])).mean()
-    return float(every["r"].mean()), float(held)
+    low, high, r = (np.stack([one[name].values for one in found]) for name in ("low", "high", "r"))
+    return r.mean(axis=0), ((low <= expected) & (expected <= high)).mean(axis=0)
