@@ -24,8 +24,8 @@ from dtda_lib.statistics.significance import benjamini_hochberg
 from .answer import tested_over
 from .arrays import SIGNS, as_scores, axis_of_removals, require_laws, upon_removal
 
-KINDS = ("pearson", "spearman")
-OVER = ("all pairs", "within queries")
+_KINDS = ("pearson", "spearman")
+_OVER = ("all pairs", "within queries")
 _GROUPS = {"seed": 1_000, "score_seed": 1_000, "train": 10, "removal": 10, "query": 10}
 _FEWEST = 4  # points or removals: two cells are left without any one, and a correlation of two is 1
 
@@ -216,7 +216,7 @@ class _Pair:
         seeds = next((dim for dim in ("seed", "score_seed") if dim in part.dims), None)
         if seeds is None or part.sizes[seeds] < 4:
             value = 1.0 if seeds is None else np.nan
-            return np.full(len(KINDS), value), np.full((len(KINDS), part.sizes["query"]), value)
+            return np.full(len(_KINDS), value), np.full((len(_KINDS), part.sizes["query"]), value)
         change = self.truth if name == "truth" else self.score
         splits = zip(*halves_of(part.sizes[seeds], n_splits, generator))
         one, other = (
@@ -238,7 +238,7 @@ def _correlated(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     found = [
         [(a * b).sum(axis=-1).clip(-1, 1) for a, b in zip(each(one, kind), each(other, kind))]
-        for kind in KINDS
+        for kind in _KINDS
     ]
     pooled, by_query = zip(*found)
     return np.stack(pooled, axis=-1), np.stack(by_query, axis=-2)
@@ -249,7 +249,7 @@ def _both(pooled: np.ndarray, by_query: np.ndarray) -> xr.DataArray:
     known = np.isfinite(by_query)
     count = known.sum(axis=1)
     within = np.where(known, by_query, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
-    coords = {"kind": list(KINDS), "over": list(OVER)}
+    coords = {"kind": list(_KINDS), "over": list(_OVER)}
     return xr.DataArray(np.stack([pooled, within], axis=1), coords, ("kind", "over"))
 
 

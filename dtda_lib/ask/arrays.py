@@ -120,7 +120,7 @@ def as_laws(
     removed, members = _removals(removed, left_out, kept)
     base, removed, dropped = _finite_seeds(base, removed, drop_diverged)
     _refuse_copies(base, removed)
-    laws = xr.Dataset({"base": base.drop_attrs(), "removed": removed.drop_attrs()})
+    laws = xr.Dataset({"base": _bare(base), "removed": _bare(removed)})
     if members is not None:
         laws["left_out"] = members
     laws = laws.assign_attrs(attrs | {"dropped": dropped})
@@ -183,7 +183,7 @@ def _of_bank(bank: RunBank) -> xr.Dataset:
     if all(point >= 0 for point in points):
         removed = removed.drop_vars("removal").rename(removal="train")
         removed = removed.assign_coords(train=np.array(points))
-    laws = xr.Dataset({"base": base.drop_attrs(), "removed": removed.drop_attrs()})
+    laws = xr.Dataset({"base": _bare(base), "removed": _bare(removed)})
     if "removal" in removed.dims:
         mask = (design.weights[1:] == 0).numpy()
         laws["left_out"] = (("removal", "train"), mask)
@@ -396,6 +396,13 @@ def _refuse_repeated(who: str, array: xr.DataArray) -> None:
             raise ValueError(
                 f"{who}: labels of the axis {dim!r} repeat ({listing(twice)}); give each its own."
             )
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """Without attributes, and without the copy that `drop_attrs` makes."""
+    bare = array.copy(deep=False)
+    bare.attrs = {}
+    return bare
 
 
 def _axes(array: xr.DataArray) -> str:

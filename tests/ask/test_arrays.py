@@ -490,7 +490,9 @@ def test_numbers_of_all_queries_are_computed_by_hand():
     np.testing.assert_allclose(
         shift, expected["late"] - np.quantile(base, 0.75, axis=1)[:, None], **CLOSE
     )
-    assert (found.attrs["unit"], found.attrs["better"]) == ("of several kinds", "")
+    assert (found.attrs["unit"], found.attrs["better"]) == ("nats", "")
+    mixed = dt.as_laws(base > 0, removed > 0, of={"right": "accuracy", "mean": "mean"})
+    assert (mixed.attrs["unit"], mixed.attrs["better"]) == ("of several kinds", "")
     assert dt.points_of(dt.reliable(dt.shifts(found)), "gap", 2).shape == (2, 6)
 
 
