@@ -135,9 +135,6 @@ def agreement(
         halves of which have no correlation worth the name). By `kind` and `query`:
         `r_of_query` and `ceiling_of_query`, NaN where one side is the same for all points.
 
-        Measured coverage of the intervals at nominal 95 %, for 12 seeds, 30 points and 10 queries,
-        all new in each repeat: see tests/ask/test_arrays.py.
-
     Raises:
         ValueError: scores or truth of another kind; points, queries or seeds without their
             counterpart; fewer than four points or removals; scores that are all equal; a kind of
