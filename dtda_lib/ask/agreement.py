@@ -156,7 +156,7 @@ def agreement(
     pooled, by_query["ceiling_of_query"] = (noise_ceiling(*both) for both in zip(*parts.values()))
     found["ceiling"] = _both(pooled, by_query["ceiling_of_query"])
     found = found.assign({name: (("kind", "query"), one) for name, one in by_query.items()})
-    found = found.assign_coords(query=pair.data["query"])
+    found = found.assign_coords(query=pair.data["query"].values)
     told = {
         "of": chosen.name,
         "same_seeds": int(pair.same_seeds),
