@@ -55,6 +55,8 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
         "ask.question": ("retraining_bank", "estimator_bank", "shifts", "scores"),
         "ask.plan": ("plan",),
         "ask.answer": ("reliable", "points_of", "screen", "hits"),
+        "ask.arrays": ("as_laws", "as_scores"),
+        "ask.agreement": ("agreement", "law_changes"),
         "ask.page": ("page",),
     },
     "Theory": {
@@ -73,10 +75,14 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # for editors and type checkers, which run nothing
+    from .ask.agreement import agreement as agreement
+    from .ask.agreement import law_changes as law_changes
     from .ask.answer import hits as hits
     from .ask.answer import points_of as points_of
     from .ask.answer import reliable as reliable
     from .ask.answer import screen as screen
+    from .ask.arrays import as_laws as as_laws
+    from .ask.arrays import as_scores as as_scores
     from .ask.page import page as page
     from .ask.plan import plan as plan
     from .ask.question import estimator_bank as estimator_bank

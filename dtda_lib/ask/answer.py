@@ -20,6 +20,8 @@ from dtda_lib.statistics.significance import (
     require_reach,
 )
 
+from .arrays import axis_of_removals, upon_removal, warn_of_losses
+
 FAMILIES = {"all": ("train", "query"), "query": ("train",)}
 
 
@@ -47,7 +49,8 @@ def reliable(
     Its price is power with few seeds, which `plan` says beforehand: take 16 or more.
 
     Args:
-        shift: `(seed, train, query)`, from `shifts`.
+        shift: `(seed, train, query)`, from `shifts` or `as_scores`, or of groups of points
+            `(seed, removal, query)`. With the attribute `sign` "adding" it is turned round.
         q: Expected share of false ones among the pairs called reliable.
         family: "all" corrects over all pairs, for readers who look through queries; "query" over
             the points of each query, for a query chosen beforehand.
@@ -57,19 +60,31 @@ def reliable(
         generator: Draws resamples or sign flips; None: always the same draws.
 
     Returns:
-        `(train, query)`: `mean` and `sd` over seeds; two-sided `p` and Benjamini-Hochberg
-        `q_value`; `reliable` = q_value <= q; `low`, `high`. Of a reliable pair they are intervals
-        at level 1 - R q / m, R of m being reliable: of all such intervals a share q is expected to
-        miss, *although* pairs were picked by their data, and none holds 0 (Benjamini and Yekutieli
-        2005). Of any other pair they are its own interval, at level 1 - q. Intervals are those of
-        the test; with "sign_flip" Student's, which may hold 0. The attributes `dropped` and
-        `random` are those of the shifts.
+        `(train, query)`, or `(removal, query)`: `mean` and `sd` over seeds; two-sided `p` and
+        Benjamini-Hochberg `q_value`; `reliable` = q_value <= q; `low`, `high`. Of a reliable pair
+        they are intervals at level 1 - R q / m, R of m being reliable: of all such intervals a
+        share q is expected to miss, *although* pairs were picked by their data, and none holds 0
+        (Benjamini and Yekutieli 2005). Of any other pair they are its own interval, at level
+        1 - q. Intervals are those of the test; with "sign_flip" Student's, which may hold 0. What
+        the attributes of the shifts
+        say (`unit`, `better`, `dropped`, `random`) they say here.
 
     Raises:
-        ValueError: too few seeds for any p <= q, values that are not finite, an unknown family or
-            test.
+        ValueError: too few seeds for any p <= q, values that are not finite, axes without names
+            or of other names, an unknown sign, family or test.
+
+    Warns:
+        UserWarning: a hundred values or more that are all positive, as losses are.
     """
-    over = tested_over(family)
+    shift = upon_removal(shift)
+    point = axis_of_removals(shift)
+    over = tuple(point if dim == "train" else dim for dim in tested_over(family))
+    if set(shift.dims) != {"seed", point, "query"}:
+        raise ValueError(
+            f"reliable: shifts have the axes seed, train (or removal) and query, not "
+            f"{', '.join(map(str, shift.dims))}; rename them."
+        )
+    warn_of_losses(shift)
     shift = require_seeds(shift)
     n = shift.sizes["seed"]
     require_reach(test, n, q)
@@ -95,18 +110,21 @@ def reliable(
 
 
 def _law(shift: xr.DataArray) -> dict[str, str]:
-    """What is said of the seeds, where shifts come from `shifts`."""
-    return {name: shift.attrs[name] for name in ("dropped", "random") if name in shift.attrs}
+    """What is said of values and seeds, where shifts come from `shifts` or `as_scores`."""
+    said = ("unit", "better", "dropped", "random")
+    return {name: shift.attrs[name] for name in said if name in shift.attrs}
 
 
-def points_of(found: xr.Dataset, query: int, n: int | None = None) -> pd.DataFrame:
+def points_of(found: xr.Dataset, query: int | str, n: int | None = None) -> pd.DataFrame:
     """The points of one query: reliable ones first, each group by falling |mean shift|.
 
-    Columns: `point` (position in the training set), `mean`, `low`, `high`, `q_value`, `reliable`.
+    Columns: `point` (position in the training set, or its label; of groups, that of the removal),
+    `mean`, `low`, `high`, `q_value`, `reliable`.
     """
     at = found.sel(query=query)
     names = ["mean", "low", "high", "q_value", "reliable"]
-    table = pd.DataFrame({"point": at["train"].values} | {name: at[name].values for name in names})
+    points = at[axis_of_removals(found)].values
+    table = pd.DataFrame({"point": points} | {name: at[name].values for name in names})
     order = np.lexsort((-table["mean"].abs().to_numpy(), ~table["reliable"].to_numpy()))
     return table.iloc[order[:n]].reset_index(drop=True)
 

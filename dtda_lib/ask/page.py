@@ -29,6 +29,7 @@ from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.methods import HELPS, HURTS
 
 from .answer import points_of
+from .arrays import axis_of_removals
 
 Picture = Callable[[Tensor], str]
 
@@ -65,7 +66,7 @@ class Page:
 
 def page(
     found: xr.Dataset,
-    task: Task,
+    task: Task | None = None,
     *,
     n: int = 10,
     title: str = "",
@@ -76,15 +77,22 @@ def page(
     """A page with a list of queries; of the chosen one, its `n` first points as `points_of`.
 
     Args:
-        found: `(train, query)`, from `reliable`.
+        found: `(train, query)`, from `reliable`; or `(removal, query)`.
         task: Its training points and queries are pictured; a table's column names are shown when
-            the pointer rests on their bar.
+            the pointer rests on their bar. None: labels alone, as of arrays of your own.
         n: Points shown of each query.
         title: Heading.
         labels, query_labels: What to call points and queries beside their number.
         picture: HTML of one input; None: an image, or bars of a table's inputs.
     """
-    drawn = picture or (image_tag if task.train_x.ndim == 4 else _bars(task.input_names))
+    train_x, query_x = (None, None) if task is None else (task.train_x, task.query_x)
+    if picture is None and task is not None:
+        picture = image_tag if task.train_x.ndim == 4 else _bars(task.input_names)
+
+    def drawn(inputs: Tensor | None, at: int) -> Markup:
+        return Markup("" if inputs is None else picture(inputs[int(at)]))
+
+    better = found.attrs.get("better", "lower")
     queries = []
     for query in found["query"].values.tolist():
         table = points_of(found, query, n)
@@ -92,14 +100,15 @@ def page(
             "number": query,
             "name": _named(query_labels, query),
             "reliable": int(found["reliable"].sel(query=query).sum()),
-            "picture": Markup(drawn(task.query_x[query])),
+            "picture": drawn(query_x, query),
         }
-        pictures = [Markup(drawn(task.train_x[int(point)])) for point in table["point"]]
+        pictures = [drawn(train_x, point) for point in table["point"]]
         names = [_named(labels, point) for point in table["point"]]
-        queries.append(asked | _placed(table, pictures, names))
+        queries.append(asked | _placed(table, pictures, names, better))
     given = {"title": title, "queries": queries, "law": _law(found), "row": ROW, "plot": PLOT}
+    given |= {"better": better, "unit": found.attrs.get("unit", "")}
     text = _TEMPLATES.get_template("page.html").render(given)
-    return Page(text, 210 + ROW * (min(n, found.sizes["train"]) + 2))
+    return Page(text, 210 + ROW * (min(n, found.sizes[axis_of_removals(found)]) + 2))
 
 
 def _law(found: xr.Dataset) -> str:
@@ -160,7 +169,7 @@ def _named(names: Sequence[str], at: int) -> str:
 
 
 def _placed(
-    table: pd.DataFrame, pictures: Sequence[str], names: Sequence[str]
+    table: pd.DataFrame, pictures: Sequence[str], names: Sequence[str], better: str
 ) -> Mapping[str, Any]:
     """Where the template draws the marks and intervals of the points of a query, in pixels."""
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
@@ -175,7 +184,7 @@ def _placed(
             "name": name,
             "picture": picture,
             "reliable": point.reliable,
-            "colour": HELPS if point.mean > 0 else HURTS,
+            "colour": HELPS if (point.mean > 0) != (better == "higher") else HURTS,
             "mean_at": at(point.mean),
             "low_at": at(point.low),
             "high_at": at(point.high),

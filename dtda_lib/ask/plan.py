@@ -1,7 +1,11 @@
-"""What a retraining bank will cost, and which shifts that many seeds can show: said beforehand."""
+"""What a retraining bank will cost, and which shifts that many seeds can show: said beforehand.
+
+Of shifts that are there already, which shifts they could show and what more seeds would add.
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,6 +21,7 @@ from dtda_lib.statistics.significance import DEFAULT_TEST
 from dtda_lib.study.methods import TESTS
 
 from .answer import FAMILIES, tested_over
+from .arrays import axis_of_removals, upon_removal
 from .refusals import randomness
 
 HEADER_BYTES = 200  # of a shard: names, shapes, checksum
@@ -24,12 +29,13 @@ HEADER_BYTES = 200  # of a shard: names, shapes, checksum
 
 @dataclass(frozen=True, repr=False)
 class Plan(Shown):
-    """What a retraining bank costs, and which shifts it can show.
+    """What a retraining bank costs, and which shifts it, or shifts that you have, can show.
 
     Args:
         points, queries, seeds: Its design; `pairs` = points * queries are tested.
         runs, missing: Trainings in all, and those that are not cached yet.
-        shards, disk_bytes: What the cache will hold of them.
+        shards, disk_bytes: What the cache will hold of them; no shards if they were trained
+            elsewhere.
         seconds, workers: Expected wall-clock time of what is missing, by a timed probe.
         test: The test that `reliable` is to make.
         q, target: Rate of false discoveries; probability of finding a pair.
@@ -81,9 +87,7 @@ class Plan(Shown):
         rows = [
             ("design", f"{self.points} points x {self.queries} queries, {self.seeds} seeds"),
             ("seeds differ in", self.random),
-            ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
-            ("time", self._time()),
-            ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
+            *self._costs(),
             (
                 "tests",
                 f"{self.pairs} pairs, {TESTS[self.test].label}, {self.q:.0%} false discoveries",
@@ -97,6 +101,15 @@ class Plan(Shown):
         if self.diverged:
             rows.insert(2, ("diverged", self.diverged))
         return pd.DataFrame(rows, columns=["what", "value"])
+
+    def _costs(self) -> list[tuple[str, str]]:
+        if not self.shards:
+            return [("runs", f"{self.runs}, trained elsewhere")]
+        return [
+            ("runs", f"{self.runs}, {self.runs - self.missing} of them cached"),
+            ("time", self._time()),
+            ("disk", f"{readable_bytes(self.disk_bytes)} in {self.shards} shard(s)"),
+        ]
 
     def _time(self) -> str:
         if math.isnan(self.seconds):
@@ -130,7 +143,7 @@ class Plan(Shown):
 
 
 def plan(
-    bank: RunBank,
+    bank: RunBank | xr.DataArray,
     *,
     family: str = "all",
     q: float = 0.05,
@@ -142,10 +155,14 @@ def plan(
 ) -> Plan:
     """The cost of a retraining bank and the smallest effects it can show; trains nothing.
 
+    Of shifts that you have, the smallest effects that they could show, and `Plan.seeds_for` the
+    seeds that it takes to show others.
+
     Levels are those of Benjamini-Hochberg for Gaussian, independent pairs (`discovery_level`).
 
     Args:
-        bank: From `retraining_bank`.
+        bank: From `retraining_bank`; or shifts `(seed, train, query)`, from `shifts` or
+            `as_scores`, which are their own pilot.
         family: As for `reliable`: which pairs are tested at once.
         q: Share of false discoveries.
         target: Wanted probability of finding a pair.
@@ -156,46 +173,75 @@ def plan(
         timed: Take the timed probe; without it `seconds` is NaN.
 
     Raises:
-        ValueError: fewer than two seeds, a test of unknown power, or shares outside 0..1.
+        ValueError: fewer than two seeds, shifts without their axes, a test of unknown power, or
+            shares outside 0..1.
     """
     if not 0 < real <= 1:
         raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
-    points, queries, seeds = len(bank.runs.design) - 1, bank.task.n_query, bank.runs.n_seeds
-    tested = points * (queries if tested_over(family) == FAMILIES["all"] else 1)
-    diverged = bank.diverged_text()
-    if diverged and bank.drop_diverged:
-        seeds -= int(bank.diverged().any("removal").sum())
-        diverged = f"{diverged}: they leave every law"
-    elif diverged:
-        diverged = f"{diverged}: drop_diverged=True leaves them out"
+    if isinstance(bank, RunBank):
+        facts, left = _of_bank(bank, timed)
+    else:
+        pilot = upon_removal(bank)
+        facts, left = _of_shifts(pilot)
+    every_query = tested_over(family) == FAMILIES["all"]
+    tested = facts["points"] * (facts["queries"] if every_query else 1)
     n_real = max(1, round(real * tested))
     one = discovery_level(tested, 1, q, target)
     many = discovery_level(tested, n_real, q, target)
-    cost = bank.estimate() if timed else None
-    missing = sum(shard.runs for shard in bank.missing())
     return Plan(
-        points=points,
-        queries=queries,
-        seeds=bank.runs.n_seeds,
-        runs=len(bank.runs),
-        missing=missing,
-        shards=len(bank.shards),
-        disk_bytes=disk_bytes(bank),
-        seconds=cost.seconds if cost else math.nan,
-        workers=bank.workers,
+        **facts,
         test=test,
         q=q,
         target=target,
         real=real,
         level_one=one,
         level_many=many,
-        snr_one=detectable_snr(seeds, one, target, test=test),
-        snr_many=detectable_snr(seeds, many, target, test=test),
+        snr_one=detectable_snr(left, one, target, test=test),
+        snr_many=detectable_snr(left, many, target, test=test),
         sigma=None if pilot is None else float(mean_and_sd(pilot)[1].median()),
-        unit=bank.measures[0].unit,
-        random=randomness(bank.model),
-        diverged=diverged,
     )
+
+
+def _of_bank(bank: RunBank, timed: bool) -> tuple[dict[str, Any], int]:
+    """What a bank says of a plan, and the seeds that are left of it."""
+    left, diverged = bank.runs.n_seeds, bank.diverged_text()
+    if diverged and bank.drop_diverged:
+        left -= int(bank.diverged().any("removal").sum())
+        diverged = f"{diverged}: they leave every law"
+    elif diverged:
+        diverged = f"{diverged}: drop_diverged=True leaves them out"
+    facts = {
+        "points": len(bank.runs.design) - 1,
+        "queries": bank.task.n_query,
+        "seeds": bank.runs.n_seeds,
+        "runs": len(bank.runs),
+        "missing": sum(shard.runs for shard in bank.missing()),
+        "shards": len(bank.shards),
+        "disk_bytes": disk_bytes(bank),
+        "seconds": bank.estimate().seconds if timed else math.nan,
+        "workers": bank.workers,
+        "unit": bank.measures[0].unit,
+        "random": randomness(bank.model),
+        "diverged": diverged,
+    }
+    return facts, left
+
+
+def _of_shifts(shift: xr.DataArray) -> tuple[dict[str, Any], int]:
+    """The same of shifts that are there, with runs as if every seed had one of the full data."""
+    sizes = {dim: shift.sizes.get(dim, 0) for dim in ("seed", axis_of_removals(shift), "query")}
+    if 0 in sizes.values() or len(sizes) != shift.ndim:
+        raise ValueError(
+            f"plan: shifts have the axes seed, train (or removal) and query, not "
+            f"{', '.join(map(str, shift.dims))}."
+        )
+    seeds, points, queries = sizes.values()
+    dropped = shift.attrs.get("dropped")
+    facts = {"points": points, "queries": queries, "seeds": seeds}
+    facts |= {"runs": seeds * (1 + points), "missing": 0, "shards": 0, "disk_bytes": 0}
+    facts |= {"seconds": 0.0, "workers": 0, "unit": shift.attrs.get("unit", "not stated")}
+    facts |= {"random": shift.attrs.get("random", "not stated")}
+    return facts | {"diverged": f"{dropped}: they left every law" if dropped else ""}, seeds
 
 
 def disk_bytes(bank: RunBank) -> int:

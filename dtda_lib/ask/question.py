@@ -31,6 +31,7 @@ from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
+from .arrays import better, shift_of_laws
 from .refusals import check_model, randomness
 
 
@@ -147,13 +148,20 @@ def estimator_bank(
     )
 
 
-def shifts(bank: RunBank) -> xr.DataArray:
-    """Shifts `(seed, train, query)` of a retraining bank; trains what is missing.
+def shifts(bank: RunBank | xr.Dataset) -> xr.DataArray:
+    """Shifts `(seed, train, query)` of a retraining bank, or of laws that you have already.
 
     m(theta(D without the point)) - m(theta(D)) in the unit of the measure, averaged over the kept
-    checkpoints of a run; with m = query loss, positive = the point helps. The attribute `dropped`
-    names the seeds that are missing because they diverged, `random` what differs between seeds.
+    checkpoints of a run; with m = query loss, positive = the point helps. Of groups of points, the
+    axis `train` is called `removal`. Attributes: `sign`, `unit`; `better`, "lower" for a loss;
+    `dropped` names the seeds that are missing because they diverged, `random` what differs between
+    seeds.
+
+    Args:
+        bank: A retraining bank, which trains what is missing, or laws from `as_laws`.
     """
+    if not isinstance(bank, RunBank):
+        return shift_of_laws(bank)
     data = bank.dataset()
     return _averaged(shift_upon_removal(data[bank.measures[0].name]), data, bank)
 
@@ -173,4 +181,10 @@ def scores(bank: RunBank) -> xr.DataArray:
 def _averaged(values: xr.DataArray, data: xr.Dataset, bank: RunBank) -> xr.DataArray:
     """Over the kept checkpoints; what the law is over stays known."""
     mean = average_checkpoints(values, values.sizes["checkpoint"])
-    return mean.assign_attrs(dropped=data.attrs.get("dropped", ""), random=randomness(bank.model))
+    return mean.assign_attrs(
+        sign="removal",
+        unit=bank.measures[0].unit,
+        better=better(bank.measures[0]),
+        dropped=data.attrs.get("dropped", ""),
+        random=randomness(bank.model),
+    )

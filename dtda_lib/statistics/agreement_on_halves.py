@@ -91,7 +91,7 @@ def agreement_on_halves(
         found = reduce(runs)  # (method, query, train)
         if statistic == "snr":
             found = _clear(found, (runs == runs[:, :1]).all(axis=1))
-        return _units(found.reshape(len(found), 1, -1) if pooled else found, kind)
+        return unit_rows(found.reshape(len(found), 1, -1) if pooled else found, kind)
 
     sides = [[units(np.isin(seeds, half)) for half in both] for both in halves]
     across = np.mean([_correlations(*both) for both in sides], axis=0)
@@ -121,7 +121,7 @@ def _clear(ratios: np.ndarray, same: np.ndarray) -> np.ndarray:
     return np.where(same, np.sign(ratios) * largest, ratios)
 
 
-def _units(values: np.ndarray, kind: str) -> np.ndarray:
+def unit_rows(values: np.ndarray, kind: str) -> np.ndarray:
     """Values or ranks `(estimator, row, cell)`, each row centred and of length 1; constant: NaN."""
     values = stats.rankdata(values, axis=-1) if kind == "spearman" else values
     constant = (values == values[..., :1]).all(axis=-1, keepdims=True)
@@ -178,7 +178,7 @@ def low_noise_agreement(
                 "top_mu": np.argsort(-mean, kind="stable")[:size],
             }
             means = values[:, np.isin(seeds, judging)].mean(axis=1)
-            units = [_units(means[:, None, pick], "pearson") for pick in picks.values()]
+            units = [unit_rows(means[:, None, pick], "pearson") for pick in picks.values()]
             found.append([_correlations(unit[at : at + 1], unit)[0] for unit in units])
     coords = {"selection": list(picks), "estimator": scores["estimator"].values}
     return xr.DataArray(np.mean(found, axis=0), coords, ("selection", "estimator"))

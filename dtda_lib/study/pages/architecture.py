@@ -9,7 +9,7 @@ FLOORS: dict[str, str] = {
     "runs": "recipe, removal, seeds, measures, training, banks of runs, their store and keys",
     "attribution": "estimators, one file a family; one registry",
     "study": "settings, methods, checks, claims, wording, figures, provenance, pages, batch run",
-    "ask": "your own data and model: refusals, plan, screening, answer, page",
+    "ask": "your own data, model or arrays: refusals, plan, screening, answer, page",
     "experiments": "one folder a notebook: parameters, computations, claims, plots, words",
 }
 """Floor -> what it holds, lowest first. Each imports from the floors below it and from itself."""
