@@ -350,19 +350,21 @@ class RunBank(Shown):
     def _may_hold(self, m: Measure, dtype: np.dtype) -> bool:
         """Whether values of a measure may be of this type.
 
-        Ours are no coarser than the task, and those of one's own what they are at initial
-        parameters; along "train", which may take long to see, any real numbers.
+        Ours are no coarser than the task, those of one's own what they are at initial parameters;
+        along "train", which may take long to see, any real numbers.
         """
-        if not m.is_own:
-            task = torch.finfo(self.task.train_x.dtype)
-            return dtype.kind == "f" and np.finfo(dtype).eps <= task.eps
-        return dtype.kind in "fiub" if "train" in m.dims else dtype == self._own_types[m.name]
+        if "train" in self._axes(m):
+            return dtype.kind in "fiub"
+        if m.is_own:
+            return dtype == self._own_types[m.name]
+        task = torch.finfo(self.task.train_x.dtype)
+        return dtype.kind == "f" and np.finfo(dtype).eps <= task.eps
 
     @cached_property
     def _own_types(self) -> dict[str, np.dtype]:
         """Type of the values of each measure of one's own that is not along "train"."""
         theta = initial_theta(self.model, 1, self.task.train_x.dtype)
-        own = [m for m in self.measures if m.is_own and "train" not in m.dims]
+        own = [m for m in self.measures if m.is_own and "train" not in self._axes(m)]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             return {m.name: take(m, self.network, theta, self.task).numpy().dtype for m in own}
 

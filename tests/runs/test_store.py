@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import table_like
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -443,6 +444,20 @@ def test_a_measure_of_ones_own_keeps_its_kind_of_number(kind):
     with pytest.warns(UserWarning, match=f"mine holds {np.dtype(kind)}, which it never is"):
         again.fill()
     assert again.dataset().identical(first.dataset())
+
+
+@pytest.mark.parametrize("dims", [("train",), ("query",)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float16])
+def test_numbers_of_any_kind_are_found_again(dims, dtype):
+    def mine(network, theta, task):
+        return torch.ones(4 if dims == ("train",) else 3, dtype=dtype)
+
+    def declared():
+        return bank(measures=[Measure("mine", dims, "none", mine)])
+
+    first, again = declared().fill(), declared()
+    assert again.dataset().identical(first.dataset())
+    assert again.stats["runs_trained"] == 0
 
 
 def test_a_shard_without_seconds_is_damaged(tmp_path):
