@@ -60,7 +60,8 @@ def test_scores_are_the_first_variant_over_the_kept_checkpoints():
     dims = ("seed", "removal", "checkpoint", "estimator", "train", "query")
     expected = data.transpose(*dims).values[:, 0, :, 0].mean(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert found.attrs == {"dropped": "", "random": "initial weights and batch order"}
+    told = {"dropped": "", "random": "initial weights and batch order"}
+    assert found.attrs == {"unit": bank.measures[0].unit} | told
 
 
 @pytest.mark.parametrize("ask", [dt.retraining_bank, dt.estimator_bank])
