@@ -8,7 +8,7 @@ version (`origin`).
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,12 @@ from .measures import Measure, take
 _TRIED = 2  # points of each kind on which a network shows what it does
 
 
-def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:
+def source_digest(
+    *things: object,
+    opaque: Sequence[object] = (),
+    tables: Sequence[Mapping[str, object]] = (),
+    named: str = "",
+) -> str:
     """Digest of functions, classes and values, of the code that they reach and what that uses.
 
     Followed are global and captured names, defaults, class attributes, methods and base classes,
@@ -36,15 +41,21 @@ def source_digest(*things: object, opaque: Sequence[object] = ()) -> str:
     and within a list or a set not at all: processes fill those as they run. Two graphs of things
     that cannot be told apart by following them have one digest, whatever is shared in memory.
 
-    Things in `opaque` count by name alone, and what they hold is not followed: machinery that
-    decides no number.
-
     Not seen: modules or attributes that code finds by a name it computes, and files that it reads.
+
+    Args:
+        things: Where code is entered.
+        opaque: Things that count by name alone, and whose contents are not followed: machinery that
+            decides no number.
+        tables: Dicts from a name to what it stands for, such as `ESTIMATORS`. Only those of their
+            entries count whose names stand, as whole texts, in what is followed or in `named`:
+            adding an estimator changes nothing for whoever does not ask for it.
+        named: Source code in which such names may stand as well.
 
     Raises:
         ValueError: a value has no content that could be compared, such as a generator.
     """
-    return _Graph(opaque).digest(things)
+    return _Graph([*opaque, *tables]).digest(things, tables, named)
 
 
 class _Graph:
@@ -55,8 +66,13 @@ class _Graph:
         self.number: dict[int, int] = {}
         self.things: list[tuple[Any, str]] = []  # kept, so that no id is used twice
 
-    def digest(self, things: Iterable[object]) -> str:
-        """Digest of what can be reached.
+    def digest(
+        self,
+        things: Iterable[object],
+        tables: Sequence[Mapping[str, object]] = (),
+        named: str = "",
+    ) -> str:
+        """Digest of what can be reached; see `source_digest`.
 
         Each thing is named by a hash of its label and the names of what it holds, again and again
         until no more things are told apart; then names and what they were made of say it all.
@@ -65,14 +81,27 @@ class _Graph:
             self._place(thing, getattr(thing, "__qualname__", type(thing).__name__))
             for thing in things
         ]
+        entries = {
+            (n, key): value for n, table in enumerate(tables) for key, value in table.items()
+        }
         nodes: list[Content] = []
         held: list[list[int]] = []
-        while len(nodes) < len(self.things):
-            thing, where = self.things[len(nodes)]
-            hidden = Content(f"opaque {getattr(thing, '__qualname__', '')}", [])
-            node = hidden if id(thing) in self.opaque else content_of(thing, where)
-            nodes.append(node)
-            held.append([self._place(thing, where) for where, thing in node.held])
+        asked: dict[tuple[int, str], int] = {}  # entry of a table -> its place
+        while True:
+            read = len(nodes)
+            while len(nodes) < len(self.things):
+                thing, where = self.things[len(nodes)]
+                hidden = Content(f"opaque {getattr(thing, '__qualname__', '')}", [])
+                node = hidden if id(thing) in self.opaque else content_of(thing, where)
+                nodes.append(node)
+                held.append([self._place(thing, where) for where, thing in node.held])
+            texts = "\n".join([named, *(node.label for node in nodes[read:])])
+            more = [entry for entry in entries if entry not in asked and f"'{entry[1]}'" in texts]
+            if not more:
+                break
+            named = ""
+            asked |= {entry: self._place(entries[entry], entry[1]) for entry in more}
+        roots += [asked[entry] for entry in sorted(asked)]
         labels = [sha256(node.label) for node in nodes]
         names = labels
         while True:

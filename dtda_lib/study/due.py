@@ -13,26 +13,35 @@ from types import ModuleType
 from typing import Any
 
 from dtda_lib.attribution.metagradient import metagradient_shifts
+from dtda_lib.attribution.registry import ESTIMATORS
 from dtda_lib.attribution.source import source_shifts
+from dtda_lib.attribution.trajectory import linearised
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.attribution.unrolling import unrolled_shifts
+from dtda_lib.data.named import TASKS
+from dtda_lib.models.networks import MODELS
 from dtda_lib.models.user_code import user_code
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import source_digest
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.measures import MEASURES
+from dtda_lib.runs.recipes import RECIPES, Recipe, new_optimiser
 from dtda_lib.runs.shards import full_precision
 from dtda_lib.runs.training import train
 
 from .artefacts import digest
 from .evidence import DUE, EVIDENCE, PREVIEW, load
+from .methods import DELTAS, METHODS
 from .record import code_cells, source
-from .settings import parameters_of, resolve
+from .settings import StudyError, parameters_of, resolve
 
 _PACKAGE = "dtda_lib"
 _MACHINERY = (RunBank, UnrolledBank, user_code)
 """What keeps runs, and decides no number."""
 _TRAINERS = (train, Recipe, full_precision, unrolled_shifts, metagradient_shifts, source_shifts)
+_TRAINERS += (*new_optimiser.others.values(), *linearised.others.values())
 """What a bank calls."""
+_TABLES = (TASKS, MODELS, RECIPES, MEASURES, ESTIMATORS, METHODS, DELTAS)
+"""Of these, a notebook's numbers depend on the entries that it names."""
 _SHOWING = {"plots", "words", "study", "previews", "wording"}
 """Modules and floors that show numbers and do not make them."""
 
@@ -41,14 +50,18 @@ def code_of(notebook: Path) -> str:
     """Digest of the code that decides the numbers of a notebook.
 
     The `parameters` cell and displays do not count, nor do comments, and nor does the order or the
-    place of what is imported.
+    place of what is imported. Of tasks, models, recipes, measures and estimators those count that
+    are named by cells, parameters or the code that they reach: a new estimator makes no evidence
+    due.
 
     Raises:
         ValueError: a cell uses something whose source cannot be followed.
     """
     lines, used = _computing(notebook)
-    parts = sorted({source_digest(thing, opaque=_MACHINERY) for thing in (*used, *_TRAINERS)})
-    return digest([ast.unparse(ast.Module(lines, [])), parts])  # which drops comments and layout
+    told = ast.unparse(ast.Module(lines, []))  # which drops comments and layout
+    named = f"{told}\n{_published(notebook)}"
+    code = source_digest({*used, *_TRAINERS}, opaque=_MACHINERY, tables=_TABLES, named=named)
+    return digest([told, code])
 
 
 def entry_points(notebook: Path) -> list[str]:
@@ -95,6 +108,15 @@ def _outdated(root: Path, notebook: Path) -> str:
     if made["spec_hash"] != published.hash:
         return "the published sizes have changed"
     return "" if made["code"] == code_of(notebook) else "the code of its numbers has changed"
+
+
+def _published(notebook: Path) -> str:
+    """The parameters of the evidence; "" for a notebook that is none of the study's."""
+    try:
+        kind = parameters_of(notebook.stem)
+    except StudyError:
+        return ""
+    return repr(resolve(kind, profile=EVIDENCE, device="cpu").parameters)
 
 
 def _computing(notebook: Path) -> tuple[list[ast.stmt], set[Any]]:

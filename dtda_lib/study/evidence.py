@@ -211,7 +211,13 @@ def _findings(root: Path) -> Iterable[Finding]:
         for path in sorted((root / "figures" / profile).glob("*.claims.json")):
             file = json.loads(path.read_text(encoding="utf-8"))
             for entry in file["claims"]:
-                yield Finding(_claim(entry), file["notebook"], profile, file.get("commit"))
+                yield Finding(_claim(entry), file["notebook"], profile, _made_by(file))
+
+
+def _made_by(file: Mapping[str, Any]) -> str | None:
+    """The commit that made a file of claims, and the one that it was kept for; see `renewal`."""
+    kept = f", kept for {file['kept']['for']}" if "kept" in file else ""
+    return f"{file['commit']}{kept}" if "commit" in file else None
 
 
 def _claim(entry: Mapping[str, Any]) -> Claim:

@@ -275,6 +275,40 @@ def test_the_code_that_is_used_counts_wherever_it_lies(tmp_path, monkeypatch):
     assert due.code_of(path) != before
 
 
+@pytest.mark.parametrize(
+    ("number", "name"),
+    list(enumerate(["cifar10", "cnn3l", "published_adam", "query_margin", "trak", "if_ggn", "w2"])),
+    ids=str,
+)
+def test_of_tables_what_a_notebook_names_counts_and_nothing_else(
+    tmp_path, monkeypatch, number, name
+):
+    def other():
+        return 3
+
+    unnamed = notebook(tmp_path / "x.ipynb")
+    named = notebook(tmp_path / "y.ipynb", numbers=f"values = nothing({name!r})")
+    before = [due.code_of(unnamed), due.code_of(named)]
+    monkeypatch.setitem(due._TABLES[number], "tried_here", other)
+    assert [due.code_of(unnamed), due.code_of(named)] == before
+    monkeypatch.setitem(due._TABLES[number], name, other)
+    assert due.code_of(unnamed) == before[0]
+    assert due.code_of(named) != before[1]
+
+
+def test_what_the_published_parameters_name_counts(tmp_path, monkeypatch):
+    path = notebook(tmp_path / "x.ipynb")
+    monkeypatch.setattr(due, "_published", lambda notebook: "{'model': 'cnn3l'}")
+    before = due.code_of(path)
+    monkeypatch.setitem(due.MODELS, "cnn3l", torch.nn.Identity)
+    assert due.code_of(path) != before
+
+
+def test_parameters_are_read_where_they_are_declared():
+    assert "'sizes': (10, 20, 50)" in due._published(Path("01_noise_vs_influence.ipynb"))
+    assert due._published(Path("x.ipynb")) == ""
+
+
 def test_the_code_that_is_used_counts_the_same_whatever_has_been_imported(monkeypatch):
     path = ROOT / "notebooks" / "01_noise_vs_influence.ipynb"  # which reads files of the package
     monkeypatch.setattr(sources, "_SCHEMAS", [])
