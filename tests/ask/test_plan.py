@@ -50,6 +50,8 @@ def test_unless_told_otherwise_it_plans_for_what_is_reported_by_default(bank):
     assert repr(made) == repr(dt.plan(bank, timed=False, **told))
     assert (made.q, made.target, made.real, made.test) == (0.05, 0.8, 0.1, "bootstrap_t")
     assert made.level_many == made.level_one == discovery_level(10, 1, 0.05, 0.8)
+    smallest = detectable_snr(16, made.level_one, 0.8, test="bootstrap_t")
+    assert made.snr_many == made.snr_one == smallest
     assert (made.unit, made.diverged, made.sigma) == (bank.measures[0].unit, "", None)
 
 
