@@ -40,9 +40,8 @@ def test_shares_counts_and_lists_in_words():
     assert wording.percent(0.8249) == "82 %"
     assert wording.percent(0.8249, 1) == "82.5 %"
     assert wording.percent(-0.001) == "0 %"
-    assert [wording.counted(n, "run") for n in (0, 1, 2, 1_000)] == [
-        *("0 runs", "1 run", "2 runs", "1,000 runs")
-    ]
+    told = [wording.counted(n, "run") for n in (0, 1, 2, 1_000)]
+    assert told == ["0 runs", "1 run", "2 runs", "1,000 runs"]
     assert wording.joined(["a"]) == "a"
     assert wording.joined(["a", "b"]) == "a and b"
     assert wording.joined((), none="nothing") == "nothing"
@@ -134,9 +133,8 @@ def test_a_band_is_the_sum_of_both_tolerances(reference, got, rtol, atol, same):
 
 def test_a_table_has_one_line_a_row_and_columns_of_the_first():
     rows = [{"a": 1, "b": "x|y\nz"}, {"a": 2, "b": r"x\|y"}]
-    assert markdown.table(rows).splitlines() == [
-        *("| a | b |", "| --- | --- |", r"| 1 | x\|y z |", r"| 2 | x\|y |")
-    ]
+    lines = ["| a | b |", "| --- | --- |", r"| 1 | x\|y z |", r"| 2 | x\|y |"]
+    assert markdown.table(rows).splitlines() == lines
     assert markdown.numbered(["a\nb", "c"]) == "1. a b\n2. c"
 
 
