@@ -48,7 +48,7 @@ def test_settings_without_a_word_are_those_that_texts_are_about():
     assert settings_of(lissa_gain, "steps") == {n: PUBLISHED_LISSA[n] for n in ("damp", "scale")}
     told = settings_of(source_shifts, "task", "model", "seeds", "points", "device")
     assert told == {"curvature": "ggn", "exponential": True} | PUBLISHED_SOURCE
-    assert unrolled_bank.SOURCE == {"curvature": "ekfac"} | PUBLISHED_SOURCE
+    assert unrolled_bank.SOURCE_SETTINGS == {"curvature": "ekfac"} | PUBLISHED_SOURCE
     assert (posterior.POWER_STEPS, posterior.STABLE) == (30, 0.5)
     assert curvature.LARGEST_DENSE == 12_000
 
