@@ -26,8 +26,11 @@ def short(value: object) -> str:
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """One sentence for an unknown name: what was asked for, and the nearest name or all names."""
     names = list(known)
-    near = difflib.get_close_matches(str(name)[:60], names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, names))}."
+    forms = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(str(name)[:60].casefold(), forms, n=1)
+    hint = (
+        f"did you mean {forms[near[0]]!r}?" if near else f"known are {', '.join(map(repr, names))}."
+    )
     return f"unknown {kind} {short(name)}: {hint}"
 
 

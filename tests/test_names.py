@@ -9,6 +9,7 @@ def test_an_unknown_name_is_told_with_the_nearest_or_all():
     assert unknown("loss", "crossentropy", ["mean", "cross_entropy", "crossed_entropy"]) == (
         "unknown loss 'crossentropy': did you mean 'cross_entropy'?"
     )
+    assert unknown("name", "IF_GGN", ["if_ekfac", "If_ggn"]).endswith("did you mean 'If_ggn'?")
     assert unknown("loss", 7, ["a", "b"]) == "unknown loss 7: known are 'a', 'b'."
     long = "x" * 59 + "y" + "z" * 200  # 60 characters are looked at: a misspelt name, not a book
     assert "did you mean" in unknown("name", long, ["x" * 59 + "y"])

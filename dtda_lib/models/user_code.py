@@ -45,13 +45,23 @@ def user_code(who: str, *, name_errors: bool = True) -> Iterator[None]:
     except Exception as error:
         if not name_errors:
             raise
-        told = str(error).strip().partition("\n")[0].rstrip(". ")[:200]
-        raise RuntimeError(f"{who} raised {type(error).__name__}: {told}.") from error
+        # contextlib lets a StopIteration pass where it is the cause of what is raised here.
+        cause = None if isinstance(error, StopIteration) else error
+        raise RuntimeError(f"{who} raised {_told(error)}.") from cause
     finally:
         with _lock:
             _guarded[me] -= 1
             if not +_guarded:
                 os._exit = _leave
+
+
+def _told(error: Exception) -> str:
+    """Kind and first line of an error; some say nothing, and some cannot be written out."""
+    try:
+        line = str(error).strip().partition("\n")[0].rstrip(". ")[:200]
+    except Exception:
+        line = ""
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _refuse(code: int) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from dtda_lib.names import Shown, listing
 from .executors import available_cores, checked_executor, in_flight, worker_pool
 from .fingerprint import behaviour, measure_identity, model_identity, source_digest
 from .keys.canonical import canonical, sha256
-from .measures import MEASURES, Measure, get_measure
+from .measures import MEASURES, Measure, get_measure, take
 from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
@@ -336,8 +337,8 @@ class RunBank(Shown):
             if len(dims) != array.ndim or sizes != list(array.shape):
                 axes = ", ".join(str(known.get(dim, dim)) for dim in dims)
                 raise DamagedShard(f"{name} has the shape {array.shape}, not ({axes})")
-            if array.dtype.kind not in "fiub":
-                raise DamagedShard(f"{name} holds {array.dtype}, not real numbers")
+            if not self._may_hold(wanted[name], array.dtype):
+                raise DamagedShard(f"{name} holds {array.dtype}, which it never is")
         if not self.trained_finite:
             return
         diverged = _diverged(arrays)
@@ -345,6 +346,27 @@ class RunBank(Shown):
             rows = array.reshape(shard.runs, -1)
             if not np.isfinite(rows[~diverged]).all() or not np.isnan(rows[diverged]).all():
                 raise DamagedShard(f"{name} is not finite")
+
+    def _may_hold(self, m: Measure, dtype: np.dtype) -> bool:
+        """Whether values of a measure may be of this type.
+
+        Ours are no coarser than the task, those of one's own what they are at initial parameters;
+        along "train", which may take long to see, any real numbers.
+        """
+        if "train" in self._axes(m):
+            return dtype.kind in "fiub"
+        if m.is_own:
+            return dtype == self._own_types[m.name]
+        task = torch.finfo(self.task.train_x.dtype)
+        return dtype.kind == "f" and np.finfo(dtype).eps <= task.eps
+
+    @cached_property
+    def _own_types(self) -> dict[str, np.dtype]:
+        """Type of the values of each measure of one's own that is not along "train"."""
+        theta = initial_theta(self.model, 1, self.task.train_x.dtype)
+        own = [m for m in self.measures if m.is_own and "train" not in self._axes(m)]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            return {m.name: take(m, self.network, theta, self.task).numpy().dtype for m in own}
 
     def diverged(self) -> xr.DataArray:
         """Which runs are known to have diverged, `(seed, removal)`: False also where none ran yet.
@@ -370,9 +392,15 @@ class RunBank(Shown):
     def _refuse_diverged(self) -> None:
         if self.lost and not self.drop_diverged:
             raise FloatingPointError(
-                f"bank {self.title}: training diverged, {_told(self._diverged())}; lower the "
-                "learning rate, or pass drop_diverged=True to leave such seeds out of every law."
+                f"bank {self.title}: training diverged{self._or_measure()}, "
+                f"{_told(self._diverged())}; lower the learning rate, or pass drop_diverged=True "
+                "to leave such seeds out of every law."
             )
+
+    def _or_measure(self) -> str:
+        """A measure of one's own may be what is not finite: no run tells these apart."""
+        own = [repr(m.name) for m in self.measures if m.is_own]
+        return f" (or {' or '.join(own)} is not finite)" if own else ""
 
     def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
         self._take(shard, arrays)

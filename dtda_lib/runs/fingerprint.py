@@ -181,11 +181,28 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
                     seen[m.name] = _digits(take(m, network, theta, few))
                 continue
             try:
-                seen[m.name] = _digits(take(m, network, theta, task.to(dtype=double)))
+                value = take(m, network, theta, task.to(dtype=double))
+                seen[m.name] = _digits(_kept(m, value))
             except RuntimeError:  # only of this precision, perhaps
-                take(m, Network.of(model), theta.to(task.train_x.dtype), task)
+                _kept(m, take(m, Network.of(model), theta.to(task.train_x.dtype), task))
                 seen[m.name] = "unknown"
     return seen
+
+
+def _kept(m: Measure, value: Tensor) -> Tensor:
+    """What a measure of one's own returned, if it is an array with values.
+
+    Raises:
+        ValueError: a tensor without values, or one that is no array; said what to return instead.
+    """
+    if value.layout is not torch.strided or value.is_meta:
+        kind = "meta" if value.is_meta else str(value.layout).removeprefix("torch.")
+        raise ValueError(f"measure {m.name!r} returned a {kind} tensor; return a dense one.")
+    if not value.numel():
+        raise ValueError(
+            f"measure {m.name!r} returned no value: its shape is {tuple(value.shape)}."
+        )
+    return value
 
 
 def _few_points(task: Task) -> Task:

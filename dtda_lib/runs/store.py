@@ -5,6 +5,7 @@ file is either the right result or not there.
 """
 
 import contextlib
+import errno
 import getpass
 import hashlib
 import json
@@ -22,6 +23,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from dtda_lib.names import short
 
 Arrays = dict[str, np.ndarray]
 
@@ -42,7 +45,8 @@ def cache_folder() -> Path | None:
     """`DTDA_CACHE`, or the user's cache folder; None where `DTDA_CACHE=off`.
 
     Raises:
-        CacheError: the setting begins or ends with a blank, or names the home of no user.
+        CacheError: the setting begins or ends with a blank, names the home of no user, or cannot
+            be the name of a folder.
     """
     setting = os.environ.get("DTDA_CACHE", "")
     if setting.lower() == "off":
@@ -52,9 +56,18 @@ def cache_folder() -> Path | None:
     if setting != setting.strip():
         raise CacheError(f"DTDA_CACHE={setting!r} begins or ends with a blank: leave it out.")
     try:
-        return Path(setting).expanduser()
+        folder = Path(setting).expanduser()
+        folder.exists()
     except RuntimeError:
         raise CacheError(f"DTDA_CACHE={setting!r} names the home of no user.") from None
+    except ValueError as error:  # a NUL
+        raise CacheError(f"DTDA_CACHE={short(setting)} names no folder ({error}).") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise CacheError(
+                f"DTDA_CACHE={short(setting)} names no folder ({error.strerror})."
+            ) from None
+    return folder
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -101,7 +114,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()  # where it is now, wherever the process goes later
 
     def path(self, key: str) -> Path:
         """Where the shard of that key lies."""
@@ -139,7 +152,10 @@ class Store:
         seconds = metadata.get("seconds", "")
         if metadata.get("sha256") != _checksum(arrays, key, seconds):
             raise DamagedShard("its checksum differs")
-        return arrays, float(seconds)
+        try:
+            return arrays, float(seconds)
+        except ValueError:
+            raise DamagedShard(f"its seconds are {short(seconds)}") from None
 
     def write(self, key: str, arrays: Arrays, seconds: float, spec: str) -> None:
         """Write a shard under a temporary name, then rename it.

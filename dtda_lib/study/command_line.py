@@ -39,15 +39,31 @@ class Parser(argparse.ArgumentParser):
         raise Refusal(message if message[-1] in ".?" else f"{message}; see --help.")
 
 
+class _Once(argparse.Action):
+    """An option that may be given once: of two values, nobody can tell which one is meant."""
+
+    taken = False
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Take the value."""
+        if self.taken:
+            raise Refusal(f"{option} is given twice: leave one out.")
+        self.taken = True
+        setattr(namespace, self.dest, values)
+
+
 def parser() -> Parser:
     """The options of run_all.sh."""
     options = Parser("run_all.sh", description="Execute the notebooks.", allow_abbrev=False)
     add = options.add_argument
     add("notebooks", nargs="*", help="names, numbers or unique beginnings (default: all)")
-    add("--profile", type=_profile, default="default", metavar="|".join(PROFILE_NAMES))
+    sizes = "|".join(PROFILE_NAMES)
+    add("--profile", action=_Once, type=_profile, default="default", metavar=sizes)
     add("-p", dest="parameters", type=_parameter, action="append", default=[], metavar="NAME=VALUE")
-    add("--workers", type=_workers, help="processes that train (default: the number of cores)")
-    add("--device", type=_device, help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    cores = "processes that train (default: the number of cores)"
+    add("--workers", action=_Once, type=_workers, help=cores)
+    devices = "auto, cpu, cuda, cuda:N or mps (default: auto)"
+    add("--device", action=_Once, type=_device, help=devices)
     add("--force", action="store_true", help="run notebooks that are up to date, too")
     add("--list", action="store_true", help="show the notebooks, their state and cost")
     add("--update", action="store_true", help="replace the committed notebooks and figures")
@@ -69,6 +85,9 @@ def read_arguments(arguments: Sequence[str], root: Path) -> argparse.Namespace:
     """
     args = parser().parse_intermixed_args(arguments)
     _refuse_contradictions(args)
+    names = [name for name, _ in args.parameters]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Refusal(f"parameter {_quoted(twice[0])} is given twice: leave one out.")
     args.parameters = dict(args.parameters)
     args.notebooks = select(args.notebooks, root / "notebooks")
     changed = {
@@ -138,7 +157,9 @@ def select(wanted: Sequence[str], folder: Path) -> list[Path]:
         raise Refusal(NO_NOTEBOOK)
     chosen = set()
     for word in wanted:
-        stem = word.removesuffix(".ipynb").removeprefix("notebooks/")
+        is_inside = "/" in word and Path(word).resolve().parent == folder.resolve()
+        stem = Path(word).name if is_inside else word.removeprefix("notebooks/")
+        stem = stem.removesuffix(".ipynb")
         matches = [name for name in found if name.startswith(stem)]
         if re.fullmatch(r"[0-9]{1,9}", stem):  # and not \d, which takes digits of other scripts
             matches = [name for name in found if int(name[:2]) == int(stem)]
@@ -203,8 +224,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def unknown_argument(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence for an unknown name, as `names.unknown`, which cannot be imported here."""
     names = list(known)
-    near = difflib.get_close_matches(name[:60], names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, names))}."
+    forms = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(name[:60].casefold(), forms, n=1)
+    hint = (
+        f"did you mean {forms[near[0]]!r}?" if near else f"known are {', '.join(map(repr, names))}."
+    )
     return f"unknown {kind} {_quoted(name)}: {hint}"
 
 

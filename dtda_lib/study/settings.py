@@ -17,7 +17,7 @@ from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
 from .markdown import plain
-from .parameters import ProfiledParameters, WholeNumber, read_value
+from .parameters import Number, ProfiledParameters, WholeNumber, read_value
 
 EXPERIMENTS = "dtda_lib.experiments"
 MACHINE_FIELDS = ("profile", "device", "workers")
@@ -132,6 +132,7 @@ def resolve(
     """
     _refuse_unknown(parameters, given)
     changes = {name: value for name, value in given.items() if not _is_none(value)}
+    _refuse_odd_numbers(parameters, changes)
     try:
         defaults = parameters.at(profile)
         values = parameters(**(defaults.values() | changes))
@@ -173,6 +174,17 @@ def _refuse_unknown(parameters: type[ProfiledParameters], names: Iterable[str]) 
     for name in names:
         if name not in known:
             raise StudyError(unknown(f"parameter of notebook {parameters.notebook}", name, known))
+
+
+def _refuse_odd_numbers(parameters: type[ProfiledParameters], given: Mapping[str, Any]) -> None:
+    """Refuse what `float` takes and nobody means: digits of other scripts, or does not take."""
+    for name, value in given.items():
+        allowed = parameters.declared()[name].allowed
+        odd = isinstance(value, str) and not value.isascii()
+        odd |= isinstance(value, int) and value.bit_length() > 1023  # beyond every float
+        if odd and isinstance(allowed, Number):
+            where = f"{name}={short(value)} in notebook {parameters.notebook}"
+            raise StudyError(f"{where} is not possible: give {allowed}.")
 
 
 _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None))

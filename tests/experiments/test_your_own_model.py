@@ -1,5 +1,7 @@
 """The answer and sentences of notebook 11 follow its evidence and its tables."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,13 @@ import xarray as xr
 
 from dtda_lib.experiments.your_own_model import experiment, judged, words
 from dtda_lib.experiments.your_own_model.examples import ImageNet, write_digits
+from dtda_lib.statistics.power import detectable_snr, discovery_level
 from dtda_lib.study.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
 from dtda_lib.study.evidence import Evidence, Finding
 from dtda_lib.study.settings import parameters_of, resolve
 
 NOTEBOOK = "11_your_own_model"
+ROOT = Path(__file__).parents[2]
 
 
 # --- the answer ----------------------------------------------------------------------------------
@@ -122,3 +126,17 @@ def test_a_folder_of_two_classes_gets_a_network_of_two_outputs(tmp_path):
     assert experiment.Experiment.of(cfg).on_images["model"].keywords == {"classes": 2}
     cfg = resolve(parameters_of(NOTEBOOK), **given)
     assert experiment.Experiment.of(cfg).on_images["model"] is ImageNet
+
+
+# --- what a reader is told to try ----------------------------------------------------------------
+
+
+def test_what_more_seeds_would_show_is_what_the_plan_says():
+    cells = json.loads((ROOT / "notebooks" / f"{NOTEBOOK}.ipynb").read_text())["cells"]
+    (text,) = (s for s in ("".join(c["source"]) for c in cells) if "## Try this" in s)
+    said = re.search(r"`n_seeds = (\d+)`.* from ([\d.]+) σ to ([\d.]+) σ", text)
+    given = parameters_of(NOTEBOOK).at("default")
+    pairs = given.n_points * given.n_query
+    level = discovery_level(pairs, round(0.1 * pairs), 0.05, 0.8)
+    for n_seeds, told in ((given.n_seeds, said[2]), (int(said[1]), said[3])):
+        assert f"{detectable_snr(n_seeds, level, 0.8, test='bootstrap_t'):.2g}" == told

@@ -32,6 +32,7 @@ from dtda_lib.models.networks import get_model
 from dtda_lib.runs import recipes, training
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import (
+    _digits,
     _Graph,
     behaviour,
     measure_identity,
@@ -656,6 +657,47 @@ def test_things_deep_inside_are_told_apart():
     assert digest_of(swapped[0]) != digest_of(swapped[1])
 
 
+def hooked(*hooks):
+    """A module with these forward hooks, and one of another kind; torch counts all hooks."""
+    module = torch.nn.Tanh()
+    for hook in hooks:
+        module.register_forward_hook(hook)
+    module.register_forward_pre_hook(lambda module, given: None)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("values", "digits"),
+    [
+        ([2.0, -1.0, 2e-6, 0.9e-6], ["2.00000e+00", 1_000_000, -500_000, 1, 0]),
+        ([-4.0, 3.0], ["4.00000e+00", -1_000_000, 750_000]),
+        ([0.0, 1e-12], [0.0]),
+        ([1.1e-12], ["1.10000e-12", 1_000_000]),
+        ([1.0, float("inf")], ["inf"]),
+        ([1.0, float("nan")], ["nan"]),
+        ([], [0.0]),
+    ],
+)
+def test_what_a_network_does_is_told_to_six_digits_of_its_largest_number(values, digits):
+    assert _digits(torch.tensor(values, dtype=torch.float64)) == digits
+
+
+def test_hooks_count_by_what_they_do_and_in_their_order():
+    def double(module, given, output):
+        return output * 2
+
+    def shift(module, given, output):
+        return output + 1
+
+    assert source_digest(hooked(double, shift)) == source_digest(hooked(double, shift))
+    others = [hooked(), hooked(double), hooked(shift), hooked(shift, double)]
+    assert len({source_digest(one) for one in [hooked(double, shift), *others]}) == 5
+    kept = hooked(double, shift)
+    before = source_digest(kept)
+    kept.register_forward_hook(shift).remove()
+    assert source_digest(kept) == before
+
+
 def test_use_changes_no_digest():
     """Pickling leaves a mark in a class, with which it is faster the next time."""
 
@@ -700,8 +742,9 @@ def test_loggers_and_locks_count_by_type(pair):
 @pytest.mark.parametrize(
     "make",
     [lambda path: (x for x in (1, 2)), lambda path: path.open(), lambda path: Plain(a=path.open()),
-     lambda path: torch.ones(2, device="meta")],
-    ids=["generator", "file", "file inside", "no memory"],
+     lambda path: torch.ones(2, device="meta"), lambda path: np.frompyfunc(lambda x: x, 1, 1),
+     lambda path: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])],
+    ids=["generator", "file", "file inside", "no memory", "made by a function", "nested"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_by_place(make, tmp_path):
     path = tmp_path / "x"

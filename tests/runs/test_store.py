@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import table_like
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from safetensors import safe_open
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs import store as module
 from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out
@@ -155,6 +157,9 @@ def test_the_cache_folder_is_the_users_choice(monkeypatch, tmp_path):
         monkeypatch.setenv("DTDA_CACHE", mistake)
         with pytest.raises(CacheError, match=f"DTDA_CACHE='{mistake}'"):
             cache_folder()
+    monkeypatch.setenv("DTDA_CACHE", "a" * 5000)
+    with pytest.raises(CacheError, match=r"DTDA_CACHE='aaa.*aaa' names no folder \(File name too"):
+        cache_folder()
     monkeypatch.delenv("DTDA_CACHE")
     assert cache_folder().name == "dtda-study"
 
@@ -235,13 +240,13 @@ def test_a_claim_holds_until_it_is_given_back(tmp_path):
 # -------------------------------------------------------------- banks on bad disks
 
 
-def bank(**settings):
+def bank(measures=("query_loss",), **settings):
     """Six tiny runs in as many shards."""
     task = table_like(n_train=4, n_query=3)
     runs = paired(leave_one_out(4, [0, 3]), seed_pairs(2))
     recipe = Recipe("sgd", lr=0.05, batch_size=2, epochs=2)
     settings = {"workers": 1, "chunk": 1, "title": "tiny"} | settings
-    return RunBank(task, get_model("mlp", widths=(8, 2, 1)), recipe, runs, **settings)
+    return RunBank(task, get_model("mlp", widths=(8, 2, 1)), recipe, runs, measures, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +412,9 @@ def test_what_is_no_file_is_named_and_set_aside(expected, place):
         (lambda a: {"query_loss": a["query_loss"] + [0, np.inf, 0]}, "is not finite"),
         (lambda a: {"query_loss": a["query_loss"] + [0, np.nan, 0]}, "is not finite"),
         (lambda a: {"query_loss": a["query_loss"].astype(complex).view(np.uint8)}, "shape"),
+        (lambda a: {"query_loss": a["query_loss"].astype(np.float32)}, "holds float32, which"),
+        (lambda a: {"query_loss": a["query_loss"].astype(np.int64)}, "holds int64, which"),
+        (lambda a: {"query_loss": a["query_loss"] > 0}, "holds bool, which"),
     ],
 )
 def test_a_shard_with_a_right_checksum_is_still_compared(expected, change, words):
@@ -418,6 +426,58 @@ def test_a_shard_with_a_right_checksum_is_still_compared(expected, change, words
     with pytest.warns(UserWarning, match=words):
         again.fill()
     assert again.dataset().identical(expected)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int64, bool])
+def test_a_measure_of_ones_own_keeps_its_kind_of_number(kind):
+    def mine(network, theta, task):
+        return network(theta, task.query_x)[:, 0].float()
+
+    def declared():
+        return bank(measures=[Measure("mine", ("query",), "none", mine)])
+
+    first = declared().fill()
+    key = first.shards[1].key
+    arrays, seconds = first.store.read(key)
+    first.store.write(key, {"mine": arrays["mine"].astype(kind)}, seconds, "{}")
+    again = declared()
+    with pytest.warns(UserWarning, match=f"mine holds {np.dtype(kind)}, which it never is"):
+        again.fill()
+    assert again.dataset().identical(first.dataset())
+
+
+@pytest.mark.parametrize("dims", [("train",), ("query",)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float16])
+def test_numbers_of_any_kind_are_found_again(dims, dtype):
+    def mine(network, theta, task):
+        return torch.ones(4 if dims == ("train",) else 3, dtype=dtype)
+
+    def declared():
+        return bank(measures=[Measure("mine", dims, "none", mine)])
+
+    first, again = declared().fill(), declared()
+    assert again.dataset().identical(first.dataset())
+    assert again.stats["runs_trained"] == 0
+
+
+def test_a_shard_without_seconds_is_damaged(tmp_path):
+    store = written(tmp_path)
+    arrays, _ = store.read(KEY)
+    for seconds in ("", "soon"):
+        metadata = {"sha256": module._checksum(arrays, KEY, seconds), "seconds": seconds}
+        store.path(KEY).write_bytes(module.save(arrays, metadata))
+        with pytest.raises(DamagedShard, match=f"its seconds are '{seconds}'"):
+            store.read(KEY)
+
+
+def test_a_cache_stays_where_it_was_when_the_process_moves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("here"))
+    store.write(KEY, {"a": np.ones(2)}, 1.0, "{}")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert store.has(KEY)
+    assert store.path(KEY).is_relative_to(tmp_path / "here")
 
 
 def test_who_waits_says_for_whom(capfd):

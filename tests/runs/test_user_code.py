@@ -60,6 +60,10 @@ MEASURES = {
     "too short": (lambda *a: losses(*a)[1:], r"the shape \(2,\); its axes are \(query: 3\)"),
     "no axis": (lambda *a: losses(*a).sum(), r"the shape \(\); its axes are \(query: 3\)"),
     "bfloat16": (lambda *a: losses(*a).bfloat16(), "returned torch.bfloat16; return real numbers"),
+    "an exhausted iterator": (lambda *_: next(iter(())), "'mine' raised StopIteration.$"),
+    "a generator": (lambda *a: (yield losses(*a)), "'mine' returned generator; return a torch"),
+    "sparse": (lambda *a: losses(*a).to_sparse(), "'mine' returned a sparse_coo tensor; return a"),
+    "meta": (lambda *a: losses(*a).to("meta"), "'mine' returned a meta tensor; return a dense"),
     "complex": (lambda *a: losses(*a) * 1j, "returned torch.complex128; return real numbers"),
 }
 
@@ -70,6 +74,17 @@ def test_a_bad_measure_is_named_before_anything_trains(name):
     with pytest.raises((RuntimeError, ValueError), match=told) as refusal:
         bank(measures=[own(function)])
     assert "\n" not in str(refusal.value)
+
+
+def test_a_measure_of_no_value_is_refused():
+    with pytest.raises(ValueError, match=r"'mine' returned no value: its shape is \(0,\)"):
+        bank(measures=[own(lambda *a: losses(*a)[:0], ("thing",))])
+
+
+def test_a_measure_that_is_not_finite_is_not_called_a_divergence_alone():
+    declared = bank(measures=["query_loss", own(lambda *a: losses(*a) * torch.nan)])
+    with pytest.raises(FloatingPointError, match=r"diverged \(or 'mine' is not finite\), 1 of 2"):
+        declared.fill()
 
 
 @pytest.mark.parametrize("chunk", [1, 6])
@@ -215,6 +230,25 @@ def test_a_long_error_is_cut_and_its_first_line_told():
     assert str(told.value) == f"it raised KeyError: '{'x' * 199}."
     with pytest.raises(RuntimeError, match=r"^it raised OSError: one\.$"), user_code("it"):
         raise OSError("\n one. \ntwo")
+
+
+class Unspeakable(Exception):
+    """An error that cannot be written out."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError(), StopIteration(), StopIteration("end"), Unspeakable(1)]
+)
+def test_any_error_is_named_whatever_it_says(error):
+    words = ": end" if error.args == ("end",) else ""
+    with (
+        pytest.raises(RuntimeError, match=f"^it raised {type(error).__name__}{words}[.]$"),
+        user_code("it"),
+    ):
+        raise error
 
 
 def test_errors_with_sentences_of_their_own_pass():

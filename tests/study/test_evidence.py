@@ -175,6 +175,10 @@ def test_the_state_of_evidence_is_told(tmp_path):
         ({"ci": [-0.2, -0.05]}, beside.AGREE),
         ({"ci": [-0.2, 0.05], "status": "inconclusive"}, beside.TOO_SMALL),
         ({"ci": [0.01, 0.05], "status": "refuted"}, beside.DIFFER),
+        ({"ci": [-0.02, 0.05]}, beside.AGREE),  # they touch
+        ({"ci": [-0.019, 0.05]}, beside.DIFFER),
+        ({"ci": [-0.3, -0.1]}, beside.AGREE),
+        ({"ci": [-0.3, -0.101]}, beside.DIFFER),
         ({"ci": [0.01, 0.05], "status": "inconclusive"}, beside.DIFFER),
         ({"ci": None}, beside.NO_INTERVAL),
         ({"id": "B9-new"}, beside.NO_EVIDENCE),
@@ -184,6 +188,14 @@ def test_a_run_is_compared_by_its_intervals(tmp_path, run, told):
     put(tmp_path, "paper", "01_x", {})
     one = claim(**run)
     assert beside.compared(one, load(tmp_path).findings.get(one.id)) == told
+
+
+def test_there_is_nothing_to_agree_with_where_the_evidence_has_no_verdict_or_interval(tmp_path):
+    put(tmp_path, "default", "01_x", {})
+    assert beside.compared(claim(), load(tmp_path)["B9"]) == beside.NO_EVIDENCE
+    put(tmp_path, "paper", "01_x", {"ci": None})
+    assert beside.compared(claim(), load(tmp_path)["B9"]) == beside.NO_INTERVAL
+    assert beside.compared(claim(ci=None), load(tmp_path)["B9"]) == beside.NO_INTERVAL
 
 
 def test_what_a_run_finds_is_said_without_keys_and_details():

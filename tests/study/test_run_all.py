@@ -457,6 +457,11 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "-p", "_seeds=3"], ["'_seeds'", "'n_seeds'"]),
         (["1", "-p", "profile=smoke"], ["--profile smoke"]),
         (["1", "-p", "n_seeds= "], ["n_seeds", "name=value"]),
+        (["1", "-p", "N_SEEDS=3"], ["'N_SEEDS'", "mean 'n_seeds'"]),
+        (["1", "-p", "n_seeds=3", "-p", "n_seeds=3"], ["'n_seeds' is given twice"]),
+        (["1", "--workers", "1", "--workers", "2"], ["--workers is given twice"]),
+        (["1", "--profile", "smoke", "--profile", "paper"], ["--profile is given twice"]),
+        (["1", "--device", "cpu", "--device", "auto"], ["--device is given twice"]),
         (["1", "-p", "sizes=20"], ["parameter of notebook 01_noise_vs_influence", "'sizes'"]),
         (["１"], ["unknown notebook '１'"]),
         (["9" * 5000], ["unknown notebook '999", "..."]),
@@ -504,6 +509,17 @@ def test_selection(refusal, tmp_path, wanted):
     assert len(command_line.select([], tmp_path / "notebooks")) == 3
 
 
+def test_a_notebook_may_be_named_by_its_path_and_twice(refusal, monkeypatch, tmp_path):
+    folder = tmp_path / "notebooks"
+    monkeypatch.chdir(folder)
+    names = ("01_noise_vs_influence", "./01_noise_vs_influence.ipynb", "../notebooks/01_noise")
+    for name in (*names, str(folder / "01_noise_vs_influence.ipynb")):
+        assert [p.stem for p in command_line.select([name, "1"], folder)] == [names[0]]
+    for elsewhere in ("/01_noise_vs_influence.ipynb", "figures/01_noise_vs_influence.ipynb"):
+        with pytest.raises(command_line.Refusal, match="did you mean '01_noise_vs_influence'"):
+            command_line.select([elsewhere], folder)
+
+
 def test_a_damaged_notebook_and_one_without_parameters_are_refused(refusal, tmp_path):
     path = tmp_path / "notebooks" / "01_noise_vs_influence.ipynb"
     path.write_text(path.read_text().replace('"parameters"', '"other"'))
@@ -513,7 +529,7 @@ def test_a_damaged_notebook_and_one_without_parameters_are_refused(refusal, tmp_
 
 
 def test_options_may_stand_between_notebooks(bare):
-    given = ["1", "--profile", "smoke", "2", "-p", "n_seeds=3", "-p", "n_seeds=a=b"]
+    given = ["1", "--profile", "smoke", "2", "-p", "n_seeds=a=b"]
     args = command_line.read_arguments([*given, "--workers", "2"], bare.folder)
     assert [path.stem for path in args.notebooks] == ["01_alpha", "02_beta"]
     assert (args.profile, args.workers, args.parameters) == ("smoke", 2, {"n_seeds": "a=b"})

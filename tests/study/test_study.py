@@ -21,6 +21,7 @@ from dtda_lib.study.parameters import (
     WholeNumber,
     place,
     read_value,
+    real_number,
     whole_number,
     whole_numbers,
 )
@@ -116,6 +117,20 @@ def test_a_number_may_have_decimals_and_comes_from_text_too():
     for wrong in (0.05, 3, True, "fast", float("nan"), None):
         with pytest.raises(ValueError, match=r"rate=.* give a number, 0.1 to 2"):
             read_value(allowed, "rate", wrong, "a test")
+
+
+@dataclass(frozen=True)
+class Rated(ProfiledParameters, notebook="99_rated"):
+    """One number, with decimals."""
+
+    rate: float = real_number("a rate", at=(0.1, 0.2, 0.3), between=(0.1, 2))
+
+
+def test_a_number_is_written_in_plain_digits():
+    assert resolve(Rated, profile="smoke", rate=" +1.5e-1\n").rate == 0.15
+    for wrong in ("１.5", "٢", 10**400):
+        with pytest.raises(StudyError, match=r"^rate=.* in notebook 99_rated .*a number, 0.1 to 2"):
+            resolve(Rated, profile="smoke", rate=wrong)
 
 
 def test_unknown_notebook_is_refused():

@@ -10,7 +10,9 @@ import importlib
 import inspect
 import io
 import logging
+import operator
 import os
+import pickle
 import sys
 import threading
 import weakref
@@ -147,14 +149,16 @@ def _plain(value: Any, where: str) -> str | None:
     if type(value) in _PLAIN or isinstance(value, Path):
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, Tensor):
+        if value.is_meta or value.is_nested:
+            raise _unreadable(value, where)
         trained = f" {value.requires_grad}" if isinstance(value, torch.nn.Parameter) else ""
-        return f"tensor {value.dtype} {tuple(value.shape)} {_tensor_digest(value, where)}{trained}"
+        return f"tensor {value.dtype} {tuple(value.shape)} {_tensor_digest(value)}{trained}"
     is_array = isinstance(value, np.generic) or type(value) is np.ndarray
     if is_array and not value.dtype.hasobject:
         array = np.ascontiguousarray(value)
         return f"array {array.dtype.descr} {array.shape} {sha256(array.tobytes())}"
     if isinstance(value, torch.Generator):
-        return f"generator {_tensor_digest(value.get_state(), where)}"
+        return f"generator {_tensor_digest(value.get_state())}"
     if isinstance(value, torch._ops.OperatorBase | torch._ops.OpOverloadPacket):
         return f"operator {value}"
     if isinstance(value, _MUTE) or type(value).__module__ == "typing":
@@ -164,9 +168,7 @@ def _plain(value: Any, where: str) -> str | None:
     return "environment" if value is os.environ else None
 
 
-def _tensor_digest(tensor: Tensor, where: str) -> str:
-    if tensor.is_meta:
-        raise _unreadable(tensor, where)
+def _tensor_digest(tensor: Tensor) -> str:
     tensor = tensor.detach().cpu().to_dense().resolve_conj().resolve_neg().contiguous()
     return sha256(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
 
@@ -276,6 +278,10 @@ def _object(value: Any, where: str) -> Content:
             raise _unreadable(value, where) from error
         return _stateful(value, state, [], where)
     if isinstance(reduced, str):
+        if not _is_found(
+            value, reduced
+        ):  # `np.frompyfunc` calls all that it makes of lambdas alike
+            raise _unreadable(value, where)
         module = getattr(value, "__module__", None) or type(value).__module__
         return Content(f"global {module}.{reduced} of {origin(module) or _binary(module)}", [])
     make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
@@ -288,8 +294,19 @@ def _object(value: Any, where: str) -> Content:
     return Content("object", [(where, one) for one in (type(value), *parts, state)])
 
 
+def _is_found(value: Any, name: str) -> bool:
+    """Whether a name leads to the object again, as a pickle that holds the name alone needs."""
+    try:
+        module = sys.modules[pickle.whichmodule(value, name)]
+        return operator.attrgetter(name)(module) is value
+    except (AttributeError, KeyError):
+        return False
+
+
 def _stateful(value: Any, state: Mapping[str, Any], parts: list[Any], where: str) -> Content:
     """An object with attributes; what a `cached_property` has left follows from the others."""
+    if isinstance(value, torch.nn.Module):
+        state = _without_handles(state)
     kept = {
         name: one
         for name, one in sorted(state.items())
@@ -298,6 +315,15 @@ def _stateful(value: Any, state: Mapping[str, Any], parts: list[Any], where: str
     held = [(where, one) for one in (type(value), *parts)]
     held += [(f"{where}.{name}", one) for name, one in kept.items()]
     return Content(canonical(["object", list(kept)]), held)
+
+
+def _without_handles(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a module, its hooks by their order and not by torch's count of all hooks."""
+    hooks = {n: one for n, one in state.items() if "_hooks" in n and isinstance(one, dict) and one}
+    rank = {
+        handle: at for at, handle in enumerate(sorted({h for one in hooks.values() for h in one}))
+    }
+    return {**state, **{n: {rank[h]: hook for h, hook in one.items()} for n, one in hooks.items()}}
 
 
 # --- what a name stands for: captured, global, built in or imported there -------------------------
