@@ -61,6 +61,7 @@ def test_scores_are_the_first_variant_over_the_kept_checkpoints():
     expected = data.transpose(*dims).values[:, 0, :, 0].mean(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     told = {"dropped": "", "random": "initial weights and batch order"}
+    told |= {"better": "", "sign": "removal"}
     assert found.attrs == {"unit": bank.measures[0].unit} | told
 
 

@@ -315,11 +315,11 @@ STATISTICS = {
 # (statistic, law, per cent at 4, 10 and 30 seeds): what docstrings say
 COVERAGES = [
     ("mean", "normal", (95, 95, 95)),
-    ("mean", "exponential", (87, 91, 93)),
-    ("sd", "normal", (89, 90, 91)),
-    ("sd", "exponential", (74, 76, 84)),
-    ("log sd", "normal", (95, 95, 93)),
-    ("log sd", "exponential", (89, 83, 88)),
+    ("mean", "exponential", (88, 90, 92)),
+    ("sd", "normal", (89, 90, 93)),
+    ("sd", "exponential", (75, 75, 82)),
+    ("log sd", "normal", (95, 94, 94)),
+    ("log sd", "exponential", (89, 82, 86)),
 ]
 
 
