@@ -28,13 +28,13 @@ CLAIMS = {
 def told(tmp_path):
     """The answer to evidence with these intervals in place of the usual ones."""
 
-    def make(difference=(-0.05, 0.05), fitted=(3.0, 4.0), **changed):
+    def make(difference=(-0.05, 0.05), fitted=(3.0, 4.0), both=0.4, **changed):
         folder = tmp_path / "figures" / "paper"
         folder.mkdir(parents=True, exist_ok=True)
         claims = [claim(name, *ends) for name, ends in (CLAIMS | changed).items() if ends]
         content = {"notebook": NOTEBOOK, "commit": "abc", "claims": claims}
         (folder / f"{NOTEBOOK}.claims.json").write_text(json.dumps(content))
-        shares = {"init": 0.3, "order": 0.3, "init x order": 0.4}
+        shares = {"init": 0.3, "order": 0.3, "init x order": both}
         rows = [(name, s, s - 0.02, s + 0.02) for name, s in shares.items()]
         rows.append(("init - order", sum(difference) / 2, *difference))
         columns = ["quantity", "estimate", "low", "high"]
@@ -86,8 +86,23 @@ def test_the_two_seeds_are_told_by_the_margin(told, difference, verdict):
 )
 def test_more_data_are_told_by_the_published_arm(told, ci, verb):
     sentence = told(B5=ci)[1]
-    assert sentence.startswith(f"More data {verb}")
-    assert "0.60 [0.40, 0.80] at equal training loss" in sentence
+    assert sentence.startswith(f"With equal epochs, more data {verb}")
+    assert "at equal training loss by 0.60 [0.40, 0.80]" in sentence
+
+
+@pytest.mark.parametrize(
+    ("ci", "said"),
+    [((1.1, 1.3), "Influence falls faster: σ/|μ| grows by 1.2"),
+     ((0.1, 0.3), "Influence falls less: σ/|μ| changes by"),
+     ((0.5, 2.0), "Influence changes as much: σ/|μ| changes by")],
+)  # fmt: skip
+def test_noise_is_told_beside_influence(told, ci, said):
+    assert said in told(**{"B5-snr": ci})[1]
+
+
+def test_what_both_seeds_make_together_is_told_first(told):
+    sentence = told((-0.05, 0.05), both=0.9)[0]
+    assert sentence.startswith("Neither seed makes the noise alone: with 50 points a class, 90 %")
 
 
 @pytest.mark.parametrize(
@@ -107,4 +122,4 @@ def test_fit_is_told_only_where_intervals_are_apart(told):
 def test_what_is_not_tested_is_not_told(told):
     sentences = told(**{"B5-loss": None, "B6-depth": None})
     assert len(sentences) == 3
-    assert not any("More data" in s or "Wider" in s for s in sentences)
+    assert not any("more data" in s or "Wider" in s for s in sentences)

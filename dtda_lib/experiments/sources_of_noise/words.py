@@ -54,6 +54,12 @@ def _of_seeds(claims: Mapping[str, Claim], components: pd.DataFrame) -> list[str
         lead = "Initialisation gives more of the noise than batch order"
     elif high < -SHARE_MATTERS:
         lead = "Batch order gives more of the noise than initialisation"
+    elif low > -SHARE_MATTERS and high < SHARE_MATTERS and parts["init x order"]["low"] > 0.5:
+        return [
+            f"Neither seed makes the noise alone: with {size} points a class, {both} of the "
+            "variance of leave-one-out is the interaction of initialisation and batch order, "
+            f"{init} is the initialisation's own and {order} the batch order's."
+        ]
     elif low > -SHARE_MATTERS and high < SHARE_MATTERS:
         lead = "Initialisation and batch order give equal parts of the noise"
     elif high < SHARE_MATTERS:
@@ -71,10 +77,17 @@ def _of_data(claims: Mapping[str, Claim]) -> list[str]:
         return []
     epochs, steps, loss = (measured(c.estimate, c.ci) for c in arms)
     verb = side(_ends(arms[0]), 1, above="raise", below="lower", unclear="do not measurably change")
+    falls = side(
+        _ends(relative),
+        1,
+        above="Influence falls faster: σ/|μ| grows",
+        below="Influence falls less: σ/|μ| changes",
+        unclear="Influence changes as much: σ/|μ| changes",
+    )
     return [
-        f"More data {verb} noise: from the smallest training set to the largest, σ changes by the "
-        f"factor {epochs} at equal epochs, {steps} at equal steps and {loss} at equal training "
-        f"loss; σ/|μ| by {measured(relative.estimate, relative.ci)} at equal epochs."
+        f"With equal epochs, more data {verb} noise: from the smallest training set to the "
+        f"largest, σ changes by the factor {epochs}, at equal training loss by {loss}, at equal "
+        f"steps by {steps}. {falls} by {measured(relative.estimate, relative.ci)} at equal epochs."
     ]
 
 
