@@ -184,7 +184,6 @@ WITHOUT_FIGURE += (
     "R8-digits-source",
 )  # 05
 WITHOUT_FIGURE += ("C8-*-*",)  # 08: of methods that its curves leave out, as in 05
-WITHOUT_FIGURE += ("T12-push", "T-monge")  # 07: of an earlier design
 
 
 def test_every_claim_has_a_figure_and_every_linked_figure_exists():
