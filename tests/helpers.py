@@ -2,7 +2,12 @@
 
 import copy
 import math
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,3 +122,18 @@ def unrolled_responses(
         "parameters": torch.stack([one.theta[0] for one in kept]),
         "responses": torch.stack([one.response[0] for one in kept]),
     }
+
+
+def printed_by_code_of(page: str, folder: Path) -> str:
+    """What the Python blocks of a page print, run as one program in a folder of its own."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    (folder / "mine.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

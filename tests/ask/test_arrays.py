@@ -2,10 +2,7 @@
 
 import doctest
 import itertools
-import os
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from helpers import table_like
+from helpers import printed_by_code_of, table_like
 from scipy import stats
 
 import dtda_lib as dt
@@ -806,19 +803,10 @@ def test_the_example_in_the_docstring_runs():
 @pytest.mark.slow
 def test_the_code_in_the_guide_runs(tmp_path):
     text = (ROOT / "docs" / "your_arrays.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    (tmp_path / "mine.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "mine.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "q_value" in done.stdout
-    assert "10 points x 5 queries, 16 seeds" in done.stdout
-    assert "within queries" in done.stdout
+    printed = printed_by_code_of(text, tmp_path)
+    assert "q_value" in printed
+    assert "10 points x 5 queries, 16 seeds" in printed
+    assert "within queries" in printed
 
 
 # --- how often intervals hold --------------------------------------------------------------------

@@ -296,6 +296,15 @@ def test_of_tables_what_a_notebook_names_counts_and_nothing_else(
     assert due.code_of(named) != before[1]
 
 
+def test_which_name_stands_for_what_counts(tmp_path, monkeypatch):
+    path = notebook(tmp_path / "x.ipynb", numbers="values = nothing('trak', 'influence_pinv')")
+    before, table = due.code_of(path), due.ESTIMATORS
+    swapped = {"trak": table["influence_pinv"], "influence_pinv": table["trak"]}
+    for name, value in swapped.items():
+        monkeypatch.setitem(table, name, value)
+    assert due.code_of(path) != before
+
+
 def test_what_the_published_parameters_name_counts(tmp_path, monkeypatch):
     path = notebook(tmp_path / "x.ipynb")
     monkeypatch.setattr(due, "_published", lambda notebook: "{'model': 'cnn3l'}")
