@@ -346,9 +346,15 @@ def base_row(**changes):
 
 
 def test_claims_about_spread_alone_follow_effect_and_base_rate():
-    cases = [((0.1, 0.3), "confirmed"), ((0.0, 0.04), "refuted"), ((0.01, 0.3), "inconclusive")]
-    for (low, high), status in cases:
-        claim = rules.neutral_claim(base_row(share_low=low, share_high=high), "points", "toy")
+    cases = [
+        ((0.1, 0.3), 3, "confirmed"),
+        ((0.0, 0.04), 0, "refuted"),
+        ((0.0, 0.04), 1, "partly"),  # some points do, as the paper says
+        ((0.01, 0.3), 3, "inconclusive"),
+    ]
+    for (low, high), everywhere, status in cases:
+        row = base_row(share_low=low, share_high=high, everywhere=everywhere)
+        claim = rules.neutral_claim(row, "points", "toy")
         assert (claim.id, claim.status) == ("C7-points", status)
     assert "of the other pairs 0.5" in claim.statistic
     cases = [((-0.4, -0.2), "refuted"), ((0.1, 0.2), "confirmed"), ((-0.1, 0.1), "inconclusive")]

@@ -32,6 +32,8 @@ LONG, ADAM, MOMENTUM = "decaying", "Adam", "momentum"
 DIVISORS = (1, 2, 4, 8, 16)
 """Constant step sizes, as parts of the first decaying step; a smaller one takes as many more steps,
 so that all end after the same sum of steps."""
+FOLLOWED = DIVISORS[::2]
+"""Those that are looked at along the way; the others, momentum and Adam at their end alone."""
 USUAL = 4
 """The divisor of the usual run, and of what momentum and Adam are compared with."""
 FIRST_LOOK = 64
@@ -82,13 +84,11 @@ class Experiment:
         found = {LONG: (long, _halved(cfg.long_steps, FIRST_LOOK))}
         for divisor in DIVISORS:
             name, size = f"constant / {divisor}", cfg.rate / divisor
-            found[name] = (
-                Steps(name, size),
-                _halved(divisor * cfg.usual_steps, divisor * cfg.usual_steps // 8),
-            )
-        usual = _halved(self.n_usual, self.n_usual // 8)
-        found[MOMENTUM] = Steps(MOMENTUM, 0.1 * cfg.rate / USUAL, momentum=0.9), usual
-        return found
+            n_steps = divisor * cfg.usual_steps
+            looks = _halved(n_steps, n_steps // 8) if divisor in FOLLOWED else [n_steps]
+            found[name] = Steps(name, size), looks
+        momentum = Steps(MOMENTUM, 0.1 * cfg.rate / USUAL, momentum=0.9)
+        return found | {MOMENTUM: (momentum, [self.n_usual])}
 
     @property
     def setting(self) -> str:
@@ -167,8 +167,8 @@ class Experiment:
     def differences(self) -> pd.DataFrame:
         """Rows of `network.difference_row`: time, step size, momentum, Adam.
 
-        Time is judged by the pseudo-inverse, which the theorem is about. Damping by 1 / sum of steps
-        follows training by construction: early, both it and unrolling are products of gradients.
+        Time is judged by the pseudo-inverse, which the theorem is about. Damping by 1 / sum of
+        steps follows training by construction: early, unrolling and it are products of gradients.
         """
         found, cfg = self.found, self.cfg
         long = found[LONG]["pinv"]

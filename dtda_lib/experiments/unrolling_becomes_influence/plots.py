@@ -149,7 +149,7 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
     """Left: constant steps of three sizes against the sum of steps; right: ends of all trainings.
 
     `names`: name of a training -> how readers know it; the first five are constant steps, of which
-    the left panel shows every other one.
+    every other one is followed along the way.
     """
     fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1, 1.1))
     constant = list(names)[:5:2]
