@@ -81,7 +81,8 @@ def error_by_size(skills: pd.DataFrame, names: Sequence[str]) -> Drawn:
     for axis in fig.axes:
         axis.axhline(1, **_NULL)
     fig.axes[0].set_ylabel("error / no change")
-    fig.axes[0].annotate("no change", (-0.45, 1.02), fontsize=7, va="bottom", color=CONTROL)
+    place = {"fontsize": 7, "va": "bottom", "ha": "right", "color": CONTROL}
+    fig.axes[-1].annotate("no change", (0.99, 1.02), xycoords=("axes fraction", "data"), **place)
     return fig, shown
 
 
@@ -196,7 +197,8 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
         intervals(axis, part, part["leverage"], style, value="kept", lw=0.8, ms=3)
         if unclear := int((~told & (shown["estimator"] == name)).sum()):
             text = f"{counted(unclear, 'point')} undetermined"
-            axis.annotate(text, (0.04, 0.04), xycoords="axes fraction", fontsize=7)
+            place = {"xycoords": "axes fraction", "fontsize": 7, "ha": "right", "va": "top"}
+            axis.annotate(text, (0.98, 0.98), **place)
         axis.set(title=style.label, xlim=(0, right))
     axes[0].set(ylim=(0, 1.6), ylabel="share of shift predicted")
     fig.supxlabel("leverage h of the point", fontsize=9)

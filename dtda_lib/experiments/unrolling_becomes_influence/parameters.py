@@ -13,7 +13,7 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         "runs of each recipe", at=(4, 8, 16), between=(4, 10_000), because=SPREAD
     )
     n_left_out: int = whole_number(
-        "training points whose responses are followed", at=(4, 8, 16), between=(4, 100)
+        "training points whose responses are followed", at=(4, 8, 32), between=(4, 100)
     )
     n_train: int = whole_number(
         "mixes of Concrete that train", at=(100, 400, 400), between=(100, 900)
