@@ -168,8 +168,8 @@ def _pooled(pooling: str) -> str:
 def neutral_claim(row: pd.Series, what: str, setting: str) -> Claim:
     """C7: how often the spread changes where the mean stays.
 
-    The paper says that *some* points do: a few that do in every single set of seeds are no
-    refutation, however rare they are.
+    The paper says that *some* points do: a few that do in every single set of seeds, beyond
+    chance, are no refutation, however rare they are.
 
     Args:
         row: Of `digits.base_rates`.
@@ -194,9 +194,9 @@ def neutral_claim(row: pd.Series, what: str, setting: str) -> Claim:
         f"deviations; the spread changes if the set and the others find a factor beyond "
         f"{1 + RELEVANT:g}, in one direction; {_BECAUSE}; fewer than one pair in "
         f"{1 / FREQUENT:.0f} is a curiosity; a share below that is partly, and not refuted, if "
-        "some pair does so in every set",
+        "more pairs do so in every set than by noise alone",
     )
-    rare = claim.status == REFUTED and row["everywhere"] > 0
+    rare = claim.status == REFUTED and row["everywhere"] > row["everywhere_noise"]
     return replace(claim, status=PARTLY) if rare else claim
 
 
