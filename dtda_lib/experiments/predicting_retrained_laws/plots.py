@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from dtda_lib.statistics.between_sets import squared_gap
 from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, side_by_side, ticks
 from dtda_lib.study.methods import CONTROL, LAWS
-from dtda_lib.study.wording import counted
 
 from .laws import POINT
 from .methods import OTHER, looks
@@ -196,7 +195,7 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
         axis.axhline(1, **_NULL)
         intervals(axis, part, part["leverage"], style, value="kept", lw=0.8, ms=3)
         if unclear := int((~told & (shown["estimator"] == name)).sum()):
-            text = f"{counted(unclear, 'point')} undetermined"
+            text = f"{unclear} undetermined"
             place = {"xycoords": "axes fraction", "fontsize": 7, "ha": "right", "va": "top"}
             axis.annotate(text, (0.98, 0.98), **place)
         axis.set(title=style.label, xlim=(0, right))
