@@ -2,11 +2,15 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from dtda_lib.attribution import unrolling
+from dtda_lib.attribution.batch_loss import BatchLoss
+from dtda_lib.attribution.unrolling import checked_points, checked_weights
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Model
 from dtda_lib.runs.recipes import SCHEDULES, Recipe
@@ -45,8 +49,9 @@ def plain_loop(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(init_seed)
         net = model().to(task.train_x.dtype)
-    if recipe.optimiser == "adam":
-        optimiser = torch.optim.Adam(
+    if recipe.optimiser in ("adam", "adamw"):
+        kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
+        optimiser = kind(
             net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=recipe.betas
         )
     else:
@@ -91,3 +96,24 @@ def response_covariance(chain: LinearChain, point: int) -> np.ndarray:
     source = chain.step * np.outer(x, x) @ chain.stationary_covariance() @ decay
     left = np.eye(n_feature**2) - np.kron(decay, decay)
     return np.linalg.solve(left, source.ravel()).reshape(n_feature, n_feature)
+
+
+def unrolled_responses(
+    task: Task,
+    model: Model,
+    recipe: Recipe,
+    init_seed: int,
+    order_seed: int,
+    points: Sequence[int] | None = None,
+    *,
+    weights: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """Of one run, "parameters" `(checkpoint, parameter)` and "responses" `(checkpoint, train,
+    parameter)`, which `unrolled_shifts` projects."""
+    loss, chosen = BatchLoss(task, model, "cpu"), checked_points(points, task)
+    at = checked_weights(weights, loss.task)
+    kept = list(unrolling._unroll(loss, model, recipe, [init_seed], [order_seed], chosen, at))
+    return {
+        "parameters": torch.stack([one.theta[0] for one in kept]),
+        "responses": torch.stack([one.response[0] for one in kept]),
+    }

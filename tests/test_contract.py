@@ -21,8 +21,13 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[!.]*.ipynb"))
 
 TAGS = {
-    *("parameters", "nbval-check-output", "nbval-ignore-output", "nbval-skip"),
-    *("raises-exception", "hide-input", ROUNDED),
+    "parameters",
+    "nbval-check-output",
+    "nbval-ignore-output",
+    "nbval-skip",
+    "raises-exception",
+    "hide-input",
+    ROUNDED,
 }
 TOLERANCE_TAG = re.compile(r"[ra]tol=\d+(\.\d+)?(e[-+]?\d+)?")
 PROFILES = ("smoke", "default", "paper")
@@ -43,8 +48,13 @@ def problems(notebook) -> list[str]:
     except nbformat.ValidationError as error:
         return [f"invalid notebook format: {error.message}"]
     rules = (
-        *(metadata_problems, tag_problems, execution_problems, output_problems),
-        *(order_problems, parameter_problems, source_problems),
+        metadata_problems,
+        tag_problems,
+        execution_problems,
+        output_problems,
+        order_problems,
+        parameter_problems,
+        source_problems,
     )
     return [problem for rule in rules for problem in rule(notebook)]
 

@@ -23,9 +23,6 @@ from dtda_lib.study.settings import parameters_of, resolve
 
 LIBRARY = Path(dt.__file__).parent
 HEAVY = ("torch", "numpy", "pandas", "scipy", "xarray", "matplotlib", "sklearn", "IPython")
-LIBRARY_MODULES = sorted(
-    path for path in LIBRARY.rglob("*.py") if "experiments" not in path.relative_to(LIBRARY).parts
-)
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -94,16 +91,64 @@ def test_editors_are_told_the_same_names():
     assert sorted(told) == sorted(lazily)
 
 
-# Names that two modules define, and modules that offer names of others, until these are merged.
-# `command_line` runs before anything is installed, so it cannot import `names`; a test holds the
-# two sentences equal. `main` is where a script starts.
-TWINS = {"main", "unknown"}
+# What every experiment has by contract, and the file that has it; a script starts in `main`.
+ROLES = {
+    "Experiment": "experiment.py",
+    "specification": "experiment.py",
+    "Parameters": "parameters.py",
+    "answer": "words.py",
+}
+SCRIPTS = "main"
+# Values that several experiments may call alike, and one that a script without dtda_lib repeats
+# (a test holds both equal).
+ROLE_VALUES = {"FIGURE", "NAMES"}
+TWIN_VALUES = {"PROFILE_NAMES"}
 
 
-def defined(tree):
+def definitions(tree):
     """Public functions and classes of a module."""
     kinds = ast.FunctionDef | ast.ClassDef
     return [n.name for n in tree.body if isinstance(n, kinds) and not n.name.startswith("_")]
+
+
+def values(tree):
+    """Public values and types that a module assigns."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = [part for target in targets for part in ast.walk(target)]
+            names = [part.id for part in parts if isinstance(part, ast.Name)]
+            yield from (name for name in names if not name.startswith("_"))
+
+
+def shared_names(trees):
+    """Name -> modules, for public names that two modules give to what they define.
+
+    Functions, classes and types have one name in the whole package. Values have one in the
+    library, and no experiment takes it; two experiments may each have a threshold of one name.
+    """
+    library, everywhere, of_experiments = {}, {}, {}
+    for path, tree in trees.items():
+        experiment = path.parts[0] == "experiments"
+        kept = {path.name} if experiment else set()
+        for name in definitions(tree):
+            if name != SCRIPTS and ROLES.get(name) not in kept:
+                everywhere.setdefault(name, []).append(path)
+        for name in set(values(tree)) - TWIN_VALUES:
+            if not name.isupper():  # a type
+                everywhere.setdefault(name, []).append(path)
+            elif not experiment:
+                library.setdefault(name, []).append(path)
+            elif name not in ROLE_VALUES:
+                of_experiments.setdefault(name, []).append(path)
+    for name in library.keys() & of_experiments.keys():
+        library[name] += of_experiments[name]
+    return {
+        name: sorted(map(str, paths))
+        for known in (everywhere, library)
+        for name, paths in known.items()
+        if len(paths) > 1
+    }
 
 
 def borrowed(tree):
@@ -126,10 +171,9 @@ def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def test_one_thing_has_one_name():
-    modules = [path for path in LIBRARY_MODULES if path != LIBRARY / "__init__.py"]
-    names = Counter(name for path in modules for name in defined(parsed(path)))
-    assert {name for name, times in names.items() if times > 1} == TWINS
+def test_two_things_share_no_name():
+    modules = [path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py"]
+    assert shared_names({path.relative_to(LIBRARY): parsed(path) for path in modules}) == {}
 
 
 def test_one_thing_has_one_door():
@@ -138,8 +182,26 @@ def test_one_thing_has_one_door():
     assert not doors
 
 
-def test_a_second_name_or_door_would_be_found():
-    assert defined(ast.parse("def f(): pass\nclass A: pass\ndef _g(): pass")) == ["f", "A"]
+def test_a_shared_name_or_second_door_would_be_found():
+    def shared(**sources):
+        files = {name.replace("_in_", "/") + ".py": ast.parse(s) for name, s in sources.items()}
+        return shared_names({Path(name): tree for name, tree in files.items()})
+
+    one, other = "experiments_in_one_in_", "experiments_in_other_in_"
+    for source in ("def f(): pass", "class f: pass", "f = dict[str, int]"):
+        assert shared(runs_in_a="def f(): pass", **{one + "tables": source}) == {
+            "f": ["experiments/one/tables.py", "runs/a.py"]
+        }
+    roles = {one + "words": "def answer(): pass", other + "words": "def answer(): pass"}
+    assert shared(**roles) == {}
+    elsewhere = {"study_in_a": "def answer(): pass", other + "plots": "def answer(): pass"}
+    assert set(shared(**roles, **elsewhere)) == {"answer"}
+    assert shared(**{one + "claims": "LEAST = 1", other + "claims": "LEAST = 2"}) == {}
+    assert shared(runs_in_a="LEAST = 1", **{one + "claims": "A, LEAST = 1, 2"}) == {
+        "LEAST": ["experiments/one/claims.py", "runs/a.py"]
+    }
+    assert shared(runs_in_a="LEAST: int = 1", data_in_b="LEAST = 1")
+    assert shared(runs_in_a="def _f(): pass", data_in_b="def _f(): pass") == {}
     assert borrowed(ast.parse("from .a import b, c\n__all__ = ['b', 'd']\ndef d(): pass")) == ["b"]
 
 

@@ -223,7 +223,7 @@ ON_RECORD_ALONE = {
     },
     "11_your_own_model": {
         "dt.plan(": "how much is cached, and for how long it trains",
-        "calibrated.shown(": "shares of few simulated studies; two are compared as checks",
+        "calibrated.calibration_in_per_cent(": "shares of few simulated studies; two are checks",
     },
 }
 

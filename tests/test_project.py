@@ -197,6 +197,31 @@ def test_an_import_turned_around_would_be_found():
     assert list(wrong_doors("diffusion", other)) == []
 
 
+# --- plain arguments -----------------------------------------------------------------------------
+
+
+def unpacked_literals(tree):
+    """Lines that write `f(*(a, b), c)` or `{**{"a": 1}}` where `f(a, b, c)` and `{"a": 1}` do."""
+    for node in ast.walk(tree):
+        starred = isinstance(node, ast.Starred) and isinstance(node.ctx, ast.Load)
+        if starred and isinstance(node.value, ast.Tuple | ast.List | ast.Set):
+            yield node.lineno
+        if isinstance(node, ast.Dict):
+            parts = zip(node.keys, node.values)
+            yield from (v.lineno for k, v in parts if k is None and isinstance(v, ast.Dict))
+
+
+@pytest.mark.parametrize("folder", ["dtda_lib", "tests"])
+def test_arguments_are_written_one_by_one(folder):
+    found = {path: list(unpacked_literals(parse(path))) for path in (ROOT / folder).rglob("*.py")}
+    assert not {str(path): lines for path, lines in found.items() if lines}
+
+
+def test_an_unpacked_literal_would_be_found():
+    source = "f(*(a, b), c)\n[*[1], *(x for x in y)]\n{**{'a': 1}, **b}\n(*names, last) = a\nf(*a)"
+    assert sorted(unpacked_literals(ast.parse(source))) == [1, 2, 3]
+
+
 # --- documentation and types ---------------------------------------------------------------------
 
 
@@ -248,8 +273,13 @@ def test_missing_documentation_would_be_found():
 # --- no global random state ----------------------------------------------------------------------
 
 SEEDING = {
-    *("torch.manual_seed", "torch.random.manual_seed", "torch.seed", "random.seed"),
-    *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.set_rng_state"),
+    "torch.manual_seed",
+    "torch.random.manual_seed",
+    "torch.seed",
+    "random.seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.set_rng_state",
 }
 NEW_NUMPY = ("default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox")
 

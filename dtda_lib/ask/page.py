@@ -2,21 +2,25 @@
 
 Plain HTML and SVG with one line of script: no widgets, nothing to install, works from a file, too.
 In JupyterLab it is shown in place; batch runs leave it out, so that committed notebooks stay small
-and hold the static figure, which every web view can show.
+and hold the static figure, which every web view can show. What it looks like stands in `templates`;
+whatever a reader names is escaped there.
 """
 
 import base64
 import html
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from IPython.display import Markdown
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
@@ -29,11 +33,13 @@ from .answer import points_of
 Picture = Callable[[Tensor], str]
 
 ROW, PLOT = 44, 460  # pixels
-_STYLE = (
-    "body{font:14px sans-serif;margin:8px}section[hidden]{display:none}"
-    "td{padding:2px 8px;vertical-align:middle}img,svg{display:block}"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
-_SCRIPT = "for(const s of document.querySelectorAll('section'))s.hidden=s.id!==this.value"
+_TEMPLATES.globals["place"] = "{:.1f}".format  # pixels
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,32 +85,20 @@ def page(
         picture: HTML of one input; None: an image, or bars of a table's inputs.
     """
     drawn = picture or (image_tag if task.train_x.ndim == 4 else _bars(task.input_names))
-    queries = found["query"].values.tolist()
-    count = {query: int(found["reliable"].sel(query=query).sum()) for query in queries}
-    options = "".join(
-        f'<option value="q{query}">query {query}{_named(query_labels, query)}: '
-        f"{count[query]} reliable point(s)</option>"
-        for query in queries
-    )
-    sections = []
-    for number, query in enumerate(queries):
+    queries = []
+    for query in found["query"].values.tolist():
         table = points_of(found, query, n)
-        rows = [(drawn(task.train_x[int(point)]), point) for point in table["point"]]
-        hidden = " hidden" if number else ""
-        head = (
-            f"<table><tr><td>{drawn(task.query_x[query])}</td><td>query {query}</td></tr></table>"
-        )
-        body = _plot(table, [one for one, _ in rows], labels)
-        sections.append(f'<section id="q{query}"{hidden}>{head}{body}</section>')
-    text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
-        f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h3>{html.escape(title)}</h3>"
-        f'<label>Query: <select onchange="{_SCRIPT}">{options}</select></label>'
-        f"{''.join(sections)}<p>Filled marks are reliable, hollow ones are not told from the noise "
-        "of training; blue points help the query, red ones hurt it. Lines are the intervals of "
-        f"the table.{_law(found)}</p></body></html>"
-    )
+        asked = {
+            "number": query,
+            "name": _named(query_labels, query),
+            "reliable": int(found["reliable"].sel(query=query).sum()),
+            "picture": Markup(drawn(task.query_x[query])),
+        }
+        pictures = [Markup(drawn(task.train_x[int(point)])) for point in table["point"]]
+        names = [_named(labels, point) for point in table["point"]]
+        queries.append(asked | _placed(table, pictures, names))
+    given = {"title": title, "queries": queries, "law": _law(found), "row": ROW, "plot": PLOT}
+    text = _TEMPLATES.get_template("page.html").render(given)
     return Page(text, 210 + ROW * (min(n, found.sizes["train"]) + 2))
 
 
@@ -112,7 +106,7 @@ def _law(found: xr.Dataset) -> str:
     """What the seeds are, as far as it is known and not as a reader expects."""
     said = []
     if dropped := found.attrs.get("dropped"):
-        said.append(f" Diverged and left out of both laws: {html.escape(dropped)}.")
+        said.append(f" Diverged and left out of both laws: {dropped}.")
     if found.attrs.get("random") == "batch order alone":
         said.append(" Seeds differ in batch order alone: all start from the same weights.")
     return "".join(said)
@@ -137,11 +131,9 @@ def image_tag(image: Tensor) -> str:
     picture = Image.fromarray(255 - pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     buffer = io.BytesIO()
     picture.save(buffer, "png")
+    tag = '<img width="{0}" height="{0}" style="image-rendering:pixelated" alt="input" src="{1}">'
     data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img width="{ROW - 4}" height="{ROW - 4}" style="image-rendering:pixelated" alt="input" '
-        f'src="data:image/png;base64,{data}">'
-    )
+    return Markup(tag).format(ROW - 4, f"data:image/png;base64,{data}")
 
 
 def _bars(names: Sequence[str]) -> Picture:
@@ -153,47 +145,43 @@ def _bars(names: Sequence[str]) -> Picture:
         for at, value in enumerate(row.flatten().tolist()):
             size = min(abs(value), 3.0) / 3 * height / 2
             top = height / 2 - (size if value > 0 else 0)
+            told = f"{names[at]}: {value:.2f}"
             parts.append(
-                f'<rect x="{at * width}" y="{top:.1f}" width="{width - 2}" height="{size:.1f}" '
-                f'fill="dimgrey"><title>{html.escape(names[at])}: {value:.2f}</title></rect>'
+                {"x": at * width, "top": top, "width": width - 2, "size": size, "told": told}
             )
-        wide = width * row.numel()
-        line = f'<line x2="{wide}" y1="{height / 2}" y2="{height / 2}" stroke="silver"/>'
-        return f'<svg width="{wide}" height="{height}">{line}{"".join(parts)}</svg>'
+        given = {"width": width * row.numel(), "height": height, "bars": parts}
+        return _TEMPLATES.get_template("bars.svg").render(given)
 
     return bars
 
 
 def _named(names: Sequence[str], at: int) -> str:
-    return f" ({html.escape(str(names[at]))})" if len(names) else ""
+    return f" ({names[at]})" if len(names) else ""
 
 
-def _plot(table: pd.DataFrame, pictures: list[str], labels: Sequence[str]) -> str:
-    """A row for each point: picture, name, mark with its interval."""
+def _placed(
+    table: pd.DataFrame, pictures: Sequence[str], names: Sequence[str]
+) -> Mapping[str, Any]:
+    """Where the template draws the marks and intervals of the points of a query, in pixels."""
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
     span = (high - low) or 1.0
 
     def at(value: float) -> float:
         return 10 + (PLOT - 20) * (value - low) / span
 
-    rows = []
-    for point, shown in zip(table.itertuples(), pictures):
-        colour = HELPS if point.mean > 0 else HURTS
-        told = (
-            f"mean shift {point.mean:.4g}, interval {point.low:.4g} to {point.high:.4g}, "
-            f"q-value {point.q_value:.2g}"
-        )
-        y = ROW / 2
-        mark = (
-            f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y2="{ROW}" stroke="silver"/>'
-            f'<line x1="{at(point.low):.1f}" x2="{at(point.high):.1f}" y1="{y}" y2="{y}" '
-            f'stroke="{colour}" stroke-width="2"/>'
-            f'<circle cx="{at(point.mean):.1f}" cy="{y}" r="5" stroke="{colour}" '
-            f'fill="{colour if point.reliable else "white"}"/><title>{told}</title>'
-        )
-        rows.append(
-            f"<tr><td>{shown}</td><td>{point.point}{_named(labels, point.point)}</td>"
-            f'<td><svg width="{PLOT}" height="{ROW}">{mark}</svg></td></tr>'
-        )
-    ends = f"{low:.3g} to {high:.3g}: mean shift of the query's loss without the point"
-    return f"<table>{''.join(rows)}<tr><td></td><td></td><td>{ends}</td></tr></table>"
+    points = [
+        {
+            "number": point.point,
+            "name": name,
+            "picture": picture,
+            "reliable": point.reliable,
+            "colour": HELPS if point.mean > 0 else HURTS,
+            "mean_at": at(point.mean),
+            "low_at": at(point.low),
+            "high_at": at(point.high),
+            "told": f"mean shift {point.mean:.4g}, interval {point.low:.4g} to {point.high:.4g}, "
+            f"q-value {point.q_value:.2g}",
+        }
+        for point, picture, name in zip(table.itertuples(), pictures, names, strict=True)
+    ]
+    return {"points": points, "zero": at(0), "ends": f"{low:.3g} to {high:.3g}"}

@@ -21,7 +21,7 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
 
 TRIED = 4  # points of each kind that a model is tried on
-CLOSE = 1e-4  # relative; rounding of float32 stays far below
+_CLOSE = 1e-4  # relative; rounding of float32 stays far below
 
 
 def check_model(
@@ -237,7 +237,7 @@ def _refuse_constant(kind: str, network: Network, theta: Tensor, task: Task) -> 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     scale = float(one.abs().max()) + 1e-12
-    return one.shape == other.shape and float((one - other).abs().max()) <= CLOSE * scale
+    return one.shape == other.shape and float((one - other).abs().max()) <= _CLOSE * scale
 
 
 def _try_training(kind: str, model: Model, recipe: Recipe, task: Task, chunk: int | None) -> None:

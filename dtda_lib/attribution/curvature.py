@@ -15,19 +15,19 @@ from torch.func import grad, jvp, vmap
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.names import unknown
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, objective_l2
 
 LARGEST_DENSE = 12_000  # parameters; a dense float64 Hessian of that many takes 1.2 GB
 
 
 def checked_ridge(name: str, recipe: Recipe, damping: float, why: str) -> float:
-    """What is added to a curvature: `l2 + damping`, l2 the recipe's weight decay.
+    """What is added to a curvature: `l2 + damping`, see `recipes.objective_l2`.
 
     Raises:
         ValueError: a sum that is not positive and finite, or a negative damping; `why` says what
             the estimator of that `name` needs it for.
     """
-    ridge = recipe.weight_decay + damping
+    ridge = objective_l2(recipe) + damping
     if not (math.isfinite(ridge) and ridge > 0 and damping >= 0):
         raise ValueError(
             f"{name}: l2 + damping = {ridge} must be positive, because {why}; add damping: "

@@ -17,9 +17,9 @@ def training_time(recipe: Recipe, n_train: int) -> float:
     """The sum of all learning rates of a run, over 1 - momentum; unit: 1 / curvature.
 
     Momentum multiplies steps by 1 / (1 - momentum) in the long run. Warm epochs have a schedule of
-    their own, as in training. Of Adam, the sum of learning rates alone: its steps are divided by
-    the root mean square of each gradient, so this is a time only where gradients are about 1, and
-    an approximation that nothing justifies elsewhere.
+    their own, as in training. Of Adam and AdamW, the sum of learning rates alone: their steps are
+    divided by the root mean square of each gradient, so this is a time only where gradients are
+    about 1, and an approximation that nothing justifies elsewhere.
     """
     return _sum_of_rates(recipe, n_train) / (1 - _momentum(recipe))
 
@@ -27,7 +27,8 @@ def training_time(recipe: Recipe, n_train: int) -> float:
 def damping_by_training_time(recipe: Recipe, n_train: int) -> float:
     """1 / `training_time`: the ridge beside the weight decay, in units of curvature.
 
-    The limits named there hold: of Adam this is an order of magnitude at best.
+    The limits named there hold: of Adam and AdamW this is an order of magnitude at best. It stands
+    for training that stops early alone; what AdamW's decay does is in no ridge (`objective_l2`).
     """
     return (1 - _momentum(recipe)) / _sum_of_rates(recipe, n_train)
 

@@ -57,7 +57,7 @@ def influence_ekfac(
 
     The predicted shift upon removal `(1/N) sum_j m_j t_j / (lambda_j + l2 + damping)`, with m and t
     the gradients of the measurement and of the point's loss in the Kronecker eigenbasis and lambda
-    its corrected eigenvalues. l2 is the recipe's weight decay; damping is extra, our choice. The
+    its corrected eigenvalues. l2 is `recipes.objective_l2`; damping is extra, our choice. The
     eigenvalues come from the loss's exact curvature, not from sampled labels, so one model has one
     answer. Linear and convolutional layers ("expand"), bias and weight together.
 

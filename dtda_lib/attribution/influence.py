@@ -16,7 +16,7 @@ from torch.func import vmap
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import Measure, measure, query_loss
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, objective_l2
 
 from .curvature import (
     checked_ridge,
@@ -42,7 +42,7 @@ def influence_ggn(
 ) -> Measure:
     """Influence with the generalised Gauss-Newton curvature `G + (l2 + damping) I`, exactly solved.
 
-    l2 is the recipe's weight decay.
+    l2 is `recipes.objective_l2`.
 
     With A = rows of the Gauss-Newton factor / sqrt(N), G = A^T A and every training gradient is
     `sqrt(N) A^T u_k`. Since `(A^T A + c)^-1 A^T = A^T (A A^T + c)^-1`, only a system of size
@@ -121,7 +121,7 @@ def influence_hessian(
             no inverse (see `influence_pinv`).
     """
     of = checked_target(of)
-    shift = recipe.weight_decay + damping
+    shift = objective_l2(recipe) + damping
 
     @estimates(of, ("if_hessian",))
     def influence_hessian(network: Network, theta: Tensor, task: Task) -> Tensor:
@@ -143,7 +143,7 @@ def smallest_eigenvalue(recipe: Recipe, *, damping: float = 0.0) -> Measure:
 
     `damping` is added, as `influence_hessian` does.
     """
-    shift = recipe.weight_decay + damping
+    shift = objective_l2(recipe) + damping
 
     @measure(dims=(), unit="loss unit per squared parameter unit")
     def smallest_eigenvalue(network: Network, theta: Tensor, task: Task) -> Tensor:

@@ -41,7 +41,7 @@ def influence_leverage(
     `grad(m) . r_k`, r_k the response of the parameters. "rif_moved" (ours) is the measurement at
     outputs moved by `J_query r_k`, less the measurement: for the loss of linear least squares the
     leave-one-out shift itself. Only measurements of single queries (`measure_of_outputs`) have it.
-    l2 is the recipe's weight decay; `damping` is extra, our choice, and spoils that.
+    l2 is `recipes.objective_l2`; `damping` is extra, our choice, and spoils that.
 
     Costs twice the Gauss-Newton rows of `influence_ggn` and query * outputs backward passes more;
     memory: train gradients and a matrix of N * outputs squared. Solved in float64.

@@ -27,7 +27,7 @@ from torch.func import grad, vmap
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import Measure, query_loss
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, objective_l2
 
 from .curvature import hessian_product, mean_loss
 from .targets import checked_target, estimates, shaped
@@ -52,7 +52,7 @@ def posterior_covariance(
     """BIF: "bif", the covariance of losses with a measurement, as a predicted shift of it.
 
     Args:
-        recipe: Gives l2, its weight decay.
+        recipe: Gives l2, see `recipes.objective_l2`.
         of: The measurement m. It is taken along the chains, not differentiated, so it may count.
         temperature: T, in units of the loss.
         localisation: Curvature of the pull back to theta_0, like a damping.
@@ -78,18 +78,9 @@ def posterior_covariance(
             finite, which a bank refuses.
     """
     of = checked_target(of)
-    counts = {"chains": chains, "draws": draws, "thin": thin}
-    if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
-        raise ValueError(f"posterior_covariance: {counts} and burn_in = {burn_in} must be counts.")
-    if chains * draws < 2:
-        raise ValueError("posterior_covariance: a covariance needs at least two draws.")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"posterior_covariance: temperature = {temperature} must be positive.")
-    if not (math.isfinite(localisation) and localisation >= 0):
-        raise ValueError(f"posterior_covariance: localisation = {localisation} must be at least 0.")
-    if step is not None and not (math.isfinite(step) and step > 0):
-        raise ValueError(f"posterior_covariance: step = {step} must be positive.")
-    l2 = recipe.weight_decay
+    _refuse_counts(chains, draws, thin, burn_in)
+    _refuse_law(temperature, localisation, step)
+    l2 = objective_l2(recipe)
 
     @estimates(of, ("bif",), gradients=False)
     def posterior_covariance(network: Network, theta: Tensor, task: Task) -> Tensor:
@@ -114,6 +105,23 @@ def posterior_covariance(
         return shaped(shift.unsqueeze(0), network, theta, task, of)  # (1, train, *of.dims)
 
     return posterior_covariance
+
+
+def _refuse_counts(chains: int, draws: int, thin: int, burn_in: int) -> None:
+    counts = {"chains": chains, "draws": draws, "thin": thin}
+    if any(int(count) != count or count < 1 for count in counts.values()) or burn_in < 0:
+        raise ValueError(f"posterior_covariance: {counts} and burn_in = {burn_in} must be counts.")
+    if chains * draws < 2:
+        raise ValueError("posterior_covariance: a covariance needs at least two draws.")
+
+
+def _refuse_law(temperature: float, localisation: float, step: float | None) -> None:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"posterior_covariance: temperature = {temperature} must be positive.")
+    if not (math.isfinite(localisation) and localisation >= 0):
+        raise ValueError(f"posterior_covariance: localisation = {localisation} must be at least 0.")
+    if step is not None and not (math.isfinite(step) and step > 0):
+        raise ValueError(f"posterior_covariance: step = {step} must be positive.")
 
 
 def shift_from_draws(train_loss: Tensor, measured: Tensor, temperature: float) -> Tensor:

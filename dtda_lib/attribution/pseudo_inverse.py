@@ -12,7 +12,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.names import unknown
 from dtda_lib.runs.measures import Measure, query_loss
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, objective_l2
 
 from .curvature import dense_gauss_newton, dense_hessian
 from .eigenvalues import reciprocals, warn_if_indefinite
@@ -33,7 +33,7 @@ def influence_pinv(
     """Influence with the pseudo-inverse of a dense curvature `C + (l2 + damping) I`.
 
     `(1/N) grad(m)^T (C + (l2 + damping) I)^+ grad loss_k`, the predicted shift of m upon removal:
-    for a loss positive where the point helps. l2 is the recipe's weight decay, which belongs to the
+    for a loss positive where the point helps. l2 is `recipes.objective_l2`, which belongs to the
     objective; `damping` is extra. The solve is in float64.
 
     Args:
@@ -57,7 +57,7 @@ def influence_pinv(
         raise ValueError(f"influence_pinv: threshold {threshold} must be at least 0 and below 1.")
     if not damping >= 0:
         raise ValueError(f"influence_pinv: damping {damping} must not be negative.")
-    shift = recipe.weight_decay + damping
+    shift = objective_l2(recipe) + damping
     exact = curvature == "hessian"
 
     @estimates(of, (LABELS[curvature],))

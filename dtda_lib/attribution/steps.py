@@ -7,7 +7,7 @@ from torch.func import vmap
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import Measure, query_loss
-from dtda_lib.runs.recipes import Optimiser, Recipe
+from dtda_lib.runs.recipes import Recipe, new_optimiser
 
 from .gradients import per_example_gradients
 from .targets import checked_target, estimates
@@ -47,7 +47,7 @@ def _after(
 ) -> Tensor:
     """The measurement `(train, *of.dims)` after a step along each row of `gradient`."""
     moved = theta.expand_as(gradient).clone()  # (train, parameter)
-    Optimiser(recipe, moved)(moved, gradient, 0.0)
+    new_optimiser(recipe, moved)(moved, gradient, 0.0)
 
     def measured(theta: Tensor) -> Tensor:
         return of(network, theta, task)

@@ -8,13 +8,20 @@ axis; tangents and cotangents of a state are states too, with an axis of rows af
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dtda_lib.models.networks import Model, initial_theta
-from dtda_lib.runs.recipes import SCHEDULES, Optimiser, Recipe
+from dtda_lib.runs.recipes import (
+    SCHEDULES,
+    ByOptimiser,
+    Recipe,
+    new_optimiser,
+    shrinkage,
+    without_decay,
+)
 from dtda_lib.runs.training import epoch_order, order_generator
 
 from .batch_loss import BatchLoss
@@ -34,7 +41,7 @@ class State:
     @classmethod
     def fresh(cls, recipe: Recipe, theta: Tensor) -> "State":
         """theta with the moments 0, as every training starts."""
-        optimiser = Optimiser(recipe, theta)
+        optimiser = new_optimiser(recipe, theta)
         return cls(theta, optimiser.first, optimiser.second)
 
 
@@ -88,7 +95,7 @@ def training_steps(
 
 def advance(recipe: Recipe, state: State, gradient: Tensor, step: Step) -> State:
     """The state after one step of the engine's optimiser; the given state is left as it is."""
-    optimiser = Optimiser(recipe, state.theta)
+    optimiser = new_optimiser(recipe, state.theta)
     optimiser.steps = step.number - 1
     optimiser.first = state.first.clone()
     optimiser.second = None if state.second is None else state.second.clone()
@@ -173,8 +180,25 @@ class Update:
         return State(theta, self.keep_first * first, second), gradient
 
 
-def linearised(recipe: Recipe, taken: Taken) -> Update:
-    """The derivative of a step that was taken."""
+@dataclass(frozen=True)
+class DecayingUpdate(Update):
+    """Of AdamW: theta shrinks besides, `dtheta'` less `shrinkage dtheta`."""
+
+    shrinkage: float = 0.0
+
+    def push(self, tangent: State, gradient: Tensor) -> State:
+        """As of `Update`."""
+        after = super().push(tangent, gradient)
+        return replace(after, theta=after.theta.sub(tangent.theta, alpha=self.shrinkage))
+
+    def pull(self, cotangent: State) -> tuple[State, Tensor]:
+        """As of `Update`."""
+        before, gradient = super().pull(cotangent)
+        theta = before.theta.sub(cotangent.theta, alpha=self.shrinkage)
+        return replace(before, theta=theta), gradient
+
+
+def _linearised(recipe: Recipe, taken: Taken) -> Update:
     l2, lr = recipe.weight_decay, recipe.lr * SCHEDULES[recipe.schedule](taken.step.done)
     if taken.after.second is None:
         return Update(l2, recipe.momentum, 1.0, lr)
@@ -191,3 +215,13 @@ def linearised(recipe: Recipe, taken: Taken) -> Update:
     take_second = 2 * (1 - beta2) * taken.gradient.add(taken.before.theta, alpha=l2)
     rate, take_second, relief = (t.unsqueeze(1) for t in (rate, take_second, relief))
     return Update(l2, beta1, 1 - beta1, rate, beta2, take_second, relief)
+
+
+def _linearised_adamw(recipe: Recipe, taken: Taken) -> Update:
+    adam = _linearised(without_decay(recipe), taken)
+    share = shrinkage(recipe, recipe.weight_decay, taken.step.done)
+    return DecayingUpdate(**vars(adam), shrinkage=share)
+
+
+linearised = ByOptimiser(_linearised, adamw=_linearised_adamw)
+"""`linearised(recipe, taken)`: the derivative of a step that was taken."""

@@ -38,7 +38,7 @@ def trak(recipe: Recipe, *, of: str | Measure = query_loss, damping: float = 0.0
     `influence_ggn` in a regression. In classification true weights are p (1 - p) < 1, so shifts
     come out too small, the more so the surer the model: use ranks and correlations.
 
-    l2 is the recipe's weight decay, damping extra (both our choice; published: 0, projected). Costs
+    l2 is `recipes.objective_l2`, damping extra (both our choice; published: 0, projected). Costs
     train + entries backward passes; memory: train + `EXAMPLE_CHUNK` gradients. Solved in float64.
 
     Raises:

@@ -14,18 +14,19 @@ from dtda_lib.names import unknown
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure, measure, query_loss
 from dtda_lib.runs.protocols import SeedPair, paired
-from dtda_lib.runs.recipes import Recipe
+from dtda_lib.runs.recipes import Recipe, new_optimiser
 from dtda_lib.runs.removal import nothing
 from dtda_lib.runs.shards import Job, Shard, full_precision
 
 from .metagradient import metagradient_shifts
 from .source import source_shifts
 from .targets import checked_target, refuse_flat, target_shape
+from .trajectory import linearised
 from .unrolling import best_unrolling_chunk, checked_points, unrolled_shifts
 
 _UNROLL = {"forward": unrolled_shifts, "reverse": metagradient_shifts, "source": source_shifts}
 MODES = tuple(_UNROLL)
-SOURCE = {"curvature": "ekfac", "segments": 3, "models": 2}
+SOURCE_SETTINGS = {"curvature": "ekfac", "segments": 3, "models": 2}
 """SOURCE as published (Bae et al., 2405.12186)."""
 
 
@@ -50,7 +51,7 @@ class UnrolledJob(Job):
         if self.mode == "forward":
             shifts = unrolled_shifts(*given, self.points, device=self.device, chunk=self.chunk)
         elif self.mode == "source":
-            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE)
+            shifts = source_shifts(*given, self.points, device=self.device, **SOURCE_SETTINGS)
         else:
             shifts = metagradient_shifts(*given, device=self.device)
             shifts = shifts.isel(train=list(self.points))
@@ -58,7 +59,9 @@ class UnrolledJob(Job):
 
     def entries(self) -> tuple[Callable, ...]:
         """As of `Job`."""
-        return _UNROLL[self.mode], Recipe, full_precision
+        others = (new_optimiser, linearised)
+        added = [one for other in others for one in other.besides(self.recipe)]
+        return _UNROLL[self.mode], Recipe, full_precision, *added
 
 
 class UnrolledBank(RunBank):
@@ -135,7 +138,7 @@ class UnrolledBank(RunBank):
             cpu = torch.device("cpu")
             size = self.chunk or best_unrolling_chunk(self.network, len(self.points), cpu)
         if self.mode == "source":
-            size, settings = self.chunk or 8, {"source": SOURCE}
+            size, settings = self.chunk or 8, {"source": SOURCE_SETTINGS}
         return self._cut(size, unrolled=self.mode, points=list(self.points), **settings)
 
     def _job(self, start: int, stop: int) -> UnrolledJob:

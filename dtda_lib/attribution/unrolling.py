@@ -54,45 +54,6 @@ class Unrolled:
     response: Tensor
 
 
-def unrolled_responses(
-    task: Task,
-    model: Model,
-    recipe: Recipe,
-    init_seed: int,
-    order_seed: int,
-    points: Sequence[int] | None = None,
-    *,
-    weights: Tensor | None = None,
-    device: str | torch.device = "cpu",
-) -> dict[str, Tensor]:
-    """Train one run and differentiate it along the way in the weight of each chosen point.
-
-    Args:
-        task, model, recipe: As for `training.train`; warm epochs train on everything whatever is
-            removed, so responses start from 0 after them.
-        init_seed, order_seed: Of the run.
-        points: Training positions; None for all.
-        weights: `(train,)` at which to differentiate; None for ones.
-        device: Where.
-
-    Returns:
-        As of `train` for one run, on the CPU: "parameters" `(checkpoint, parameter)` and
-        "responses" `(checkpoint, train, parameter)` in parameter units per whole point, signed as
-        shifts upon removal; the axis train follows `points`.
-
-    Raises:
-        ValueError: impossible points or weights.
-        FloatingPointError: training or its derivative diverged.
-    """
-    loss, chosen = BatchLoss(task, model, device), checked_points(points, task)
-    at = checked_weights(weights, loss.task)
-    kept = list(_unroll(loss, model, recipe, [init_seed], [order_seed], chosen, at))
-    return {
-        "parameters": torch.stack([one.theta[0].cpu() for one in kept]),
-        "responses": torch.stack([one.response[0].cpu() for one in kept]),
-    }
-
-
 def unrolled_shifts(
     task: Task,
     model: Model,
@@ -108,9 +69,14 @@ def unrolled_shifts(
     """Predicted shift of a measurement upon removal of each chosen point, for each run.
 
     Args:
-        task, model, recipe, points, weights, device: See `unrolled_responses`.
+        task, model, recipe: As for `training.train`; warm epochs train on everything whatever is
+            removed, so responses start from 0 after them.
         seeds: Pairs `(init_seed, order_seed)`, see `protocols.seed_pairs`.
-        of: A differentiable measurement; its axes become the last ones.
+        of: A differentiable measurement; its axes become the last ones. "parameters" gives the
+            responses themselves.
+        points: Training positions; None for all.
+        weights: `(train,)` at which to differentiate; None for ones.
+        device: Where.
         chunk: Runs per vectorised pass; None takes the measured best.
 
     Returns:

@@ -197,27 +197,10 @@ def image_folder(
             both sides.
     """
     _refuse_settings(per_class, queries_per_class, size, channels, mean, std, classes)
-    one_source = query_path is None
     train_files = find_images(path)
-    query_files = train_files if one_source else find_images(query_path)
-    chosen = tuple(classes) or train_files.classes
-    if len(chosen) < 2:
-        raise ValueError(
-            f"task 'image_folder': {chosen[0]!r} is the only class of {str(train_files.path)!r}; "
-            "give two or more, each in its own sub-folder."
-        )
-    both = per_class + queries_per_class
-    train = [
-        name
-        for ranked in _ranked(train_files, chosen, seed, both if one_source else per_class)
-        for name in ranked[:per_class]
-    ]
-    # Queries come from the far end, so they stay the same whatever the number that trains.
-    query = [
-        name
-        for ranked in _ranked(query_files, chosen, seed, queries_per_class)
-        for name in ranked[::-1][:queries_per_class]
-    ]
+    query_files = train_files if query_path is None else find_images(query_path)
+    chosen = _chosen_classes(train_files, classes)
+    train, query = _drawn(train_files, query_files, chosen, seed, per_class, queries_per_class)
     train_content, query_content = train_files.read(train), query_files.read(query)
     refuse_twins(train_content, query_content)
 
@@ -225,18 +208,16 @@ def image_folder(
         decoded = [decode(content, name, size, channels) for name, content in contents.items()]
         return _scaled(np.stack(decoded), mean, std)
 
-    def labels(n_each: int) -> Tensor:
-        return torch.arange(len(chosen)).repeat_interleave(n_each)
-
+    numbers = torch.arange(len(chosen))
     source = train_files.path.resolve().name
-    if not one_source:
+    if query_path is not None:
         source += f" (training) and {query_files.path.resolve().name} (queries)"
     return Task(
         name=f"image_folder-{train_files.path.resolve().stem}-{per_class}pc",
         train_x=images(train_content),
-        train_y=labels(per_class),
+        train_y=numbers.repeat_interleave(per_class),
         query_x=images(query_content),
-        query_y=labels(queries_per_class),
+        query_y=numbers.repeat_interleave(queries_per_class),
         loss="cross_entropy",
         n_outputs=n_outputs or len(chosen),
         train_id=train_files.places(train),
@@ -246,6 +227,40 @@ def image_folder(
         checksum=checksum(train_content, query_content),
         classes=chosen,
     )
+
+
+def _chosen_classes(files: ImageFiles, classes: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(classes) or files.classes
+    if len(chosen) < 2:
+        raise ValueError(
+            f"task 'image_folder': {chosen[0]!r} is the only class of {str(files.path)!r}; "
+            "give two or more, each in its own sub-folder."
+        )
+    return chosen
+
+
+def _drawn(
+    train_files: ImageFiles,
+    query_files: ImageFiles,
+    classes: Sequence[str],
+    seed: int,
+    per_class: int,
+    queries_per_class: int,
+) -> tuple[list[str], list[str]]:
+    """Names of the images that train, and of the queries, class after class."""
+    needed = per_class + (queries_per_class if query_files is train_files else 0)
+    train = [
+        name
+        for ranked in _ranked(train_files, classes, seed, needed)
+        for name in ranked[:per_class]
+    ]
+    # Queries come from the far end, so they stay the same whatever the number that trains.
+    query = [
+        name
+        for ranked in _ranked(query_files, classes, seed, queries_per_class)
+        for name in ranked[::-1][:queries_per_class]
+    ]
+    return train, query
 
 
 def pooled(task: Task, size: int) -> Task:

@@ -73,9 +73,7 @@ def as_task(
     loss = loss or ("squared_error" if y.dtype.kind == "f" else "cross_entropy")
     order = np.random.default_rng(seed).permutation(len(x))
     if query is None:
-        n_query = min(100, len(x) // 5) if n_query is None else n_query
-        _require_share("n_query", n_query, len(x) - 1)
-        at, order = np.sort(order[:n_query]), order[n_query:]
+        at, order = _kept_from_training(order, n_query)
         query_x, query_y = x[at], y[at]
     else:
         at, query_x, query_y = _given_queries(query, target, columns, n_query)
@@ -85,9 +83,7 @@ def as_task(
     train_x, train_y = x[rows], y[rows]
     classes: tuple[str, ...] = ()
     if loss == "cross_entropy":
-        labels = _labels(y, train_y, query_y, name)
-        train_y, query_y = (np.searchsorted(labels, part) for part in (train_y, query_y))
-        classes = tuple(map(str, labels))
+        train_y, query_y, classes = _numbered(y, train_y, query_y, name)
     elif y.dtype.kind not in "fiub":
         raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
     _warn_of_twins(train_x, query_x, name)
@@ -113,6 +109,13 @@ def as_task(
     )
 
 
+def _kept_from_training(order: np.ndarray, n_query: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the queries, ascending, and the other ones in the order in which they are drawn."""
+    n_query = min(100, len(order) // 5) if n_query is None else n_query
+    _require_share("n_query", n_query, len(order) - 1)
+    return np.sort(order[:n_query]), order[n_query:]
+
+
 def _given_queries(
     query: Any, target: str | None, columns: tuple[str, ...], n_query: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -125,8 +128,11 @@ def _given_queries(
     return np.arange(n_query), x[:n_query], y[:n_query]
 
 
-def _labels(y: np.ndarray, train_y: np.ndarray, query_y: np.ndarray, name: str) -> np.ndarray:
-    """The labels of all data, sorted; refused where a query has one that nothing trains."""
+def _numbered(
+    y: np.ndarray, train_y: np.ndarray, query_y: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Targets as numbers of labels, and the labels of all data, sorted; refused where a query has
+    one that nothing trains."""
     labels = np.unique(y)
     if len(labels) < 2 or not np.isin(query_y, labels).all():
         raise ValueError(
@@ -138,7 +144,8 @@ def _labels(y: np.ndarray, train_y: np.ndarray, query_y: np.ndarray, name: str) 
             f"task {name!r}: class {str(missing[0])!r} is among the queries, but no training "
             "point has it; train on more examples, or draw with another seed."
         )
-    return labels
+    numbers = (np.searchsorted(labels, part) for part in (train_y, query_y))
+    return (*numbers, tuple(map(str, labels)))
 
 
 def _warn_of_twins(train_x: np.ndarray, query_x: np.ndarray, name: str) -> None:

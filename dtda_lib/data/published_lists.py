@@ -41,12 +41,12 @@ N_TRAIN, N_TEST = 50_000, 10_000
 FOLDER = "published-cifar10"
 SIZES = ("10pc", "20pc", "30pc", "40pc", "50pc", "60pc")
 TRAIN, TEST, UNDECIDED = "training positions", "test positions", "undecided"
-CHANCE = 1e-6
+DRAW_CHANCE = 1e-6
 VERDICT_RULE = (
     f"a position of {N_TEST} or more: training positions; else, with labels, the split in which "
     "alone the list has the generator's form (equally many of each class, in blocks, in the order "
     "in which classes first appear); else, without labels, test positions if a draw from the "
-    f"training set would stay below {N_TEST} with a chance under {CHANCE:g}; else undecided"
+    f"training set would stay below {N_TEST} with a chance under {DRAW_CHANCE:g}; else undecided"
 )
 
 Labels = Sequence[int] | np.ndarray
@@ -85,7 +85,7 @@ def verdict(
     if max(positions) >= N_TEST:
         return TRAIN
     if train_labels is None or test_labels is None:
-        return TEST if _log10_chance_below(len(positions)) < math.log10(CHANCE) else UNDECIDED
+        return TEST if _log10_chance_below(len(positions)) < math.log10(DRAW_CHANCE) else UNDECIDED
     as_train = has_generator_form(positions, train_labels)
     as_test = has_generator_form(positions, test_labels)
     if as_train == as_test:

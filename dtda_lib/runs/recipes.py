@@ -1,15 +1,16 @@
 """How one model is trained: the recipe, and the update rules it names."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dtda_lib.names import Shown, unknown
 
-OPTIMISERS = ("adam", "sgd")
+_COMMON = ("adam", "sgd")  # optimisers that one update rule makes
 SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done -> factor on lr
     "constant": lambda done: 1.0,
     "linear": lambda done: 1.0 - done,
@@ -23,11 +24,13 @@ class Recipe(Shown):
     """How one model is trained.
 
     Args:
-        optimiser: "adam" (coupled L2, as in the published code) or "sgd".
+        optimiser: "adam" (coupled L2, as in the published code), "adamw" or "sgd".
         lr: Learning rate.
-        weight_decay: Coupled L2: `weight_decay * theta` is added to the gradient.
+        weight_decay: Coupled L2: `weight_decay * theta` is added to the gradient. Decoupled for
+            "adamw": each step takes `lr * weight_decay * theta` off, which no objective has as its
+            gradient (`objective_l2`).
         momentum: SGD only; PyTorch's form (no dampening, no Nesterov).
-        betas, eps: Adam only.
+        betas, eps: Adam and AdamW only.
         schedule: "constant", "linear" or "cosine" (to 0), or "inverse" (1 / t, to 1/100) factor on
             lr over all steps.
         batch_size: Examples per step; the last, partial batch of an epoch is kept.
@@ -91,24 +94,15 @@ class Recipe(Shown):
         return (self.epochs + self.warm_epochs) * math.ceil(n_train / self.batch_size)
 
 
-RECIPES: dict[str, Recipe] = {
-    # 2305.19765, published code (run_cnn_training.py:12-33); checkpoints 10..14 for MNIST3.
-    "published_adam": Recipe(
-        "adam", lr=1e-3, weight_decay=5e-3, batch_size=32, epochs=15, keep_last=5
-    ),
-    "sgd": Recipe("sgd", lr=1e-2, batch_size=32, epochs=100),
-}
+def objective_l2(recipe: Recipe) -> float:
+    """l2 of the objective `mean loss + l2/2 |theta|^2` that a recipe minimises: what estimators add
+    to a curvature.
 
-
-def get_recipe(name: str) -> Recipe:
-    """The recipe of that name in `RECIPES`: "published_adam" (2305.19765) or "sgd".
-
-    Raises:
-        ValueError: an unknown name, with the nearest one.
+    The weight decay; 0 for "adamw", whose decay is scaled otherwise than the gradient and so is no
+    part of an objective. Influence after AdamW needs a damping of its own where the curvature is
+    singular.
     """
-    if name not in RECIPES:
-        raise ValueError(unknown("recipe", name, RECIPES))
-    return RECIPES[name]
+    return 0.0 if recipe.optimiser == "adamw" else recipe.weight_decay
 
 
 class Optimiser:
@@ -140,3 +134,77 @@ class Optimiser:
         correction1, correction2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         root = (self.second.sqrt() / math.sqrt(correction2)).add_(recipe.eps)
         theta.addcdiv_(self.first, root, value=-lr / correction1)
+
+
+class AdamW(Optimiser):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), in place.
+
+    Matches `torch.optim.AdamW`: theta shrinks by `1 - lr * weight_decay`, lr as scheduled, before a
+    step of Adam without any decay.
+    """
+
+    def __init__(self, recipe: Recipe, theta: Tensor) -> None:
+        super().__init__(without_decay(recipe), theta)
+        self.weight_decay = recipe.weight_decay
+
+    def __call__(self, theta: Tensor, gradient: Tensor, done: float) -> None:
+        theta.mul_(1 - shrinkage(self.recipe, self.weight_decay, done))
+        super().__call__(theta, gradient, done)
+
+
+def without_decay(recipe: Recipe) -> Recipe:
+    """The recipe of the Adam inside an AdamW."""
+    return replace(recipe, optimiser="adam", weight_decay=0.0)
+
+
+def shrinkage(recipe: Recipe, weight_decay: float, done: float) -> float:
+    """What decoupled decay takes off, as a share of theta, after the share `done` of training."""
+    return recipe.lr * SCHEDULES[recipe.schedule](done) * weight_decay
+
+
+class ByOptimiser:
+    """What differs by the optimiser of a recipe: one thing for the common ones, others by name.
+
+    Called with a recipe and more, it calls the one of this recipe's optimiser; iterating gives the
+    names. A key counts the common one and, of the others, what its own recipe names (`besides`): so
+    an optimiser that is added changes no key of the others.
+    """
+
+    def __init__(self, common: Any, **others: Any) -> None:
+        self.common, self.others = common, others
+
+    def __call__(self, recipe: Recipe, *given: Any) -> Any:
+        return self.others.get(recipe.optimiser, self.common)(recipe, *given)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_COMMON, *self.others))
+
+    def besides(self, recipe: Recipe) -> tuple[Any, ...]:
+        """The thing of this recipe's optimiser, if it is not the common one."""
+        return tuple(one for name, one in self.others.items() if name == recipe.optimiser)
+
+
+OPTIMISERS = ByOptimiser(_COMMON, adamw=AdamW)
+"""Names of optimisers."""
+
+new_optimiser = ByOptimiser(Optimiser, adamw=AdamW)
+"""`new_optimiser(recipe, theta)`: an update rule with fresh moments."""
+
+RECIPES: dict[str, Recipe] = {
+    # 2305.19765, published code (run_cnn_training.py:12-33); checkpoints 10..14 for MNIST3.
+    "published_adam": Recipe(
+        "adam", lr=1e-3, weight_decay=5e-3, batch_size=32, epochs=15, keep_last=5
+    ),
+    "sgd": Recipe("sgd", lr=1e-2, batch_size=32, epochs=100),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name in `RECIPES`: "published_adam" (2305.19765) or "sgd".
+
+    Raises:
+        ValueError: an unknown name, with the nearest one.
+    """
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]

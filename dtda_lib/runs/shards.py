@@ -16,7 +16,7 @@ from dtda_lib.models.networks import Model
 
 from .measures import Measure
 from .progress import readable_seconds
-from .recipes import Recipe
+from .recipes import Recipe, new_optimiser
 from .store import Arrays
 from .training import train
 
@@ -67,7 +67,7 @@ class Job:
 
     def entries(self) -> tuple[Callable, ...]:
         """Where the code is entered that decides what `measured` returns, besides measures."""
-        return train, Recipe, full_precision
+        return train, Recipe, full_precision, *new_optimiser.besides(self.recipe)
 
     def __reduce__(self) -> tuple:
         # So that any executor can send measures, and models that a notebook defines.

@@ -19,7 +19,7 @@ from dtda_lib.models.networks import Model, Network, initial_theta
 from dtda_lib.models.user_code import user_code
 
 from .measures import Measure, take
-from .recipes import Optimiser, Recipe
+from .recipes import Recipe, new_optimiser
 from .tracing import record
 
 VECTOR_LANES = 1024
@@ -207,7 +207,7 @@ class _Stack:
         # Runs that share an order seed share its stream: draw each stream once.
         distinct = {seed: order_generator(seed, part) for seed in dict.fromkeys(order_seeds)}
         row = torch.tensor([list(distinct).index(seed) for seed in order_seeds])
-        update = Optimiser(recipe, theta)
+        update = new_optimiser(recipe, theta)
         total = epochs * math.ceil(n_train / recipe.batch_size)
         step = 0
         for epoch in range(epochs):

@@ -224,7 +224,7 @@ def _kolmogorov_smirnov(gaps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.where(lengths > 0, np.abs(gaps), 0.0).max(axis=0)
 
 
-DELTAS: dict[str, Distance] = {
+DISTANCES: dict[str, Distance] = {
     each.name: each
     for each in (
         Distance("mean", _mean_shift, True, 1),
@@ -258,9 +258,9 @@ def get_distance(name_or_distance: str | Distance) -> Distance:
     """The distance of that name (or the distance itself); unknown names are refused."""
     if isinstance(name_or_distance, Distance):
         return name_or_distance
-    if name_or_distance not in DELTAS:
-        raise ValueError(unknown("distance", name_or_distance, DELTAS))
-    return DELTAS[name_or_distance]
+    if name_or_distance not in DISTANCES:
+        raise ValueError(unknown("distance", name_or_distance, DISTANCES))
+    return DISTANCES[name_or_distance]
 
 
 # ---------------------------------------------------------------- jackknife

@@ -2,7 +2,7 @@
 
 A law is a `DataArray` with a run dimension (`seed`) and any others (`removal` or `train`, `query`,
 ...); a *pair* is one cell of those others. `distance` compares two laws in every pair by one of
-`DELTAS`, beside what it would be between two samples of the same law at this number of seeds:
+`DISTANCES`, beside what it would be between two samples of the same law at this number of seeds:
 W2 and its kin are then far above 0. `shifted_samples` predicts the law after a removal from the law
 before (Algorithm 1 of arXiv 2506.12965).
 
@@ -33,7 +33,8 @@ from .distances import (
 from .over_seeds import require_same_pairs, require_seeds
 
 _BLOCK = 2**17  # values of both samples at a time: what stays in the cache
-_RESULTS = ("estimate", "low", "high", "debiased", "null_mean", "null_high", "p")
+_OF_NULL = ("debiased", "null_mean", "null_high", "p")
+_RESULTS = ("estimate", "low", "high", *_OF_NULL)
 
 # ---------------------------------------------------------------- two laws
 
@@ -84,11 +85,7 @@ def distance(
             with other seeds; labels that differ; relabellings to draw without a generator;
             "mean" of centred laws; a distance that has no floor ("w2_debiased").
     """
-    chosen = get_distance(kind)
-    if chosen.paired:
-        raise ValueError(f"{chosen.name!r} has lost its floor already; ask for 'w2_gaussian'.")
-    if centred and chosen.name == "mean":
-        raise ValueError("the mean shift of centred laws is 0 by construction.")
+    chosen = _with_floor(kind, centred)
     x, y, pairs = _samples(before, after, paired, dim)
     orders, exact = _relabellings(len(x), len(y), paired, n_permutations, generator)
     # Distances do not see a common offset, and without it rounding is that of the spread.
@@ -97,23 +94,29 @@ def distance(
     if centred:  # also before labels change, else the shift of the mean would become spread
         x, y = x - x.mean(axis=0), y - y.mean(axis=0)
         chosen = about_own_means(chosen)
-    found = np.full((len(_RESULTS), x.shape[1]), np.nan)
+    found = {name: np.full(x.shape[1], np.nan) for name in _RESULTS}
     step = max(1, _BLOCK // (len(x) + len(y)))
     for start in range(0, x.shape[1], step):
         block = slice(start, start + step)
-        found[1:3, block] = jackknife_interval(
-            x[:, block], y[:, block], chosen, paired=paired, level=level
-        )
-        found[[0, 3, 4, 5, 6], block] = _calibrated(
-            x[:, block], y[:, block], chosen, orders, exact, level
-        )
+        one = x[:, block], y[:, block], chosen
+        ends = jackknife_interval(*one, paired=paired, level=level)
+        values = _calibrated(*one, orders, exact, level) | dict(zip(("low", "high"), ends))
+        for name in _RESULTS:
+            found[name][block] = values[name]
     return xr.Dataset(
-        {
-            name: pairs.copy(data=values.reshape(pairs.shape))
-            for name, values in zip(_RESULTS, found)
-        },
+        {name: pairs.copy(data=values.reshape(pairs.shape)) for name, values in found.items()},
         attrs={"distance": chosen.name, "paired": int(paired), "exact": int(exact)},
     )
+
+
+def _with_floor(kind: str | Distance, centred: bool) -> Distance:
+    """The distance of that name; refused where relabellings would say nothing of it."""
+    chosen = get_distance(kind)
+    if chosen.paired:
+        raise ValueError(f"{chosen.name!r} has lost its floor already; ask for 'w2_gaussian'.")
+    if centred and chosen.name == "mean":
+        raise ValueError("the mean shift of centred laws is 0 by construction.")
+    return chosen
 
 
 def _samples(
@@ -170,11 +173,12 @@ def _relabellings(
 
 def _calibrated(
     x: np.ndarray, y: np.ndarray, chosen: Distance, orders: np.ndarray, exact: bool, level: float
-) -> np.ndarray:
-    """`(5, pair)`: estimate, debiased, null mean, null high, p of samples `(seed, pair)`."""
+) -> dict[str, np.ndarray]:
+    """The distance of samples `(seed, pair)` and what its null says of it: `(pair,)` by name."""
     estimate = chosen(x, y)
     if not len(orders):
-        return np.stack([estimate, *[np.full_like(estimate, np.nan)] * 4])
+        nothing = np.full_like(estimate, np.nan)
+        return {"estimate": estimate} | dict.fromkeys(_OF_NULL, nothing)
     pooled = np.concatenate([x, y])
     null = np.abs(relabelled(chosen, pooled, orders, len(x)))
     # A relabelling counts as extreme within rounding error, which keeps ties on the safe side.
@@ -185,7 +189,7 @@ def _calibrated(
         high = np.quantile(null, level, axis=0)
         excess = estimate**2 - (null**2).mean(axis=0)
     debiased = estimate if chosen.signed else np.sign(excess) * np.sqrt(np.abs(excess))
-    return np.stack([estimate, debiased, null.mean(axis=0), high, p])
+    return {"estimate": estimate} | dict(zip(_OF_NULL, (debiased, null.mean(axis=0), high, p)))
 
 
 # ---------------------------------------------------------------- predicted laws

@@ -62,7 +62,7 @@ def _ranks(influence: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Scores:
+class LdsScores:
     """LDS of each metric and method, with one source left out at a time.
 
     Args:
@@ -110,7 +110,7 @@ def score(
     metrics: Sequence[str] = METRICS,
     n_splits: int = 20,
     n_permutations: int = 200,
-) -> Scores:
+) -> LdsScores:
     """LDS of several methods by several metrics, against one set of retrained laws.
 
     Args:
@@ -118,7 +118,7 @@ def score(
         predicted: The same of each method, of seeds other than the truth's, paired among the
             methods (`distributions.shifted_samples`).
         generator: For random halves and permutations.
-        metrics: Names in `distances.DELTAS`.
+        metrics: Names in `distances.DISTANCES`.
         n_splits: Random halves of seeds for the reliabilities (Spearman-Brown, see `agreement`).
         n_permutations: Random orders of subsets, the same for all queries, for the null.
 
@@ -159,7 +159,7 @@ def score(
         table["own"].append(
             [_reliability(influence, law, _fit(law, halves, generator)) for law in laws.values()]
         )
-    return Scores(
+    return LdsScores(
         tuple(metrics),
         tuple(predicted),
         np.stack(table["estimate"]),

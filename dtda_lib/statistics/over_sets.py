@@ -7,7 +7,7 @@ without one set, without some points, without some queries. All three axes are s
 training points and of queries, and each has its part in the error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,26 @@ from .over_seeds import Scores
 
 GROUPS = {"set": 1_000, "train": 10, "query": 10}
 """Axis -> at most how many groups it is cut into, to be left out one by one."""
+
+
+def in_sets(runs: Scores, n_sets: int, *, labels: Collection[str] | None = None) -> Scores:
+    """Runs along `seed`, cut into consecutive sets that are equally large: `(set, seed, ...)`.
+
+    Args:
+        runs: `(seed, ...)`.
+        n_sets: How many.
+        labels: Names of the coordinates that are kept, none of them of seeds; None for all but
+            those of seeds. The fewer, the faster: `over_sets` compares them at each step.
+
+    Raises:
+        ValueError: the sets would not be equally large.
+    """
+    n = runs.sizes["seed"]
+    if n % n_sets:
+        raise ValueError(f"{n} seeds do not make {n_sets} equal sets.")
+    kept = labels or {name for name, label in runs.coords.items() if "seed" not in label.dims}
+    bare = runs.drop_vars([name for name in runs.coords if name not in kept])
+    return bare.rename(seed="run").coarsen(run=n // n_sets).construct(run=("set", "seed"))
 
 
 def over_sets(

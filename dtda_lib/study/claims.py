@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import pandas as pd
+from scipy import stats
 
 from .markdown import numbered, table
 from .rounding import rounded
@@ -191,6 +192,22 @@ def decide(*, confirmed: bool, refuted: bool, partly: bool = False, tested: bool
     if refuted:
         return REFUTED
     return PARTLY if partly else INCONCLUSIVE
+
+
+LARGEST_Z_CHANCES = 0.01, 1e-6
+"""How often chance passes what makes a largest |z| suspect, and what makes it an error."""
+
+LARGEST_Z_RULE = (
+    "confirmed if the largest |z| stays below the value that chance passes in "
+    f"{LARGEST_Z_CHANCES[0]:g} of cases (Bonferroni), refuted beyond that for "
+    f"{LARGEST_Z_CHANCES[1]:g}"
+)
+
+
+def largest_z_bounds(n: int) -> tuple[float, float]:
+    """The bounds of `LARGEST_Z_RULE` for the largest of `n` absolute z-scores."""
+    suspect, error = (float(stats.norm.isf(chance / 2 / n)) for chance in LARGEST_Z_CHANCES)
+    return suspect, error
 
 
 def decide_interval(

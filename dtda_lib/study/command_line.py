@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         """Raise what is to be printed."""
         unrecognised = message.removeprefix("unrecognized arguments: ").split(" ")[0]
         if unrecognised != message.split(" ")[0]:
-            message = unknown("option", unrecognised, self._option_string_actions)
+            message = unknown_argument("option", unrecognised, self._option_string_actions)
         raise Refusal(message if message[-1] in ".?" else f"{message}; see --help.")
 
 
@@ -81,7 +81,9 @@ def read_arguments(arguments: Sequence[str], root: Path) -> argparse.Namespace:
         for name in sorted(changed - known):
             if not known:
                 raise Refusal(f"notebook {notebook.stem} has no cell tagged parameters: add one.")
-            raise Refusal(unknown(f"parameter of notebook {notebook.stem}", name, sorted(known)))
+            raise Refusal(
+                unknown_argument(f"parameter of notebook {notebook.stem}", name, sorted(known))
+            )
     if not (args.list or args.test):
         _refuse_read_only(root)
     return args
@@ -143,7 +145,7 @@ def select(wanted: Sequence[str], folder: Path) -> list[Path]:
         if stem in found:
             matches = [stem]
         if not matches:
-            raise Refusal(unknown("notebook", word, found))
+            raise Refusal(unknown_argument("notebook", word, found))
         if len(matches) > 1:
             raise Refusal(
                 f"{_quoted(word)} could be {' or '.join(matches)}: write more of the name."
@@ -198,7 +200,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(NO_NOTEBOOK, flush=True)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown_argument(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence for an unknown name, as `names.unknown`, which cannot be imported here."""
     names = list(known)
     near = difflib.get_close_matches(name[:60], names, n=1)
@@ -213,7 +215,7 @@ def _quoted(given: str) -> str:
 
 def _profile(given: str) -> str:
     if given not in PROFILE_NAMES:
-        raise argparse.ArgumentTypeError(unknown("profile", given, PROFILE_NAMES))
+        raise argparse.ArgumentTypeError(unknown_argument("profile", given, PROFILE_NAMES))
     return given
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from dtda_lib.attribution.metagradient import metagradient_shifts
 from dtda_lib.attribution.registry import ESTIMATORS
 from dtda_lib.attribution.source import source_shifts
+from dtda_lib.attribution.trajectory import linearised
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.named import TASKS
@@ -23,7 +24,7 @@ from dtda_lib.models.user_code import user_code
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import source_digest
 from dtda_lib.runs.measures import MEASURES
-from dtda_lib.runs.recipes import RECIPES, Recipe
+from dtda_lib.runs.recipes import RECIPES, Recipe, new_optimiser
 from dtda_lib.runs.shards import full_precision
 from dtda_lib.runs.training import train
 
@@ -37,6 +38,7 @@ _PACKAGE = "dtda_lib"
 _MACHINERY = (RunBank, UnrolledBank, user_code)
 """What keeps runs, and decides no number."""
 _TRAINERS = (train, Recipe, full_precision, unrolled_shifts, metagradient_shifts, source_shifts)
+_TRAINERS += (*new_optimiser.others.values(), *linearised.others.values())
 """What a bank calls."""
 _TABLES = (TASKS, MODELS, RECIPES, MEASURES, ESTIMATORS, METHODS, DELTAS)
 """Of these, a notebook's numbers depend on the entries that it names."""

@@ -34,7 +34,7 @@ from .tolerant import snap_text
 
 TEXT_WIDTH, COLUMN_WIDTH = 5.5, 3.25  # inches: figures are drawn at final size, never rescaled
 
-FILES = ("pdf", "png", "csv")
+FORMATS = ("pdf", "png", "csv")
 """Endings of what an export writes besides its description, which holds a digest of each."""
 
 Drawn = tuple[Figure, pd.DataFrame]
@@ -195,7 +195,7 @@ class Exporter:
         description = self._description(name, caption, claims)
         if not checking():
             contents = (_render(fig, "pdf", caption), _render(fig, "png", caption), table.encode())
-            files = dict(zip(FILES, contents, strict=True))
+            files = dict(zip(FORMATS, contents, strict=True))
             for kind, content in files.items():
                 write_atomic(target.with_suffix(f".{kind}"), content)
             digests = {f"{kind}_sha256": sha256(content) for kind, content in files.items()}

@@ -31,7 +31,7 @@ from .artefacts import is_sealed, study_root
 from .beside import IN_THIS_RUN, page_on_file, verdicts_on_file
 from .checks import bands_on_file
 from .evidence import PREVIEW, Evidence, load
-from .figures import FILES
+from .figures import FORMATS
 from .pages import gallery
 from .pages.results import descriptions
 from .record import RECORD, Cell, code_cells, is_beside, read, record_of, source, texts
@@ -191,7 +191,7 @@ def _figure_problems(root: Path) -> Iterator[str]:
         figure = json.loads(path.read_text(encoding="utf-8"))
         if not is_sealed(figure):
             yield f"{path.relative_to(root)}: not what its run wrote: {_mend(path)}"
-        for kind in FILES:
+        for kind in FORMATS:
             file = path.with_suffix(f".{kind}")
             if not file.exists() or sha256(file.read_bytes()) != figure.get(f"{kind}_sha256"):
                 yield f"{file.relative_to(root)}: not what its run wrote: {_mend(path)}"

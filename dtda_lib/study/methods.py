@@ -74,7 +74,7 @@ class Delta(Style):
 
     Args:
         words: What a sentence calls it.
-        unit: Of its values; that of `statistics.distances.DELTAS`, where it is defined.
+        unit: Of its values; that of `statistics.distances.DISTANCES`, where it is defined.
     """
 
     words: str
@@ -249,7 +249,7 @@ DELTAS: Table[Delta] = Table(
         ),
     },
 )  # fmt: skip
-"""Key of `statistics.distances.DELTAS`, "sd" or "snr" of one law -> what readers see."""
+"""Key of `statistics.distances.DISTANCES`, "sd" or "snr" of one law -> what readers see."""
 
 TESTS: Table[Style] = Table(
     "test",

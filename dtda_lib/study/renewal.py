@@ -28,7 +28,7 @@ from .provenance import git_state
 from .settings import StudyError, parameters_of, resolve
 
 
-def keep(root: Path, notebook: str) -> str:
+def renew(root: Path, notebook: str) -> str:
     """Stamp evidence with today's code, and say for which commit it was kept.
 
     Args:
@@ -53,7 +53,7 @@ def keep(root: Path, notebook: str) -> str:
     code = code_of(root / "notebooks" / f"{notebook}.ipynb")
     if made["code"] == code:
         return f"{notebook}: its evidence is as new as its code"
-    if changed := changes(_then(root, notebook, made["commit"]), _now(root, notebook)):
+    if changed := changed_numbers(_then(root, notebook, made["commit"]), _now(root, notebook)):
         raise StudyError(f"numbers of {notebook} at {PREVIEW} have changed: {'; '.join(changed)}")
     rest = {name: value for name, value in made.items() if name in _WRITTEN}
     kept = {"code": code, "kept": {"code": made["code"], "for": git_state(notebook)}}
@@ -64,7 +64,7 @@ def keep(root: Path, notebook: str) -> str:
 _WRITTEN = ("notebook", "profile", "spec_hash", "claims", "commit")
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a run computes and no longer gives: at most three entries of a reference block.
 
     Args:
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in asked:
         for path in sorted((root / "notebooks").glob(f"{number}_*.ipynb")) or [Path(number)]:
             try:
-                print(keep(root, path.stem))
+                print(renew(root, path.stem))
             except StudyError as refusal:
                 failed = True
                 print(refusal, file=sys.stderr)

@@ -20,7 +20,7 @@ from .markdown import plain
 from .parameters import ProfiledParameters, WholeNumber, read_value
 
 EXPERIMENTS = "dtda_lib.experiments"
-MACHINE = ("profile", "device", "workers")
+MACHINE_FIELDS = ("profile", "device", "workers")
 """What every notebook takes besides its own parameters."""
 
 
@@ -112,7 +112,7 @@ def configure(parameters: type[ProfiledParameters], namespace: Mapping[str, Any]
             _refuse_unknown(parameters, filter(_is_visible, _plain_names(namespace)))
         except StudyError as refusal:
             raise StudyError(f"{refusal} (Once corrected, restart the kernel.)") from None
-    names = (*MACHINE, *parameters.declared())
+    names = (*MACHINE_FIELDS, *parameters.declared())
     return resolve(parameters, **{name: namespace.get(name) for name in names})
 
 
@@ -169,7 +169,7 @@ def _parameters_in(topic: str) -> type[ProfiledParameters]:
 
 
 def _refuse_unknown(parameters: type[ProfiledParameters], names: Iterable[str]) -> None:
-    known = (*parameters.declared(), *MACHINE)
+    known = (*parameters.declared(), *MACHINE_FIELDS)
     for name in names:
         if name not in known:
             raise StudyError(unknown(f"parameter of notebook {parameters.notebook}", name, known))

@@ -12,7 +12,9 @@ from .markdown import folded, table
 from .methods import DELTAS, METHODS, TESTS
 from .rounding import without_noise
 
-NAMES = {key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()}
+DISPLAY_NAMES = {
+    key: entry.label for kind in (DELTAS, TESTS, METHODS) for key, entry in kind.items()
+}
 """Key of a method, test or Δ -> its display name."""
 
 
@@ -22,7 +24,9 @@ def displayed(text: str) -> str:
     >>> displayed("late correlation of unrolling, if_ggn")
     'late correlation of unrolling, Gauss-Newton IF'
     """
-    return re.sub(r"\b[a-z]+_[a-z_0-9]*[a-z]\b", lambda key: NAMES.get(key[0], key[0]), text)
+    return re.sub(
+        r"\b[a-z]+_[a-z_0-9]*[a-z]\b", lambda key: DISPLAY_NAMES.get(key[0], key[0]), text
+    )
 
 
 def readable(
@@ -48,7 +52,7 @@ def readable(
     >>> shown.iloc[0].tolist()
     ['grad-dot', '0.5 [0.4, 0.6]']
     """
-    known = {**NAMES, **(names or {})}
+    known = {**DISPLAY_NAMES, **(names or {})}
 
     def told(value: object) -> str:
         if isinstance(value, float):
@@ -105,7 +109,7 @@ def folded_tables(
         *frames: Tables; a named index is their first column.
         names: Display names of further keys, or other ones.
     """
-    known = {**NAMES, **(names or {})}
+    known = {**DISPLAY_NAMES, **(names or {})}
     texts = []
     for frame in frames:
         flat = frame if frame.index.name is None else frame.reset_index()

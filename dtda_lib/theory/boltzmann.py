@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 
 GRID = np.linspace(-2.5, 2.5, 10_001)
 """Where integrals are taken, `(point,)`: fine enough up to an inverse temperature of 1e6."""
-SAME = 1e-9
+SAME_PLACE = 1e-9
 """Minima whose losses differ by less are equally deep."""
 
 
@@ -47,12 +47,12 @@ def deepest_minima(loss: Polynomial) -> tuple[np.ndarray, np.ndarray]:
     a minimum of positive curvature.
     """
     roots = loss.deriv().roots()
-    real = np.sort(roots[abs(roots.imag) < SAME].real)
+    real = np.sort(roots[abs(roots.imag) < SAME_PLACE].real)
     curvature = loss.deriv(2)
-    real = real[curvature(real) > SAME]
+    real = real[curvature(real) > SAME_PLACE]
     if not len(real):
         raise ValueError("deepest_minima: the loss has no minimum of positive curvature.")
-    found = real[loss(real) < loss(real).min() + SAME]
+    found = real[loss(real) < loss(real).min() + SAME_PLACE]
     mass = curvature(found) ** -0.5
     return found, mass / mass.sum()
 
@@ -133,7 +133,7 @@ def leading_divergence(loss: Polynomial, point: Polynomial, c: float, eps: float
     which loss_k differs, where F is of first order (`basin_floor`).
     """
     at, p = deepest_minima(loss)
-    if np.ptp(point(at)) > SAME:
+    if np.ptp(point(at)) > SAME_PLACE:
         raise ValueError("leading_divergence: loss_k differs between the minima.")
     g = point.deriv()(at) ** 2 / loss.deriv(2)(at)
     return float(eps**2 * ((c**2 / 2 - c) * (p @ g) + g.max() / 2))

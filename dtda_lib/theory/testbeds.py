@@ -251,7 +251,7 @@ def line_with_far_point(n_train: int = 12, far: float = 3.0) -> tuple[AnchoredRi
 
 
 def gaussian_distances(before: GaussianLaw, after: GaussianLaw) -> xr.Dataset:
-    """Every distance of `distances.DELTAS` between Gaussian laws, exactly, without sampling.
+    """Every distance of `distances.DISTANCES` between Gaussian laws, exactly, without sampling.
 
     One variable for each, shaped like `after`; orientation and units as there. `ValueError`: the
     laws have queries with other labels.

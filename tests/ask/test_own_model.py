@@ -503,7 +503,10 @@ def test_the_plan_counts_runs_bytes_and_pairs(tmp_path, monkeypatch):
 
 def test_sizes_are_readable():
     assert [readable_bytes(n) for n in (1, 12_000, 3_400_000, 2e9)] == [
-        *("1 kB", "12 kB", "3.4 MB", "2.0 GB")
+        "1 kB",
+        "12 kB",
+        "3.4 MB",
+        "2.0 GB",
     ]
 
 
@@ -685,7 +688,8 @@ def test_sets_are_disjoint_and_judged_by_the_rest():
     shift = simulated(7, 4, 0, 0.0)
     sets = list(own_question.sets_and_others(shift.assign_coords(seed=range(7)), 3))
     assert [(one["seed"].values.tolist(), rest["seed"].values.tolist()) for one, rest in sets] == [
-        *[([0, 1, 2], [3, 4, 5, 6]), ([3, 4, 5], [0, 1, 2, 6])]
+        ([0, 1, 2], [3, 4, 5, 6]),
+        ([3, 4, 5], [0, 1, 2, 6]),
     ]
     with pytest.raises(ValueError, match="no two sets"):
         list(own_question.sets_and_others(shift, 4))
@@ -694,7 +698,7 @@ def test_sets_are_disjoint_and_judged_by_the_rest():
 @pytest.mark.slow
 def test_gaussian_seeds_keep_the_plan():
     shift = simulated(200, 2_000, 1_000, 1.2)
-    table = own_question.power_table(shift, 10, 0.01)
+    table = own_question.planned_power_table(shift, 10, 0.01)
     big = table[table["from"] >= 1.0].iloc[0]
     assert big["from"] == 1.0
     planned = [power(snr, 10, 0.01, test="bootstrap_t") for snr in (1.2, float(big["snr"]))]
@@ -847,7 +851,7 @@ def test_no_text_of_a_user_becomes_markdown_or_maths(answered):
         assert r"\\|" not in row
 
     found, task = answered
-    fig, _ = own_plots.answer(
+    fig, _ = own_plots.table_answer(
         found, replace(task, columns=(r"$\nosuch{$", "a$b$")), 0, 3, labels=["$^$"] * 6
     )
     fig.canvas.draw()  # maths that cannot be read raises here

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
-from helpers import table_like
+from helpers import table_like, unrolled_responses
 from test_ekfac import dense_basis, images_like, small_cnn
 from test_influence import classes_like
 from test_leverage import refits
@@ -24,7 +24,7 @@ from dtda_lib.attribution.metagradient import metagradient_shifts
 from dtda_lib.attribution.registry import ESTIMATORS, get_estimator
 from dtda_lib.attribution.source import source_shifts
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
-from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import measure_identity

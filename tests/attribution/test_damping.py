@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from dtda_lib.attribution.damping import damping_by_training_time, training_time
-from dtda_lib.runs.recipes import Optimiser, Recipe
+from dtda_lib.runs.recipes import Recipe, new_optimiser
 
 N = 10  # points, in one batch: an epoch is a step
 PLAIN = Recipe("sgd", lr=0.05, batch_size=N, epochs=400)
@@ -29,7 +29,7 @@ def gone(recipe, curvatures):
     theta = torch.ones((1, len(curvatures)), dtype=torch.float64)
     curvature = torch.as_tensor(curvatures)
     for epochs in (recipe.warm_epochs, recipe.epochs):  # each with its own optimiser
-        update, steps = Optimiser(recipe, theta), epochs * -(-N // recipe.batch_size)
+        update, steps = new_optimiser(recipe, theta), epochs * -(-N // recipe.batch_size)
         for step in range(steps):
             update(theta, curvature * theta, step / steps)
     return 1 - theta[0].numpy()
@@ -61,5 +61,6 @@ def test_the_time_of_training_adds_up():
 
 
 def test_adam_counts_learning_rates_alone():
-    adam = replace(PLAIN, optimiser="adam", momentum=0.9)
-    assert training_time(adam, N) == pytest.approx(0.05 * 400)
+    for name in ("adam", "adamw"):
+        adam = replace(PLAIN, optimiser=name, momentum=0.9, weight_decay=0.1)
+        assert training_time(adam, N) == pytest.approx(0.05 * 400)

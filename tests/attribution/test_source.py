@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers import table_like
+from helpers import table_like, unrolled_responses
 from test_ekfac import images_like, small_cnn
 from test_influence import classes_like, gradients
 
 from dtda_lib.attribution import curvature, source
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.source import source_shifts
-from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.models.networks import Network, get_model, initial_theta
 from dtda_lib.runs.measures import get_measure
 from dtda_lib.runs.recipes import Recipe
@@ -66,7 +66,11 @@ def test_it_is_the_mean_of_unrolling_over_batch_orders():
     seeds = [(0, order) for order in range(600)]
     each = unrolled_shifts(task, model, noisy, seeds, "query_prediction", chunk=300).values
     ours = source_shifts(
-        *(task, model, full_batch(9), [(0, 0)], "query_prediction"),
+        task,
+        model,
+        full_batch(9),
+        [(0, 0)],
+        "query_prediction",
         **{"segments": 9, "models": 1, "exponential": False},
     ).values[0]
     error = each.std(axis=0, ddof=1) / np.sqrt(len(seeds))
@@ -185,8 +189,9 @@ def test_it_follows_the_training_of_both_seeds():
 
 def test_what_it_cannot_do_is_refused():
     recipe = full_batch(4)
-    with pytest.raises(ValueError, match="'adam' has no stationary segments"):
-        source_shifts(*RIDGE, Recipe("adam"), SEEDS)
+    for name in ("adam", "adamw"):
+        with pytest.raises(ValueError, match=f"'{name}' has no stationary segments"):
+            source_shifts(*RIDGE, Recipe(name), SEEDS)
     with pytest.raises(ValueError, match="do not fit 4 steps"):
         source_shifts(*RIDGE, recipe, SEEDS, segments=3, models=2)
     with pytest.raises(ValueError, match="at least one of each"):

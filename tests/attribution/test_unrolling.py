@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import digits_like, table_like
+from helpers import digits_like, table_like, unrolled_responses
 
 from dtda_lib.attribution import batch_loss
 from dtda_lib.attribution.metagradient import metagradient, metagradient_shifts
 from dtda_lib.attribution.registry import get_estimator
-from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network, get_model
 from dtda_lib.runs.bank import RunBank
@@ -29,6 +29,7 @@ RECIPES = {
     "sgd": Recipe("sgd", lr=0.1, schedule="cosine", **COMMON),
     "momentum": Recipe("sgd", lr=0.05, momentum=0.9, schedule="linear", **COMMON),
     "adam": Recipe("adam", lr=0.02, schedule="cosine", **COMMON),
+    "adamw": Recipe("adamw", lr=0.02, schedule="cosine", **COMMON | {"weight_decay": 2.0}),
 }
 with_and_without = pytest.mark.parametrize(
     "replacement", [True, pytest.param(False, marks=pytest.mark.slow)]
@@ -63,6 +64,14 @@ def assert_same_direction_and_size(found, expected, tolerance):
 
 
 # --- forward mode against the engine --------------------------------------------------------------
+
+
+def test_shifts_of_the_parameters_are_the_responses():
+    recipe, run = RECIPES["adamw"], (TABLE, MLP, RECIPES["adamw"])
+    found = unrolled_shifts(*run, [(3, 4)], "parameters", [6, 1])
+    assert found.sizes == {"seed": 1, "checkpoint": recipe.keep_last, "train": 2, "parameter": 31}
+    expected = unrolled_responses(*run, 3, 4, [6, 1])["responses"]
+    np.testing.assert_array_equal(found.values[0], expected)
 
 
 @each_recipe

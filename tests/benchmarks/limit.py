@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dtda_lib.data.named import mnist3
 from dtda_lib.models.networks import Network, get_model, initial_theta
-from dtda_lib.runs.recipes import Optimiser, get_recipe
+from dtda_lib.runs.recipes import get_recipe, new_optimiser
 from dtda_lib.runs.training import with_channels_last
 
 ATEN = torch.ops.aten
@@ -42,7 +42,7 @@ def step() -> tuple[Callable[[], object], Callable[[], object], Callable[[], obj
     task, model = with_channels_last(mnist3(50, 1)), get_model("cnn2l")
     network, theta = Network.of(model), initial_theta(model, 0)
     x, y = task.train_x[:32], task.train_y[:32]
-    update = Optimiser(get_recipe("published_adam"), theta)
+    update = new_optimiser(get_recipe("published_adam"), theta)
     gradient = grad(lambda t: F.cross_entropy(network(t, x), y))
     found = gradient(theta)
     return (

@@ -54,7 +54,7 @@ def test_parts_put_in_come_out():
     x = xr.DataArray(5 + np.array([0.5, -0.5]) + h + m + e, dims=DIMS)
     found = cs.common_shift(x)
     squares = np.array([25, 0.25, 5, 2, 2 / 3])
-    assert list(found["part"].values) == list(cs.PARTS)
+    assert list(found["part"].values) == list(cs.SHIFT_PARTS)
     np.testing.assert_allclose(found["plain_share_of_squares"], squares / squares.sum())
     # h has variance 20 / 3 and e 8 / 9: a fourth of either is in the square of a mean.
     unbiased = [25 - 5 / 3, 0.25, 20 / 3, 2 - 2 / 9, 8 / 9]

@@ -51,15 +51,15 @@ class Wider(AnchoredRidge):
 
 def test_epsilon_goes_from_all_points_to_one_less():
     there, gone = (
-        co.down_weighted(TESTBED, ORDINARY, 0),
-        co.down_weighted(TESTBED, ORDINARY, 1 / 12),
+        co.down_weighted_ridge(TESTBED, ORDINARY, 0),
+        co.down_weighted_ridge(TESTBED, ORDINARY, 1 / 12),
     )
     np.testing.assert_allclose(there.law().mean, TESTBED.law().mean)
     np.testing.assert_allclose(gone.law().mean, TESTBED.without().mean[ORDINARY])
     np.testing.assert_allclose(gone.law().sd, TESTBED.without().sd[ORDINARY])
     for testbed, epsilon in ((TESTBED, 0.1), (replace(TESTBED, target_sd=1.0), 0.01)):
         with pytest.raises(ValueError, match="1/N needed"):
-            co.down_weighted(testbed, ORDINARY, epsilon)
+            co.down_weighted_ridge(testbed, ORDINARY, epsilon)
 
 
 def test_every_convention_holds_and_a_slip_in_scale_shows():
@@ -72,7 +72,7 @@ def test_every_convention_holds_and_a_slip_in_scale_shows():
 
 
 def test_the_law_moves_by_nothing_where_single_runs_move():
-    table = co.estimand_table(TESTBED, POINTS, rng()).set_index(["point", "estimand"])
+    table = co.answers_table(TESTBED, POINTS, rng()).set_index(["point", "estimand"])
     assert table.loc[("far", "law"), "value"] == pytest.approx(0, abs=1e-12)
     assert abs(table.loc[("far", "a fixed seed"), "value"]) > 0.01
     runs = co.at_queries(TESTBED, [-1]).simulate(4000, rng(1), [[FAR]])
@@ -138,7 +138,7 @@ def test_formulas_agree_with_simulation_and_a_wrong_one_does_not():
 
 
 def test_one_models_estimate_predicts_its_own_run():
-    means, gaps = sim.target_table(TESTBED, 100, rng())
+    means, gaps = sim.three_targets_table(TESTBED, 100, rng())
     found = means.set_index(["estimator", "predicts"])["correlation"]
     law, own, other = (found["rif", target] for target in sim.TARGETS)
     assert own == pytest.approx(1)
@@ -154,8 +154,8 @@ def test_one_models_estimate_predicts_its_own_run():
 
 @pytest.fixture(scope="module")
 def powers():
-    return sim.power_table(
-        TESTBED, POINTS, co.DELTAS, (6, 20), n_repeats=100, n_permutations=99, generator=rng()
+    return sim.delta_power_table(
+        TESTBED, POINTS, co.THREE_DELTAS, (6, 20), n_repeats=100, n_permutations=99, generator=rng()
     )
 
 
@@ -195,10 +195,10 @@ def test_groups_are_not_exact_and_untested_without_any():
     summary = co.error_summary(pd.concat([co.error_table(TESTBED, size) for size in (1, 2)]))
     assert summary["groups"].tolist() == [12, 12, 66, 66]
     assert (summary["low"] <= summary["median"]).all()
-    assert rules.group_claim(summary).status == "refuted"
-    assert rules.group_claim(summary[summary["size"] == 1]).status == "not tested"
+    assert rules.group_leverage_claim(summary).status == "refuted"
+    assert rules.group_leverage_claim(summary[summary["size"] == 1]).status == "not tested"
     zero = summary.assign(low=0.0, median=0.0, high=0.0)
-    assert rules.group_claim(zero).status == "confirmed"
+    assert rules.group_leverage_claim(zero).status == "confirmed"
 
 
 def test_claims_about_deltas_follow_the_numbers():

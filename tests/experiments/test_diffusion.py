@@ -184,4 +184,4 @@ def test_impossible_sizes_are_refused_before_anything_trains(wrong, message):
 def test_positions_are_spread_and_ties_keep_their_order():
     assert retrained.spread_out(24, 12).tolist() == list(range(0, 24, 2))
     assert retrained.spread_out(3, 5).tolist() == [0, 1, 2]
-    assert retrained.best(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]
+    assert retrained.largest_first(np.array([1.0, 3, 2, 3]), 3).tolist() == [1, 3, 2]

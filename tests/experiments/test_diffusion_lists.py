@@ -11,7 +11,7 @@ from dtda_lib.experiments.diffusion import lists as lists
 
 def test_influences_equal_a_loop_over_images_and_samples():
     scored, seeds = random_scored(), np.array([6, 1, 3])
-    found = lists.influences(scored, seeds, 3)
+    found = lists.influences_by_kind(scored, seeds, 3)
     for k in range(12):
         for s in range(3):
             before = scored.base[seeds, s]
@@ -44,8 +44,8 @@ def test_overlaps_equal_sets_of_two_halves():
     one, other = np.array([1, 2, 5, 7]), np.array([0, 3, 4, 6])  # seed 2p in the other if True
     if not np.allclose(found[0, 0], overlap_of(scored, one, other, 0, 0)):
         one, other = other, one
-    for i in range(len(lists.KINDS)):
-        for j in range(len(lists.KINDS)):
+    for i in range(len(lists.LIST_KINDS)):
+        for j in range(len(lists.LIST_KINDS)):
             mixed = overlap_of(scored, one, other, i, j) + overlap_of(scored, one, other, j, i)
             np.testing.assert_allclose(found[i, j], mixed / 2)
 
@@ -53,7 +53,7 @@ def test_overlaps_equal_sets_of_two_halves():
 def overlap_of(scored, one, other, i, j, k=4):
     """Share of the list by kind i of `one` that is on the list by kind j of `other`."""
     heads = [
-        np.argsort(-lists.influences(scored, half, half[0])[kind], axis=0)[:k]
+        np.argsort(-lists.influences_by_kind(scored, half, half[0])[kind], axis=0)[:k]
         for half, kind in ((one, i), (other, j))
     ]
     return np.array([len(set(heads[0][:, s]) & set(heads[1][:, s])) / k for s in range(3)])
@@ -115,7 +115,7 @@ def test_errors_are_jackknives_over_samples_and_over_pairs_of_seeds():
 
     def gaps(samples, pairs):
         part = diffusion.Scored(scored.base[:, samples], scored.shift[:, :, samples])
-        return lists.compared(lists.overlaps(part, 4, halves, pairs), 4 / 12)[0]
+        return lists.list_gaps(lists.overlaps(part, 4, halves, pairs), 4 / 12)[0]
 
     np.testing.assert_allclose(table["plain"], gaps(every, every))
     without_samples = np.array([gaps(np.delete(every, i), every) for i in every])
@@ -131,11 +131,11 @@ def test_errors_are_jackknives_over_samples_and_over_pairs_of_seeds():
 
 
 def test_gaps_take_chance_off_before_the_geometric_mean():
-    shared = np.zeros((len(lists.KINDS), len(lists.KINDS), 2))
-    i, j = lists.KINDS.index("mean"), lists.KINDS.index("variance")
+    shared = np.zeros((len(lists.LIST_KINDS), len(lists.LIST_KINDS), 2))
+    i, j = lists.LIST_KINDS.index("mean"), lists.LIST_KINDS.index("variance")
     shared[i, i], shared[j, j], shared[i, j] = 0.9, 0.3, 0.4
     place = lists.PAIRS.index(("mean", "variance"))
-    plain, strict, first, second, between = lists.compared(shared, 0.1)[:, place]
+    plain, strict, first, second, between = lists.list_gaps(shared, 0.1)[:, place]
     assert plain == pytest.approx(0.6 - 0.4)
     assert strict == pytest.approx((0.8 * 0.2) ** 0.5 + 0.1 - 0.4)
     assert (first, second, between) == pytest.approx((0.9, 0.3, 0.4))

@@ -40,7 +40,7 @@ def experiment():
 
 
 def samples(codes):
-    return diffusion.Samples(codes, np.arange(len(codes)), np.zeros(len(codes), dtype=int))
+    return diffusion.GeneratedSamples(codes, np.arange(len(codes)), np.zeros(len(codes), dtype=int))
 
 
 @pytest.mark.parametrize("gap", [0.5, 6.0], ids=["mixed", "apart"])

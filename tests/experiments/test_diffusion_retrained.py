@@ -19,7 +19,7 @@ from dtda_lib.study.evidence import Evidence, load
 
 N_SEEDS, N_SAMPLES, N_RANDOM = 6, 8, 3
 JUDGED = np.array([0, 3, 6])
-SAMPLES = diffusion.Samples(
+SAMPLES = diffusion.GeneratedSamples(
     torch.zeros(N_SAMPLES, 2), np.zeros(N_SAMPLES, dtype=int), np.arange(N_SAMPLES) % 2
 )
 GROUPS = [
@@ -50,7 +50,9 @@ def losses(noise=1e-3, spread=None, **rises):
 
 
 def table_of(**kind):
-    return retrained.validation_table(retrained.retrained(losses(**kind), SAMPLES, JUDGED))
+    return retrained.validation_table(
+        retrained.losses_after_removal(losses(**kind), SAMPLES, JUDGED)
+    )
 
 
 def row_of(table, measured, first, second):
@@ -64,7 +66,7 @@ def test_each_sample_meets_its_own_groups():
     loss = losses()
     for index in range(loss.sizes["removal"]):
         loss[:, index] = index + loss["sample"] / 100
-    after = retrained.retrained(loss, SAMPLES, JUDGED)
+    after = retrained.losses_after_removal(loss, SAMPLES, JUDGED)
     place = {name: index for index, name in enumerate(loss["removal"].values)}
     for column, s in enumerate(JUDGED):
         assert float(after["none"].isel(seed=0, sample=column)) == pytest.approx(s / 100)
@@ -81,15 +83,19 @@ def test_each_sample_meets_its_own_groups():
 def test_rises_are_percentages_of_the_loss():
     table = table_of(mean=0.4, nearest=0.3, random=0.1, digit0=0.2, digit1=0.2)
     for first, second, wanted in (
-        *(("mean", "random", 30), ("mean", "digit", 20), ("mean", "nearest", 10)),
-        *(("nearest", "random", 20), ("digit", "random", 10), ("random", "none", 10)),
+        ("mean", "random", 30),
+        ("mean", "digit", 20),
+        ("mean", "nearest", 10),
+        ("nearest", "random", 20),
+        ("digit", "random", 10),
+        ("random", "none", 10),
     ):
         row = row_of(table, "rise", first, second)
         assert row["estimate"] == pytest.approx(wanted, abs=0.3)
         assert row["low"] < wanted + 0.3
         assert row["high"] > wanted - 0.3
         assert row["high"] - row["low"] < 1
-    each = retrained.per_sample(retrained.retrained(losses(mean=0.4), SAMPLES, JUDGED))
+    each = retrained.per_sample(retrained.losses_after_removal(losses(mean=0.4), SAMPLES, JUDGED))
     assert each[each["list"] == "mean"]["rise"].values == pytest.approx(40, abs=0.3)
 
 
@@ -107,7 +113,7 @@ def test_intervals_add_the_errors_over_each_dimension():
     for draw, gap in enumerate(gaps):
         loss.loc[{"removal": f"random/{draw}"}] = 1 + gap
     row = retrained.crossed_interval(
-        retrained.retrained(loss, SAMPLES, JUDGED),
+        retrained.losses_after_removal(loss, SAMPLES, JUDGED),
         retrained.rise("random", "none"),
         ("seed", "sample", "group"),
     )
@@ -133,10 +139,10 @@ def shifts_of(factor=1.0, noise=0.0, sign=1.0):
 
 
 def test_predictions_that_come_true_by_half():
-    table = retrained.prediction_table(shifts_of(0.5)).set_index("measured")
+    table = retrained.prediction_skill_table(shifts_of(0.5)).set_index("measured")
     assert table.loc["slope", "estimate"] == pytest.approx(0.5)
     assert table.loc["correlation", "estimate"] == pytest.approx(1, abs=1e-3)  # two groups may tie
-    table = retrained.prediction_table(shifts_of(0.5, sign=-1)).set_index("measured")
+    table = retrained.prediction_skill_table(shifts_of(0.5, sign=-1)).set_index("measured")
     assert table.loc["slope", "estimate"] == pytest.approx(-0.5)
     assert table.loc["correlation", "estimate"] == pytest.approx(-1, abs=1e-3)
 
@@ -148,7 +154,7 @@ def test_correlation_is_of_ranks():
 
 
 def test_noise_lowers_the_correlation_and_not_the_slope():
-    table = retrained.prediction_table(shifts_of(1.0, noise=0.05)).set_index("measured")
+    table = retrained.prediction_skill_table(shifts_of(1.0, noise=0.05)).set_index("measured")
     assert table.loc["correlation", "estimate"] < 0.95
     assert table.loc["slope", "low"] < 1 < table.loc["slope", "high"]
 
@@ -288,10 +294,10 @@ def test_there_is_no_answer_before_a_run(tmp_path):
 
 
 def test_figures_draw_what_they_are_given():
-    fig, drawn = plots.overlaps(compared((0.1, 0.2), (0.0, 0.1)))
+    fig, drawn = plots.list_overlaps(compared((0.1, 0.2), (0.0, 0.1)))
     assert len(drawn) == len(lists.PAIRS)
     assert len(fig.axes[1].containers) == 2
-    after = retrained.retrained(losses(mean=0.4), SAMPLES, JUDGED)
+    after = retrained.losses_after_removal(losses(mean=0.4), SAMPLES, JUDGED)
     fig, drawn = plots.retrained(retrained.validation_table(after), retrained.per_sample(after))
     assert (drawn["measured"] == "rise of one sample").sum() == 4 * len(JUDGED)
     rises = drawn[drawn["measured"] == "rise"]
@@ -303,7 +309,7 @@ def test_figures_draw_what_they_are_given():
     middles = [c.lines[0].get_xdata()[0] for c in fig.axes[0].containers]
     rows = rises.set_index(["first", "second"])["estimate"]
     assert middles[-2:] == [rows["mean", "digit"], rows["mean", "nearest"]]
-    fig, drawn = plots.predictions(shifts_of(), GROUPS, JUDGED)
+    fig, drawn = plots.predicted_and_observed_shifts(shifts_of(), GROUPS, JUDGED)
     assert len(drawn) == len(GROUPS) * len(JUDGED)
     assert drawn["own"].sum() == 3 * len(JUDGED)
     plt.close("all")

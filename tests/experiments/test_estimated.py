@@ -201,8 +201,12 @@ def test_lissa_is_held_against_its_predicted_slope():
 @pytest.mark.parametrize(
     ("factor", "wiggle", "status"),
     [
-        *((1.0, 0.0, "confirmed"), (1.015, 0.0, "confirmed"), (1.03, 0.0, "partly")),
-        *((1.2, 0.0, "refuted"), (-1.0, 0.0, "refuted"), (1.0, 2.0, "refuted")),
+        (1.0, 0.0, "confirmed"),
+        (1.015, 0.0, "confirmed"),
+        (1.03, 0.0, "partly"),
+        (1.2, 0.0, "refuted"),
+        (-1.0, 0.0, "refuted"),
+        (1.0, 2.0, "refuted"),
     ],
 )
 def test_r1_follows_its_rule(factor, wiggle, status):
@@ -341,7 +345,7 @@ def test_b8_follows_its_rule(changed, status):
     row |= {"above_all": 0.1, "above_all_low": 0.05, "above_all_high": 0.2}
     row |= {"above_mu": 0.1, "above_mu_low": 0.05, "above_mu_high": 0.2}
     table = pd.DataFrame([row | changed, row | changed | {"size": 20}])
-    assert estimated_claims.low_noise_claims(table, "s")[0].status == status
+    assert estimated_claims.low_noise_agreement_claims(table, "s")[0].status == status
 
 
 def test_low_noise_table_has_differences_from_all_pairs_and_the_control():
@@ -366,9 +370,15 @@ def protocol_rows(share, r, size=20, ordered=True):
     def row(quantity, ends):
         middle = sum(ends) / 2
         return {
-            **{"size": size, "protocol": "continued", "quantity": quantity, "value": 0.5},
-            **{"change": middle, "change_low": ends[0], "change_high": ends[1]},
-            **{"ordered": ordered, "n_pairs": 7},
+            "size": size,
+            "protocol": "continued",
+            "quantity": quantity,
+            "value": 0.5,
+            "change": middle,
+            "change_low": ends[0],
+            "change_high": ends[1],
+            "ordered": ordered,
+            "n_pairs": 7,
         }
 
     return [row("share t_fdr", share), row("r if_lissa", r)]
@@ -399,15 +409,22 @@ def test_b1_under_other_protocols_follows_its_rule(low, high, status):
     names = [(p, s) for p in ("unpaired_scratch", "continued") for s in ("code", "t_fdr")]
     rows = [
         {
-            **{"protocol": protocol, "quantity": f"share {statistic}", "value": 0.01 * n},
-            **{"value_low": low, "value_high": high, "size": 10, "n_pairs": 7},
+            "protocol": protocol,
+            "quantity": f"share {statistic}",
+            "value": 0.01 * n,
+            "value_low": low,
+            "value_high": high,
+            "size": 10,
+            "n_pairs": 7,
         }
         for n, (protocol, statistic) in enumerate(names)
     ]
     claims = estimated_claims.protocol_noise_claims(pd.DataFrame(rows[::-1]), "x")
     assert {claim.id: claim.estimate for claim in claims} == {
-        **{"B1-unpaired-code": 0.0, "B1-unpaired-t": 0.01},
-        **{"B1-continued-code": 0.02, "B1-continued-t": 0.03},
+        "B1-unpaired-code": 0.0,
+        "B1-unpaired-t": 0.01,
+        "B1-continued-code": 0.02,
+        "B1-continued-t": 0.03,
     }
     assert {claim.status for claim in claims} == {status}
     assert {(claim.ci, claim.n) for claim in claims} == {((low, high), 7)}
@@ -492,7 +509,7 @@ def test_figures_show_what_they_say():
         assert [axis.get_xlim() for axis in fig.axes[:2]] == [(-0.2, 1.03)] * 2
     _, drawn = estimated_plots.agreement_matrix(estimated.matrix_table(by_size()[10], generator()))
     assert len(drawn) == 36
-    shifts = dict.fromkeys(estimated.PROTOCOLS, scores(seed=4))
+    shifts = dict.fromkeys(estimated.PROTOCOL_LABELS, scores(seed=4))
     shown = estimated.protocol_table({10: (shifts, {"if_lissa": scores()})}, {10: True})
     fig, drawn = estimated_plots.protocols(shown, ["if_lissa"])
     assert set(drawn["quantity"]) == {"share t_fdr", "r if_lissa"}

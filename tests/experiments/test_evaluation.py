@@ -28,7 +28,7 @@ from dtda_lib.experiments.evaluating_under_noise import words as words
 from dtda_lib.experiments.evaluating_under_noise.experiment import AROUND, FACTOR
 from dtda_lib.models.networks import Network, initial_theta
 from dtda_lib.runs.bank import RunBank
-from dtda_lib.statistics.lds import SOURCES, Scores
+from dtda_lib.statistics.lds import SOURCES, LdsScores
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.evidence import load
 from dtda_lib.study.headlines import headline_of
@@ -92,7 +92,7 @@ def test_components_are_unbiased_and_blind_to_what_a_run_does_to_all_points():
         np.testing.assert_allclose(before, after, atol=1e-12)
 
 
-@pytest.mark.parametrize("protocol", evaluation_noise.PROTOCOLS)
+@pytest.mark.parametrize("protocol", evaluation_noise.PAIRINGS)
 @pytest.mark.parametrize("runs", [1, 4])
 def test_law_is_what_a_simulation_shows(protocol, runs):
     """Many points, so that a mean of ratios is the ratio of means; true correlation 1."""
@@ -126,14 +126,14 @@ def test_law_is_what_a_simulation_shows(protocol, runs):
 def test_law_and_observation_share_no_run():
     truth, predicted = map(shifts, noisy(n=16))
     alone = shifts(noisy(5, n=16)[0])
-    table = evaluation_noise.curve_table(truth, {"m": predicted}, alone)
+    table = evaluation_noise.attenuation_table(truth, {"m": predicted}, alone)
 
     def doctored(part):
         rng = np.random.default_rng(7)
         new = [a.copy(deep=True) for a in (truth, predicted, alone)]
         for array in new:
             array[part] = rng.standard_normal(array[part].shape)
-        return evaluation_noise.curve_table(new[0], {"m": new[1]}, new[2])
+        return evaluation_noise.attenuation_table(new[0], {"m": new[1]}, new[2])
 
     first, second = doctored(slice(0, 8)), doctored(slice(8, 16))
     np.testing.assert_array_equal(first["observed"], table["observed"])
@@ -378,7 +378,7 @@ def test_intervals_of_a_difference_cover_it():
     for seed in range(120):
         data = xr.Dataset(draw(seed))
         found.append(
-            over_sets(data, evaluation_estimands._values, groups=evaluation_noise.GROUPS).sel(
+            over_sets(data, evaluation_estimands._values, groups=evaluation_noise.NOISE_GROUPS).sel(
                 target=names
             )
         )
@@ -587,7 +587,7 @@ def scores_of(table, error=0.02, metrics=("mean", "w2_debiased", "log_variance_r
         left_out[source] = table + draws
     names = tuple(f"m{i}" for i in range(table.shape[1]))
     one = np.ones(len(table))
-    return Scores(metrics, names, table, left_out, 0.64 * one, np.ones_like(table), 0 * table)
+    return LdsScores(metrics, names, table, left_out, 0.64 * one, np.ones_like(table), 0 * table)
 
 
 def test_separation_by_hand():
@@ -653,7 +653,7 @@ def test_group_scores_of_a_bank(tiny):
         stats.spearmanr(truth.mean("seed")[:, q], members[:, q]).statistic for q in range(3)
     ]
     assert found.estimate[found.metrics.index("mean"), 0] == pytest.approx(np.mean(expected))
-    floors = evaluation_lds.floor_table({"toy": tiny})
+    floors = evaluation_lds.sampling_share_table({"toy": tiny})
     assert (floors["sampling_share"] < 1).all()
     assert (floors["unpaired_share"] > 0).all()
 
@@ -773,14 +773,14 @@ def test_fragility_is_decided_by_intervention_over_all_regimes():
 def test_order_and_separation_must_agree_in_all_settings():
     row = {"setting": "toy", "size": "half", "pairs": 3, "alike": 2, "reversed": 0}
     row |= {"more": 0.1, "low": 0.05, "high": 0.15, "subsets": 40, "spread": 0.3, "by_mean": 0.2}
-    both = [row | {"metric": metric} for metric in evaluation_lds.LAWS]
+    both = [row | {"metric": metric} for metric in evaluation_lds.LAW_METRICS]
     table = pd.DataFrame(both)
     assert [c.status for c in rules.order_claims(table)] == ["refuted"] * 2
     assert [c.status for c in rules.separation_claims(table)] == ["confirmed"] * 2
-    more = pd.DataFrame([*both, row | {"metric": evaluation_lds.LAWS[0], "reversed": 1}])
+    more = pd.DataFrame([*both, row | {"metric": evaluation_lds.LAW_METRICS[0], "reversed": 1}])
     assert [c.status for c in rules.order_claims(more)] == ["partly", "refuted"]
     assert [(c.estimate, c.n) for c in rules.order_claims(more)] == [(1, 6), (0, 3)]
-    least = {"metric": evaluation_lds.LAWS[0], "more": 0.02, "low": -0.01, "high": 0.05}
+    least = {"metric": evaluation_lds.LAW_METRICS[0], "more": 0.02, "low": -0.01, "high": 0.05}
     worst, _ = rules.separation_claims(pd.DataFrame([*both, row | least | {"subsets": 7}]))
     assert (worst.estimate, worst.ci, worst.n) == (0.02, (-0.01, 0.05), 7)
     unlike = pd.DataFrame([one | {"alike": 1} for one in both])
@@ -801,7 +801,7 @@ def test_sentences_on_lds():
     table = pd.DataFrame(
         {"setting": "toy", "size": "half", "metric": metric, "method": method, "lds": lds,
          "low": lds - 0.1, "null": 0.3, "ceiling": 0.95}
-        for metric in evaluation_lds.METRICS
+        for metric in evaluation_lds.SHOWN_METRICS
         for method, lds in (("unrolling", 0.6), ("if_ekfac", 0.7), ("bif", 0.35))
     )  # fmt: skip
     said = words.blind_words(table).data
@@ -853,10 +853,14 @@ def doctored(evidence, statuses):
 
 def test_tables_show_display_names():
     table = pd.DataFrame({"method": ["if_damped"], "metric": ["w2_debiased"], "lds": [0.5]})
-    assert tables.named(table).iloc[0].tolist() == ["damped Gauss-Newton IF", "W2, debiased", 0.5]
+    assert tables.with_display_names(table).iloc[0].tolist() == [
+        "damped Gauss-Newton IF",
+        "W2, debiased",
+        0.5,
+    ]
     wide = table.pivot(index="method", columns="metric", values="lds")
-    assert list(tables.named(wide).columns) == ["W2, debiased"]
-    assert list(tables.named(wide).index) == ["damped Gauss-Newton IF"]
+    assert list(tables.with_display_names(wide).columns) == ["W2, debiased"]
+    assert list(tables.with_display_names(wide).index) == ["damped Gauss-Newton IF"]
 
 
 # --- drawings ------------------------------------------------------------------------------------
@@ -867,7 +871,7 @@ def test_drawings_show_their_data():
     truth, predicted = map(shifts, noisy(n=16))
     alone = shifts(noisy(5, n=16)[0])
     methods = {"if_damped": predicted, "unrolling": truth}
-    curves = evaluation_noise.curve_table(truth, methods, alone).assign(setting="toy")
+    curves = evaluation_noise.attenuation_table(truth, methods, alone).assign(setting="toy")
     limits = evaluation_noise.plateau_table(truth, methods, alone).assign(setting="toy")
     own = {name: truth for name in evaluation_estimands.OWN}
     estimands = pd.concat(
@@ -895,6 +899,6 @@ def test_drawings_show_their_data():
         assert len(data) == rows, name
         assert fig.axes, name
         plt.close(fig)
-    table = tables.best(estimands)
+    table = tables.best_methods(estimands)
     assert len(table) == 4
     assert table["masked"].str.startswith("unrolling 1.00").all()

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from helpers import digits_like
+from helpers import digits_like, unrolled_responses
 from torch.func import grad, hessian
 
 from dtda_lib.attribution.influence import smallest_eigenvalue
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.attribution.trajectory import training_steps
-from dtda_lib.attribution.unrolling import unrolled_responses, unrolled_shifts
+from dtda_lib.attribution.unrolling import unrolled_shifts
 from dtda_lib.data.task import Task
 from dtda_lib.experiments.unrolling_becomes_influence import broken as limit_broken
 from dtda_lib.experiments.unrolling_becomes_influence import chains as limit_chains
@@ -260,7 +260,7 @@ def small_run():
     chain = followed(task, steps, keep=(6, 60))
     given = {"weight_decay": DECAY, "damping": 1.0}
     model = Network.of(one_hidden_layer(task, 4))
-    data = limit.compared(task, model, chain, steps.times([6, 60]), **given)
+    data = limit.unrolling_and_influence(task, model, chain, steps.times([6, 60]), **given)
     return task, model, chain, steps, data
 
 
@@ -286,7 +286,7 @@ def test_influence_is_that_of_the_librarys_estimators(small_run):
         [(5, 6)], points=[0, 7, 9],
     )  # fmt: skip
     plain = followed(task, Steps("x", 0.2), keep=(6,))
-    got = limit.compared(task, model, plain, [1.2], weight_decay=DECAY, damping=1.0)
+    got = limit.unrolling_and_influence(task, model, plain, [1.2], weight_decay=DECAY, damping=1.0)
     np.testing.assert_allclose(got["unrolling"][1, 0], shifts[0, -1], atol=1e-12)
     low = smallest_eigenvalue(recipe)(model, theta, exact)
     assert float(data["smallest"][1, 1]) == pytest.approx(float(low))
@@ -318,7 +318,9 @@ def test_a_long_training_of_a_convex_network_ends_at_its_influence():
         weight_decay=0.3, batch_size=30,
     )  # fmt: skip
     given = {"weight_decay": 0.3, "damping": 1.0}
-    data = limit.compared(task, Network.of(one_hidden_layer(task, 1)), chain, [400.0], **given)
+    data = limit.unrolling_and_influence(
+        task, Network.of(one_hidden_layer(task, 1)), chain, [400.0], **given
+    )
     values = limit.run_values(data)
     assert (data["smallest"] > 0).all()
     assert (values["pinv"] > 0.9).all()
@@ -372,7 +374,9 @@ def test_a_larger_network_is_compared_as_a_small_one(small_run, monkeypatch):
     values = large.values()
     chain = followed(task, Steps("x", 0.2), keep=(12,))
     given = {"weight_decay": DECAY, "damping": 1.0}
-    expected = limit.run_values(limit.compared(task, model, chain, [2.4], **given)).isel(step=0)
+    expected = limit.run_values(
+        limit.unrolling_and_influence(task, model, chain, [2.4], **given)
+    ).isel(step=0)
     for name in ("pinv", "ggn", "smallest", "slope"):
         np.testing.assert_allclose(values[name], expected[name], rtol=1e-4, atol=1e-6)
     assert large.folds == pytest.approx(DECAY * 2.4)
@@ -389,7 +393,7 @@ def made(late=0.97, *, smallest=0.01, slope=0.01, folds=9.0, spread=0.002):
     noise = spread * np.linspace(-1, 1, 8)[:, None]
     at = np.array([0.5, late])
     dims = ("seed", "step")
-    data = {name: (dims, at + noise) for name in limit.CURVATURES}
+    data = {name: (dims, at + noise) for name in limit.COMPARED_CURVATURES}
     data |= {"scale": (dims, 1 + noise + 0 * at)}
     data |= {"smallest": (dims, smallest + noise + 0 * at), "slope": (dims, slope + 0 * at + noise)}
     data |= {"time": ("step", [1.0, 9.0]), "folds": ("step", [1.0, folds])}
@@ -493,7 +497,7 @@ def test_null_parts_are_held_against_those_of_influence():
 def test_larger_networks_count_under_the_same_conditions(row, status):
     full = {"name": "wide", "setting": "made", "n": 4, "estimate": 0.95, "low": 0.93, "high": 0.97}
     full |= {"smallest_low": 0.01, "folds": 8.0, "slope": 0.01}
-    (claim,) = rules.size_claims(pd.DataFrame([full | row]))
+    (claim,) = rules.network_size_claims(pd.DataFrame([full | row]))
     assert (claim.id, claim.status) == ("C2-wide", status)
 
 

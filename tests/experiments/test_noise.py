@@ -13,7 +13,7 @@ from scipy import stats
 
 from dtda_lib.data.named import concrete, mnist3, regression1d
 from dtda_lib.experiments.noise_vs_influence import claims as noise_claims
-from dtda_lib.experiments.noise_vs_influence import experiment, plots
+from dtda_lib.experiments.noise_vs_influence import plots
 from dtda_lib.experiments.noise_vs_influence import tables as noise
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.statistics.significance import null_snr_tail
@@ -85,19 +85,12 @@ def test_scores_of_a_single_set_have_a_jackknife_interval_over_seeds():
     assert row["low"] < row["share"] < row["high"]
 
 
-def test_runs_are_cut_into_consecutive_sets():
-    runs = xr.DataArray(np.arange(12), {"seed": range(12)}, ("seed",))
-    np.testing.assert_array_equal(noise.in_sets(runs, 4), np.arange(12).reshape(4, 3))
-    assert noise.in_sets(runs, 4).dims == ("set", "seed")
-
-
 def test_the_same_points_are_left_out_at_every_size():
     ids = [
-        [task.train_id[k] for k in experiment.first_of_each_class(task, 2)]
+        [task.train_id[k] for k in task.first_of_each_class(2)]
         for task in (mnist3(2, 2), mnist3(5, 2))
     ]
     assert ids[0] == ids[1]
-    assert len(experiment.first_of_each_class(mnist3(2, 2), 9)) == 6
 
 
 def test_late_mean_averages_the_last_checkpoints_only():

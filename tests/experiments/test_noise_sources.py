@@ -246,7 +246,7 @@ def test_initialisation_has_to_give_a_tenth_more(low, high, status, equivalent):
 
 def test_levels_are_geometric_means_over_pairs():
     scores = exact(np.array([[2.0, 8.0, 0.5]] * 2), np.array([[1.0, 16.0, 0.25]] * 2))
-    levels = tables.level_table({"a": scores}).set_index("quantity")
+    levels = tables.noise_level_table({"a": scores}).set_index("quantity")
     assert levels.loc["sigma", "estimate"] == pytest.approx((1 * 16 * 0.25) ** (1 / 3))
     assert levels.loc["abs_mu", "estimate"] == pytest.approx((2 * 8 * 0.5) ** (1 / 3))
     assert levels.loc["relative", "estimate"] == pytest.approx(0.5 ** (1 / 3))
@@ -267,7 +267,7 @@ def test_intervals_of_levels_leave_out_seeds_points_and_queries():
         part = (n - 1) * np.var(left)
         variance, weighted = variance + part, weighted + part**2 / (n - 1)
     half = stats.t.ppf(0.975, variance**2 / weighted) * np.sqrt(variance)
-    row = tables.level_table({"a": scores}).set_index("quantity").loc["sigma"]
+    row = tables.noise_level_table({"a": scores}).set_index("quantity").loc["sigma"]
     expected = np.exp([log_sigma(scores) - half, log_sigma(scores) + half])
     np.testing.assert_allclose([row["low"], row["high"]], expected)
 
@@ -275,7 +275,7 @@ def test_intervals_of_levels_leave_out_seeds_points_and_queries():
 def test_a_pair_without_noise_is_left_out():
     silent = exact(2.0, 1.0)
     silent[:, 0, 0] = 0.0
-    levels = tables.level_table({"a": silent}).set_index("quantity")
+    levels = tables.noise_level_table({"a": silent}).set_index("quantity")
     assert levels.loc["sigma", "estimate"] == pytest.approx(1.0)
 
 
@@ -327,7 +327,7 @@ def test_rises_then_falls(rises, stays, status):
 def test_claims_on_size_take_noise_and_noise_relative_to_influence(sigmas, statuses):
     names = ["30 points", "60 points", "150 points"]
     settings = {n: exact(2.0, s) for n, s in zip(names, sigmas, strict=True)}
-    sigma, relative = rules.size_claims(tables.step_table(settings), "loss", 6, "toy")
+    sigma, relative = rules.data_size_claims(tables.step_table(settings), "loss", 6, "toy")
     assert (sigma.id, relative.id) == ("B5-loss", "B5-loss-snr")
     assert (sigma.status, relative.status) == statuses
     assert sigma.estimate == pytest.approx(sigmas[-1])
@@ -352,7 +352,7 @@ def test_claim_on_models_looks_at_noise_relative_to_influence(sigmas, status):
 
 
 def test_claim_on_the_transformer_is_about_every_learning_rate():
-    levels = tables.level_table({"noise": exact(0.01, 1.0), "sharp": exact(50.0, 1.0)})
+    levels = tables.noise_level_table({"noise": exact(0.01, 1.0), "sharp": exact(50.0, 1.0)})
     for names, status in ((["noise"], "confirmed"), (["sharp"], "refuted"),
                           (["noise", "sharp"], "partly")):  # fmt: skip
         assert rules.transformer_claim(levels, names, "toy").status == status
@@ -583,7 +583,7 @@ def test_every_figure_draws_and_hands_over_its_data():
     assert set(shown["first"].dropna()) == {"30 points"}
     assert len(shown.dropna(subset="first")) == 3 * 2 * 3
     groups = {"a": names[:2], "b": names[2:]}
-    points = drawn(plots.model_points(tables.level_table(settings), trained, groups))
+    points = drawn(plots.model_points(tables.noise_level_table(settings), trained, groups))
     assert points["setting"].tolist() == names
     assert set(points["quantity"]) == {"relative"}
 

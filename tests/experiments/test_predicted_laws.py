@@ -136,8 +136,8 @@ def test_laws_are_moved_by_their_own_seeds_and_cut_into_sets():
     np.testing.assert_allclose(pair["predicted"].sel(estimator="members"), added)
     joint = pair["predicted"].sel(estimator="joint")
     np.testing.assert_allclose(joint, base + whole.values[2, 2])
-    with pytest.raises(ValueError, match="do not make 4 equal sets"):
-        laws.in_sets(found.isel(set=0).isel(seed=[0, 1]), 4)
+    with pytest.raises(ValueError, match="6 seeds do not make 4 equal sets"):
+        laws.laws_in_sets(outputs, {"joint": whole}, removals, 4)
 
 
 # --- what is trained ------------------------------------------------------------------------------
@@ -260,7 +260,9 @@ def test_the_control_is_the_prediction_for_the_next_removal_of_a_size(testbed, s
 
 def test_shares_count_queries_and_both_rivals(testbed):
     found, exact, _, _ = testbed
-    table = tables.share_table({"bed": found}).set_index(["kind", "size", "estimator", "rival"])
+    table = tables.nearer_share_table({"bed": found}).set_index(
+        ["kind", "size", "estimator", "rival"]
+    )
     after = exact["after"].mean.values[4:]
     guess = exact["influence"].mean.values[4:]
 
@@ -332,7 +334,7 @@ def share_rows(no_change=(0.7, 0.9), another=(0.7, 0.9), size=(0.7, 0.9)):
     rows = [
         {"task": "concrete", "estimator": estimator, "kind": kind, "size": name, "rival": rival,
          "share": (low + high) / 2, "share_low": low, "share_high": high, "n": 60}
-        for estimator in claims.ESTIMATORS
+        for estimator in claims.CLAIMED_ESTIMATORS
         for kind in ("w2", "mean")
         for rival, ends in (("no change", no_change), ("another group", another))
         for name, (low, high) in (("1 %", size), *SINGLE, (tables.ALL, ends))
@@ -367,7 +369,7 @@ def skill_rows(**columns):
         row | {"task": task, "kind": kind, "estimator": name, "size": size} | columns
         for task in ("concrete", "digits")
         for kind in ("mean", "spread")
-        for name in claims.ESTIMATORS
+        for name in claims.CLAIMED_ESTIMATORS
         for size in ("1 point", "1 %", "50 %", "high leverage", tables.ALL)
     )
 
@@ -407,7 +409,7 @@ def test_first_order_breaks_between_the_smallest_and_the_largest_group(small, la
     table = skill_rows()
     for size, ends in (("1 %", small), ("50 %", large)):
         table.loc[table["size"] == size, ["error_low", "error_high"]] = ends
-    assert claims.group_claim(table, "made").status == status
+    assert claims.group_size_claim(table, "made").status == status
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def random_scores(n_seeds=4, n_train=12, seed=0, estimators=None):
     coords = {"seed": np.arange(n_seeds), "estimator": names, "train": np.arange(n_train)}
     values = generator.normal(size=(n_seeds, len(names), n_train))
     base = xr.DataArray(1 + generator.random(n_seeds), {"seed": coords["seed"]}, ("seed",))
-    return pruning.Scores(xr.DataArray(values, coords, ("seed", "estimator", "train")), base)
+    return pruning.PruningScores(xr.DataArray(values, coords, ("seed", "estimator", "train")), base)
 
 
 # --- tasks ----------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_removals_that_lower_the_spread_are_preferred_at_equal_means():
     centred = scores.base.values - scores.base.values.mean()
     columns = [0.5 * centred, -0.5 * centred, 0 * centred]
     shift.loc[{"estimator": pruning.ESTIMATOR}] = np.stack(columns, axis=1)
-    scores = pruning.Scores(shift, scores.base)
+    scores = pruning.PruningScores(shift, scores.base)
     assert pruning.worst(scores.ranked("risk"), 3).tolist() == [1, 2, 0]
     np.testing.assert_allclose(scores.ranked("mean"), 0, atol=1e-12)
 
@@ -277,7 +277,7 @@ def test_differences_are_paired_t_intervals_on_test_points():
     assert (asked["better"], asked["other"]) == ("same_mean", "same_own")
     gains = tables.gain_table(found, np.random.default_rng(0)).set_index("strategy")
     assert gains.loc["same_mean", "estimate"] == pytest.approx(gap.mean())
-    levels = tables.level_table(found).set_index("strategy")
+    levels = tables.accuracy_table(found).set_index("strategy")
     accuracy = test.sel(strategy="none").values
     assert levels.loc["none", "accuracy_sd"] == pytest.approx(accuracy.std(ddof=1))
 
@@ -288,7 +288,7 @@ def test_precision_counts_wrong_labels_at_the_head_of_each_list():
     shift = scores.shift.copy(data=values[:, None])
 
     def found(wrong):
-        table = tables.precision_table(pruning.Scores(shift, scores.base), np.array(wrong))
+        table = tables.precision_table(pruning.PruningScores(shift, scores.base), np.array(wrong))
         assert set(table["k"]) == {len(wrong)}
         return table.set_index("ranking")["precision"]
 
@@ -308,7 +308,7 @@ def test_chance_of_hits_is_that_of_counting():
 
 def test_overlaps_of_equal_and_of_disjoint_lists():
     same = random_scores(3, 12, 1, [pruning.ESTIMATOR])
-    opposite = pruning.Scores(-same.shift, same.base)
+    opposite = pruning.PruningScores(-same.shift, same.base)
     row = tables.overlap_table(same, same, 6).iloc[0]
     assert row["two_averages"] == 1
     assert tables.overlap_table(same, opposite, 6).iloc[0]["two_averages"] == 0
@@ -317,7 +317,7 @@ def test_overlaps_of_equal_and_of_disjoint_lists():
 
 def test_predictions_of_a_list_are_sums_over_its_points(judged):
     _, scores, found, outcomes = judged
-    table = tables.prediction_table(outcomes, scores["same"], scores["other"], found.lists)
+    table = tables.predicted_removals_table(outcomes, scores["same"], scores["other"], found.lists)
     table = table.set_index("strategy")
     shift = scores["same"].shift.sel(estimator=pruning.ESTIMATOR).values
     other = scores["other"].shift.sel(estimator=pruning.ESTIMATOR).values
@@ -436,5 +436,5 @@ def test_rule_of_label_noise(share, own, found, averaging):
         (pruning.ESTIMATOR, "own", 20, sum(own) / 2, *own),
     ]
     lists = pd.DataFrame(rows, columns=["estimator", "ranking", "k", "precision", "low", "high"])
-    claims = rules.noise_claims(lists, 200, "setting", 16)
+    claims = rules.wrong_label_claims(lists, 200, "setting", 16)
     assert [claim.status for claim in claims] == [found, averaging]

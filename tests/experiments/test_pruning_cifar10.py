@@ -56,7 +56,7 @@ def test_the_whole_part_runs_from_images_to_claims(task):
     one = pruning_cifar10.pruning_of(task, SWIN, machine=machine, **SETTINGS)
     judged = one.judge(one.scores(), 1, np.random.default_rng(13))
     assert len(judged.bank.runs) == 2 * len(pruning.strategy_names(1, False))
-    found = pruning_cifar10.results(judged, "Swin")
+    found = pruning_cifar10.cifar10_results(judged, "Swin")
     assert found.levels["accuracy"].between(0, 1).all()
     claims = {claim.id: claim for claim in found.claims}
     named = [f"C10-{r.question}-{r.whose}-cifar10" for r in found.differences.itertuples()]
@@ -76,7 +76,7 @@ def test_the_notebook_runs_this_code():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     assert "experiment.judge_cifar10()" in code
-    assert "cifar10.results(" in code
+    assert "cifar10.cifar10_results(" in code
 
 
 def test_the_experiment_takes_the_images_that_are_here(task):

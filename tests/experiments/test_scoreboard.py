@@ -26,7 +26,7 @@ def test_the_best_of_each_metric_is_named_with_its_score():
 
 
 def test_every_score_has_a_row_with_display_names():
-    table = tables.lds_table(scores())
+    table = tables.lds_overview(scores())
     assert list(table["method"]) == ["grad-dot", "unrolling"]
     assert list(table[DELTAS["mean"].tick])[1] == "0.70 [0.60, 0.80] of 0.95"
 

@@ -36,16 +36,16 @@ def responses(sampled):
 
 @pytest.fixture(scope="module")
 def tables():
-    small = pd.concat([tr.curve_table(name, [(1e-3, tr.COLD)]) for name in NAMES])
+    small = pd.concat([tr.divergence_table(name, [(1e-3, tr.COLD)]) for name in NAMES])
     return {
         "scales": tr.scale_table(NAMES),
         "cold": tr.cold_table(NAMES, BETAS),
         "rivals": tr.rival_table("uneven"),
         "small": small,
-        "floors": tr.floor_table((30, tr.COLD)),
+        "floors": tr.basin_floor_table((30, tr.COLD)),
         "masses": tr.mass_table(0.1, (10, 100)),
-        "on_manifolds": degenerate.scale_table(),
-        "rivals_there": degenerate.rival_table((0.1, 1e-3)),
+        "on_manifolds": degenerate.sphere_scale_table(),
+        "rivals_there": degenerate.sphere_rival_table((0.1, 1e-3)),
         "tilted": degenerate.tilt_table((0.01, 1e-3)),
     }
 
@@ -112,7 +112,7 @@ def test_exact_field_is_exponentially_large_at_the_barrier():
 
 
 def test_chains_follow_their_closed_forms(sampled):
-    table = tc.agreement_table(sampled)
+    table = tc.sampled_moments_table(sampled)
     assert rules.sampling_claim(table, 2_000).status == "confirmed"
     small = table[table["chain"] == "langevin"]
     np.testing.assert_allclose(small["exact_sd"], small["boltzmann_sd"], rtol=0.02)
@@ -120,7 +120,7 @@ def test_chains_follow_their_closed_forms(sampled):
         kind: {law: (1.2 * theta, r) for law, (theta, r) in laws.items()}
         for kind, laws in sampled.items()
     }
-    wrong = tc.agreement_table(doctored)
+    wrong = tc.sampled_moments_table(doctored)
     assert rules.sampling_claim(wrong, 2_000).status == "refuted"
 
 
@@ -158,7 +158,9 @@ def test_rivals_on_manifolds_tend_to_their_limits(tables):
 
 
 def test_colder_laws_have_a_best_scale_nearer_to_one():
-    table = degenerate.cold_table((100, 10_000)).pivot(index="case", columns="beta", values="best")
+    table = degenerate.sphere_cold_table((100, 10_000)).pivot(
+        index="case", columns="beta", values="best"
+    )
     assert ((table[10_000] - 1).abs() < 0.1 * (table[100] - 1).abs()).all()
 
 
@@ -239,7 +241,7 @@ def test_the_answer_follows_the_evidence():
 
 
 def test_tables_show_names_and_not_keys(responses):
-    shown = words.named(responses)
+    shown = words.with_plain_headers(responses)
     assert shown["chain"].iloc[0] == "Langevin, small steps"
     assert shown["estimator"].iloc[1] == "influence at each sample"
     assert not any("_" in column for column in shown.columns)
@@ -250,11 +252,11 @@ def test_tables_show_names_and_not_keys(responses):
 
 @pytest.mark.slow
 def test_figures_draw_what_they_return(tables, sampled, responses):
-    by_eps = tr.curve_table("even", [(0.3, tr.COLD), (0.1, tr.COLD)])
-    by_beta = tr.curve_table("even", [(0.1, 10), (0.1, tr.COLD)])
+    by_eps = tr.divergence_table("even", [(0.3, tr.COLD), (0.1, tr.COLD)])
+    by_beta = tr.divergence_table("even", [(0.1, 10), (0.1, tr.COLD)])
     drawn = [
         plots.laws({"even": (tr.law_table("even", 0.3, 20), 0.3, 20)}),
-        plots.curves(by_eps, by_beta),
+        plots.divergence_curves(by_eps, by_beta),
         plots.manifolds(tables["rivals_there"], tables["tilted"]),
         plots.floor(tables["floors"], tr.field_table("apart", (5, 10))),
         plots.sampled_laws(sampled, responses),

@@ -21,10 +21,10 @@ from dtda_lib.data.named import get_task
 from dtda_lib.experiments.variance_changing_examples import claims as rules
 from dtda_lib.experiments.variance_changing_examples import digits, plots, predictions, words
 from dtda_lib.experiments.variance_changing_examples import line as changing
-from dtda_lib.experiments.variance_changing_examples.experiment import Setting
+from dtda_lib.experiments.variance_changing_examples.experiment import SpreadSetting
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.recipes import Recipe
-from dtda_lib.statistics.distances import DELTAS
+from dtda_lib.statistics.distances import DISTANCES
 from dtda_lib.statistics.distributions import distance
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds, wilson_interval
 from dtda_lib.study.evidence import load
@@ -60,10 +60,10 @@ def drawn(seed, shifts, factors, n=40, queries=3, noise=0.05):
 @pytest.mark.parametrize("pooling", changing.POOLINGS)
 def test_influences_are_pooled_distances(pooling):
     one = drawn(1, [0.3, 0.0, -0.2], [1.0, 1.5, 0.8])
-    found = changing.influences(one, np.ones((1, 40), dtype=int), pooling).isel(draw=0)
+    found = changing.influences_by_delta(one, np.ones((1, 40), dtype=int), pooling).isel(draw=0)
     x, y = one.values[:, :1], one.values[:, 1:]
-    for delta in changing.DELTAS:
-        size = np.abs(DELTAS[changing.delta_key(delta)](np.broadcast_to(x, y.shape), y))
+    for delta in changing.DELTA_LABELS:
+        size = np.abs(DISTANCES[changing.delta_key(delta)](np.broadcast_to(x, y.shape), y))
         pooled = size.max(-1) if pooling == "largest" else np.sqrt((size**2).mean(-1))
         np.testing.assert_allclose(found.sel(delta=delta), pooled, rtol=1e-10)
 
@@ -72,17 +72,17 @@ def test_counts_stand_for_repeated_seeds():
     one = drawn(2, [0.3, 0.0], [1.0, 1.5], n=7)
     counts = np.array([[2, 0, 1, 1, 0, 3, 0]])
     again = one.isel(seed=np.repeat(np.arange(7), counts[0]))
-    by_counts = changing.influences(one, counts)
+    by_counts = changing.influences_by_delta(one, counts)
     np.testing.assert_allclose(
-        by_counts, changing.influences(again, np.ones((1, 7), dtype=int)), rtol=1e-10
+        by_counts, changing.influences_by_delta(again, np.ones((1, 7), dtype=int)), rtol=1e-10
     )
 
 
 def test_an_offset_changes_no_influence_and_a_scale_only_its_unit():
     one, counts = drawn(3, [0.3, 0.0], [1.0, 1.5], n=9), changing.left_out(9)
-    found = changing.influences(one, counts)
-    np.testing.assert_allclose(changing.influences(one + 1e3, counts), found, rtol=1e-6)
-    scaled = changing.influences(-2 * one, counts)
+    found = changing.influences_by_delta(one, counts)
+    np.testing.assert_allclose(changing.influences_by_delta(one + 1e3, counts), found, rtol=1e-6)
+    scaled = changing.influences_by_delta(-2 * one, counts)
     for delta, power in (("mean", 1), ("variance", 2), ("w2", 1)):
         expected = found.sel(delta=delta) * 2**power
         np.testing.assert_allclose(scaled.sel(delta=delta), expected, rtol=1e-9)
@@ -95,7 +95,11 @@ def test_intervals_are_those_of_the_jackknife():
 
     def influence(scores):
         counts = np.ones((1, scores.sizes["seed"]), dtype=int)
-        return changing.influences(scores, counts).sel(delta="w2", train=1).isel(draw=0, drop=True)
+        return (
+            changing.influences_by_delta(scores, counts)
+            .sel(delta="w2", train=1)
+            .isel(draw=0, drop=True)
+        )
 
     expected = jackknife_over_seeds(one, influence)
     assert row["x"] == 1.0
@@ -114,7 +118,7 @@ def test_resamples_have_as_many_seeds_and_begin_with_the_sample():
 def test_bad_counts_and_poolings_are_refused():
     one = drawn(5, [0.1], [1.0], n=5)
     with pytest.raises(ValueError, match="pooling"):
-        changing.influences(one, np.ones((1, 5)), "median")
+        changing.influences_by_delta(one, np.ones((1, 5)), "median")
     with pytest.raises(ValueError, match="counts of 4 seeds"):
         changing.changes(one, np.ones((1, 4)))
 
@@ -123,11 +127,11 @@ def test_each_delta_names_the_point_that_was_made_for_it():
     shifts, factors = [0.0, 1.0, 0.1], [1.0, 1.0, 2.5]
     first, fresh = (drawn(seed, shifts, factors) for seed in (6, 7))
     assert changing.first_picks(first) == {"mean": 1, "variance": 2, "w2": 2}
-    rivals = changing.rival_table(first, fresh, 50, rng())
+    rivals = changing.picks_table(first, fresh, 50, rng())
     assert (rivals["by_mean"] == 1).all()
     assert (rivals["by_delta"] == 2).all()
     assert (rules.judged(rivals)["status"] == "confirmed").all()
-    found = changing.influences(fresh, np.ones((1, 40), dtype=int)).isel(draw=0)
+    found = changing.influences_by_delta(fresh, np.ones((1, 40), dtype=int)).isel(draw=0)
     gaps = rivals[rivals["pooling"] == "average"].set_index("delta")["delta_gap"]
     for delta, power in (("variance", 2), ("w2", 1)):
         ratio = float(found.sel(delta=delta, train=2) / found.sel(delta=delta, train=1))
@@ -136,15 +140,15 @@ def test_each_delta_names_the_point_that_was_made_for_it():
 
 def test_one_point_for_all_is_alike_and_noise_decides_nothing():
     first, fresh = (drawn(seed, [0.0, 1.0, 0.1], [1.0, 2.5, 1.0]) for seed in (8, 9))
-    alike = rules.judged(changing.rival_table(first, fresh, 50, rng()))
+    alike = rules.judged(changing.picks_table(first, fresh, 50, rng()))
     assert set(alike["status"]) == {"refuted"}
     assert (alike[["delta_gap", "delta_gap_low", "delta_gap_high"]] == 0).all().all()
     first, fresh = (drawn(seed, [0.0] * 5, [1.0] * 5, noise=1.0) for seed in (10, 11))
-    rivals = rules.judged(changing.rival_table(first, fresh, 200, rng()))
+    rivals = rules.judged(changing.picks_table(first, fresh, 200, rng()))
     other = rivals[rivals["by_mean"] != rivals["by_delta"]]
     assert len(other)
     assert "confirmed" not in set(other["status"])
-    unknown = changing.rival_table(first, fresh, 0, rng())
+    unknown = changing.picks_table(first, fresh, 0, rng())
     decided = unknown["by_mean"] == unknown["by_delta"]
     assert (rules.judged(unknown)["status"][~decided] == "inconclusive").all()
 
@@ -421,7 +425,7 @@ def test_random_groups_are_others():
 
 def test_chosen_and_random_groups_are_compared_at_the_same_queries():
     fresh = drawn(26, [0.0, 1.0, 0.0, 0.0], [1.5, 1.5, 1.0, 1.0], n=60, queries=2)
-    table = digits.target_table(fresh, {"chosen": ["0", "1"], "random": ["2", "3"]}, [1, 0])
+    table = digits.chosen_groups_table(fresh, {"chosen": ["0", "1"], "random": ["2", "3"]}, [1, 0])
     assert table["stays"].tolist() == [1, 2]
     assert table["alone"].tolist() == [1, 0]
     assert table["factor"][0] == pytest.approx(1.5, abs=0.1)
@@ -447,7 +451,7 @@ def test_examples_are_chosen_on_the_first_seeds_alone():
 
 @pytest.mark.slow
 def test_banks_give_laws_with_the_same_labels():
-    setting = Setting(
+    setting = SpreadSetting(
         name="toy",
         task=table_like(6, 3, torch.float32),
         model=get_model("mlp", widths=(8, 2, 1), activation="gelu"),
@@ -640,7 +644,7 @@ def test_drawings_return_what_they_show(two_sets):
     cells = {"w2": predictions.pooled_cells("w2"), "mean": predictions.pair_cells("mean")}
     scores = predictions.score_table(laws, first, fresh, cells)
     found = {name: predictions.against_truth(laws, fresh, of) for name, of in cells.items()}
-    rivals = changing.rival_table(first, fresh, 20, rng())
+    rivals = changing.picks_table(first, fresh, 20, rng())
     pairs = digits.effects([first, fresh, drawn(3, [0, 1, 0.3, -0.5], [1, 1.2, 1.8, 0.9], n=30)])
     seen = changing.seen_at(fresh, np.arange(3.0), {"a": 1, "b": 2})
     drawings = [
@@ -650,7 +654,7 @@ def test_drawings_return_what_they_show(two_sets):
         plots.where_it_shows(seen),
         plots.predicted(found["w2"], scores[scores["delta"] == "w2"], logarithmic=True),
         plots.predicted(found["mean"], scores[scores["delta"] == "mean"], logarithmic=False),
-        plots.base_rates(pairs.isel(set=[0]), {"all": digits.rate_curve(pairs)}),
+        plots.spread_against_mean(pairs.isel(set=[0]), {"all": digits.rate_curve(pairs)}),
         plots.examples(images, [(first, fresh)]),
     ]
     for fig, data in drawings:

@@ -107,7 +107,7 @@ def test_agreement_is_over_the_points_of_a_query():
         dims=("seed", "train", "query"),
         coords={"seed": range(3), "train": range(8), "query": range(3)},
     )
-    found = judged.agreement_table({"if_ggn": shift, "grad_dot": -shift}, shift)
+    found = judged.rank_correlation_table({"if_ggn": shift, "grad_dot": -shift}, shift)
     assert list(found["estimator"]) == ["damped Gauss-Newton IF", "grad-dot"]
     assert list(found["rank correlation"].round(6)) == [1, -1]
 

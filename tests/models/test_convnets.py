@@ -73,16 +73,24 @@ def test_the_forward_pass_is_the_published_one(name):
 def test_the_seed_draws_the_weights_of_the_published_layers(name):
     layers = {
         "cnn2l_rgb": lambda: [
-            *(nn.Conv2d(3, 32, 5), nn.Conv2d(32, 64, 5)),
-            *(nn.Linear(1600, 128), nn.Linear(128, 10)),
+            nn.Conv2d(3, 32, 5),
+            nn.Conv2d(32, 64, 5),
+            nn.Linear(1600, 128),
+            nn.Linear(128, 10),
         ],
         "cnn3l": lambda: [
-            *(nn.Conv2d(1, 32, 3), nn.Conv2d(32, 64, 3), nn.Conv2d(64, 128, 3)),
-            *(nn.Linear(2048, 256), nn.Linear(256, 10)),
+            nn.Conv2d(1, 32, 3),
+            nn.Conv2d(32, 64, 3),
+            nn.Conv2d(64, 128, 3),
+            nn.Linear(2048, 256),
+            nn.Linear(256, 10),
         ],
         "cnn3l_rgb": lambda: [
-            *(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 64, 3), nn.Conv2d(64, 128, 3)),
-            *(nn.Linear(2048, 256), nn.Linear(256, 10)),
+            nn.Conv2d(3, 32, 3),
+            nn.Conv2d(32, 64, 3),
+            nn.Conv2d(64, 128, 3),
+            nn.Linear(2048, 256),
+            nn.Linear(256, 10),
         ],
     }[name]
     model = get_model(name)

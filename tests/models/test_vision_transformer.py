@@ -262,8 +262,11 @@ def test_identity_follows_base_rank_and_settings(base, tmp_path):
     assert (again, again.digest) == (base, base.digest)
     other = Base.of(TINY, random_transformer(seed=1).state_dict())
     others = [
-        *(vit_lora(other, 2, 4), vit_lora(base, 3, 4), vit_lora(base, 2, 5)),
-        *(vit_lora(base, 2, 4, targets=("query",)), vit_lora(base, 2, 4, classes=4)),
+        vit_lora(other, 2, 4),
+        vit_lora(base, 3, 4),
+        vit_lora(base, 2, 5),
+        vit_lora(base, 2, 4, targets=("query",)),
+        vit_lora(base, 2, 4, classes=4),
     ]
     identities = [first, *map(model_identity, others)]
     assert len(set(map(canonical, identities))) == len(identities)

@@ -61,7 +61,12 @@ def test_the_dataset_is_what_train_returns_with_its_axes_named():
     names = ["query_loss", "query_prediction", "parameters"]
     data = bank(runs=runs, measures=names, chunk=None).dataset()
     assert dict(data.sizes) == {
-        **{"seed": 3, "removal": 3, "checkpoint": 2, "query": 3, "output": 1, "parameter": 21}
+        "seed": 3,
+        "removal": 3,
+        "checkpoint": 2,
+        "query": 3,
+        "output": 1,
+        "parameter": 21,
     }
     assert data.query_loss.dims == ("seed", "removal", "checkpoint", "query")
     assert data.query_prediction.dims == ("seed", "removal", "checkpoint", "query", "output")
@@ -86,8 +91,13 @@ def test_the_dataset_is_what_train_returns_with_its_axes_named():
         expected = direct[name].unflatten(0, (3, 3)).numpy()
         np.testing.assert_array_equal(data[name], expected)
         one = train(
-            *(TASK, MODEL, RECIPE, [int(runs.init_seeds[1, 2])], [int(runs.order_seeds[1, 2])]),
-            *(runs.design.weights[2:], [get_measure(name)]),
+            TASK,
+            MODEL,
+            RECIPE,
+            [int(runs.init_seeds[1, 2])],
+            [int(runs.order_seeds[1, 2])],
+            runs.design.weights[2:],
+            [get_measure(name)],
         )
         np.testing.assert_allclose(data[name][1, 2], one[name][0], rtol=1e-10, atol=1e-12)
 

@@ -26,8 +26,11 @@ from helpers import table_like
 from IPython.core.interactiveshell import InteractiveShell
 
 import dtda_lib
+from dtda_lib.attribution import trajectory
+from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs import recipes, training
+from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.fingerprint import (
     _Graph,
     behaviour,
@@ -39,6 +42,8 @@ from dtda_lib.runs.keys.code_form import code_form
 from dtda_lib.runs.keys.origin import import_origin, origin
 from dtda_lib.runs.keys.syntax_form import SyntaxWriter
 from dtda_lib.runs.measures import measure
+from dtda_lib.runs.protocols import paired
+from dtda_lib.runs.removal import nothing
 
 TASK = table_like(n_train=4, n_query=3)
 
@@ -383,6 +388,28 @@ def test_what_decides_no_number_is_not_followed():
         assert f".{name} " in names
     for word in ("rogress", "Bank", "store", "executor", "Estimate", "probe", "figure", "describe"):
         assert word not in names
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_an_optimiser_counts_where_a_recipe_names_it(monkeypatch, unrolled):
+    def key(name):
+        run = (table_like(), get_model("mlp", widths=(8, 1)), recipes.Recipe(name, epochs=1))
+        if unrolled:
+            return UnrolledBank(*run, [(0, 0)]).key
+        return RunBank(*run, paired(nothing(12), [(0, 0)]), ["query_loss"]).key
+
+    class Another(recipes.AdamW):
+        def __call__(self, theta, gradient, done):
+            super().__call__(theta, gradient, done / 2)
+
+    before = {name: key(name) for name in ("adam", "sgd", "adamw")}
+    assert len({*before.values()}) == 3
+    monkeypatch.setitem(recipes.new_optimiser.others, "adamw", Another)
+    assert {name for name in before if key(name) != before[name]} == {"adamw"}
+    monkeypatch.undo()
+    if unrolled:
+        monkeypatch.setitem(trajectory.linearised.others, "adamw", Another)
+        assert {name for name in before if key(name) != before[name]} == {"adamw"}
 
 
 def reached(*things):

@@ -9,12 +9,13 @@ from helpers import digits_like, plain_loop, table_like
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.measures import get_measure, measure
-from dtda_lib.runs.recipes import RECIPES, Recipe, get_recipe
+from dtda_lib.runs.recipes import RECIPES, Recipe, get_recipe, new_optimiser, objective_l2
 from dtda_lib.runs.removal import leave_one_out
 from dtda_lib.runs.training import epoch_order, order_generator, train
 
 LOSS, THETA = get_measure("query_loss"), get_measure("parameters")
 ADAM = Recipe("adam", lr=3e-3, weight_decay=5e-3, batch_size=4, epochs=3, keep_last=2)
+ADAMW = replace(ADAM, optimiser="adamw", weight_decay=2.0, schedule="cosine")
 SGD = Recipe("sgd", lr=3e-2, weight_decay=1e-2, momentum=0.9, batch_size=4, epochs=3, keep_last=2)
 MLP8 = get_model("mlp", widths=(8, 16, 16, 1))
 MLP784 = get_model("mlp", widths=(784, 8, 10), activation="gelu")
@@ -28,7 +29,9 @@ def run(task, model, recipe, seeds=(3, 4), rows=(0, 2), **settings):
     ]
 
 
-@pytest.mark.parametrize("recipe", [ADAM, SGD, replace(SGD, momentum=0.0, schedule="cosine")])
+@pytest.mark.parametrize(
+    "recipe", [ADAM, ADAMW, SGD, replace(SGD, momentum=0.0, schedule="cosine")]
+)
 @pytest.mark.parametrize(
     ("task", "model"),
     [
@@ -47,6 +50,24 @@ def test_one_run_equals_a_plain_pytorch_loop(task, model, recipe, chunk):
         for checkpoint, net in enumerate(nets):
             expected = task.per_example_loss(net(task.query_x), task.query_y)
             torch.testing.assert_close(ours[row, checkpoint], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_an_update_is_that_of_torch_step_by_step(name):
+    """On a stack of runs; the decay is strong, or coupled and decoupled would look alike."""
+    recipe = Recipe(name, lr=0.03, weight_decay=2.0, momentum=0.0, betas=(0.8, 0.9))
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    theta = torch.randn(3, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = theta.clone().requires_grad_()
+    given = {} if name == "sgd" else {"betas": recipe.betas, "eps": recipe.eps}
+    theirs = kinds[name]([expected], lr=recipe.lr, weight_decay=recipe.weight_decay, **given)
+    ours = new_optimiser(recipe, theta)
+    for step in range(6):
+        gradient = torch.sin(theta + step)
+        expected.grad = gradient.clone()
+        theirs.step()
+        ours(theta, gradient, step / 6)
+        torch.testing.assert_close(theta, expected.detach(), rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("task", [table_like(n_train=40), digits_like()])
@@ -212,6 +233,10 @@ class Refusals:
 def test_impossible_recipes_are_refused_by_name(settings, word):
     with pytest.raises(ValueError, match=word):
         replace(RECIPES["published_adam"], **settings)
+
+
+def test_decoupled_decay_is_no_part_of_an_objective():
+    assert [objective_l2(recipe) for recipe in (ADAM, ADAMW, SGD)] == [5e-3, 0.0, 1e-2]
 
 
 def test_unknown_recipe_and_no_seeds_and_misfits_are_refused():

@@ -145,6 +145,26 @@ def test_what_is_unknown_is_refused(options, words):
         ah.agreement_on_halves(array, some_halves(array), **options)
 
 
+@EACH
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_pair_without_noise_is_as_clear_as_the_clearest_other(kind, sign):
+    array, halves = scores(), some_halves(scores())
+    array[1, :, 2, 3] = sign * 0.1  # of which rounding leaves a standard deviation
+
+    def ratios(x):
+        same = np.ptp(x, axis=0) == 0
+        found = x.mean(0) / np.where(same, 1, x.std(0, ddof=1))
+        return np.where(same, sign * np.abs(found[~same]).max(), found)
+
+    got = ah.agreement_on_halves(array, halves, statistic="snr", kind=kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REDUCE, "snr", ratios)
+        wanted = by_loops(array, halves, "snr", kind, False)
+    for (a, b), quantities in wanted.items():
+        for name, value in quantities.items():
+            assert got[name].sel(estimator=a, other=b) == pytest.approx(value, abs=1e-12)
+
+
 def test_a_ratio_without_noise_and_too_few_seeds_are_refused():
     with pytest.raises(ValueError, match="without noise"):
         ah.agreement_on_halves(scores(0.0), some_halves(scores()), statistic="snr")

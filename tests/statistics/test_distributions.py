@@ -10,11 +10,11 @@ from scipy import stats
 
 from dtda_lib.runs import removal
 from dtda_lib.statistics import distributions as ds
-from dtda_lib.statistics.distances import DELTAS, cvar_shift, quantile_shift
+from dtda_lib.statistics.distances import DISTANCES, cvar_shift, quantile_shift
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds
 from dtda_lib.statistics.significance import sign_flip
 
-WITH_FLOOR = [kind for kind, each in DELTAS.items() if not each.paired]
+WITH_FLOOR = [kind for kind, each in DISTANCES.items() if not each.paired]
 EACH_KIND = pytest.mark.parametrize("kind", WITH_FLOOR)
 SMOOTH = ("mean", "variance", "log_variance_ratio")
 
@@ -87,14 +87,14 @@ def test_distances_are_those_of_scipy_or_a_loop(kind, n, m, whole):
     if whole:
         x, y = np.round(x), np.round(y)
         x[0], x[1], y[0], y[1] = -2, 2, 2, -3  # some spread everywhere
-    found = DELTAS[kind](x, y)
+    found = DISTANCES[kind](x, y)
     expected = [ORACLES[kind](x[:, i, j], y[:, i, j]) for i, j in np.ndindex(3, 2)]
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-9, atol=1e-12)
 
 
 @EACH_KIND
 def test_offset_unit_order_and_orientation(kind):
-    each = DELTAS[kind]
+    each = DISTANCES[kind]
     x, y = draw(8, 30).values, 1.4 * draw(8, 30, seed=1).values + 0.5
     d = each(x, y)
     assert d.shape == (30,)
@@ -111,12 +111,12 @@ def test_offset_unit_order_and_orientation(kind):
 def test_each_w2_has_a_name_of_its_own():
     x, y = (np.random.default_rng(seed).exponential(size=(9, 50)) for seed in (0, 1))
     names = ("w2", "w2_gaussian", "w2_gaussian_squared", "w2_debiased")
-    w2, normal, squared, debiased = (DELTAS[name](x, y) for name in names)
+    w2, normal, squared, debiased = (DISTANCES[name](x, y) for name in names)
     np.testing.assert_allclose(normal**2, squared, rtol=1e-12)
     assert not np.isclose(w2, normal).any()
     assert (debiased < squared).all()
     with pytest.raises(ValueError, match="9 and 8 runs are not paired"):
-        DELTAS["w2_debiased"](x, y[1:])
+        DISTANCES["w2_debiased"](x, y[1:])
     law = xr.DataArray(x, dims=("seed", "pair"))
     with pytest.raises(ValueError, match="has lost its floor already"):
         ds.distance(law, law, "w2_debiased", paired=True)
@@ -124,14 +124,14 @@ def test_each_w2_has_a_name_of_its_own():
 
 def test_w1_is_at_most_w2_and_bounds_the_mean_shift():
     x, y = draw(6, 200).values, draw(9, 200, seed=1).values
-    mean, w1, w2 = (DELTAS[name](x, y) for name in ("mean", "w1", "w2"))
+    mean, w1, w2 = (DISTANCES[name](x, y) for name in ("mean", "w1", "w2"))
     assert (abs(mean) <= w1 + 1e-12).all()
     assert (w1 <= w2 + 1e-12).all()
 
 
 def test_constant_laws_are_defined():
     still, moving = np.full((4, 1), 0.1), np.arange(4.0)[:, None]
-    ratio = DELTAS["log_variance_ratio"]
+    ratio = DISTANCES["log_variance_ratio"]
     assert [ratio(still, still), ratio(still, moving), ratio(moving, still)] == [0, np.inf, -np.inf]
     law = xr.DataArray(still, dims=("seed", "pair"))
     for kind in WITH_FLOOR:
@@ -142,7 +142,7 @@ def test_constant_laws_are_defined():
 def test_own_quantiles_and_tails():
     x, y = draw(50, 4).values, draw(40, 4, seed=1).values
     np.testing.assert_allclose(quantile_shift(0.25)(x, y), quantile_shift(0.75)(-y, -x))
-    np.testing.assert_allclose(cvar_shift(0)(x, y), DELTAS["mean"](x, y))
+    np.testing.assert_allclose(cvar_shift(0)(x, y), DISTANCES["mean"](x, y))
     np.testing.assert_allclose(cvar_shift(0.99)(x, y), y.max(0) - x.max(0))
     law, other = (xr.DataArray(sample, dims=("seed", "query")) for sample in (x, y))
     found = ds.distance(law, other, quantile_shift(0.2), paired=False, n_permutations=0)
@@ -185,7 +185,7 @@ def test_all_relabellings_are_the_brute_force_ones(kind, paired):
         assert low - 1e-9 <= here.null_high.item() <= high + 1e-9
         excess = estimate**2 - np.mean(null**2)
         expected = np.sign(excess) * np.sqrt(abs(excess))
-        signed = DELTAS[kind].signed
+        signed = DISTANCES[kind].signed
         assert here.debiased.item() == pytest.approx(estimate if signed else expected, abs=1e-9)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from dtda_lib.statistics import lds
-from dtda_lib.statistics.distances import DELTAS, w2_sampling_share
+from dtda_lib.statistics.distances import DISTANCES, w2_sampling_share
 
 SEEDS, SUBSETS, QUERIES = 12, 9, 3
 
@@ -34,7 +34,7 @@ def drawn(seed=0, n=SEEDS, noise=0.5, effect=1.0):
 
 def influence(x, y, metric):
     """Of laws `(seed, query)` and `(seed, removal, query)`: `(removal, query)`."""
-    return DELTAS[metric](x.values[:, None], y.values)
+    return DISTANCES[metric](x.values[:, None], y.values)
 
 
 def scored(truth=None, predicted=None, **settings):
@@ -89,17 +89,17 @@ def test_predicted_w2_has_no_floor_and_the_retrained_one_loses_it():
     """Equal laws: the plug-in lies above 0 by 3 sigma^2 / n, unless the samples are the same."""
     rng, n, sigma = np.random.default_rng(0), 20, 2.0
     x, y = sigma * rng.standard_normal((2, n, 20_000))
-    raw = DELTAS["w2_gaussian_squared"](x, y)
+    raw = DISTANCES["w2_gaussian_squared"](x, y)
     assert raw.mean() == pytest.approx(3 * sigma**2 / n, rel=0.05)
     # First order in 1 / n: 6 % too little of it here.
     assert w2_sampling_share(x, y).mean() == pytest.approx(3 * sigma**2 / n, rel=0.08)
-    assert abs(DELTAS["w2_debiased"](x, y).mean()) < 0.1 * raw.mean()
-    assert np.all(DELTAS["w2_gaussian_squared"](x, x) == 0)
+    assert abs(DISTANCES["w2_debiased"](x, y).mean()) < 0.1 * raw.mean()
+    assert np.all(DISTANCES["w2_gaussian_squared"](x, x) == 0)
     assert np.all(w2_sampling_share(x, x) == 0)
     coupled = x + 0.1 * y  # what pairing leaves of the floor
     least = w2_sampling_share(x, coupled).mean()
     assert least < 0.02 * raw.mean()
-    assert least == pytest.approx(DELTAS["w2_gaussian_squared"](x, coupled).mean(), rel=0.15)
+    assert least == pytest.approx(DISTANCES["w2_gaussian_squared"](x, coupled).mean(), rel=0.15)
 
 
 # --- the score -----------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_ceiling_falls_with_noise():
     x, y = (part.values for part in drawn(noise=0.3))
     first, second = (y[half].mean(axis=0) - x[half].mean(axis=0) for half in halves)
     r = np.mean([stats.spearmanr(first[:, q], second[:, q]).statistic for q in range(QUERIES)])
-    found = lds._reliability(DELTAS["mean"], (x, y), [tuple(halves)])
+    found = lds._reliability(DISTANCES["mean"], (x, y), [tuple(halves)])
     assert found == pytest.approx(2 * r / (1 + r))
 
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from dtda_lib.statistics.over_sets import over_sets
+from dtda_lib.statistics.over_sets import in_sets, over_sets
 
 
 def cells(values):
@@ -14,6 +14,21 @@ def cells(values):
 
 def mean(array):
     return array.mean(("set", "train", "query"))
+
+
+def test_runs_are_cut_into_consecutive_sets():
+    removals = {"removal": ["none", "a"]}
+    labels = removals | {"seed": range(6), "init_seed": ("seed", range(6)), "query": [7, 8, 9]}
+    runs = xr.DataArray(np.arange(36).reshape(6, 2, 3), labels, ("seed", "removal", "query"))
+    found = in_sets(runs, 3)
+    assert found.sizes == {"set": 3, "seed": 2, "removal": 2, "query": 3}
+    np.testing.assert_array_equal(found.transpose("set", ...), runs.values.reshape(3, 2, 2, 3))
+    assert set(found.coords) == {"removal", "query"}  # a seed's label has no place in its set
+    assert set(in_sets(runs, 3, labels=("removal",)).coords) == {"removal"}
+    whole = in_sets(xr.Dataset({"loss": runs, "mean": runs.mean("query")}), 2)
+    assert whole["mean"].sizes == {"set": 2, "seed": 3, "removal": 2}
+    with pytest.raises(ValueError, match="6 seeds do not make 4 equal sets"):
+        in_sets(runs, 4)
 
 
 def test_the_jackknife_variances_of_the_three_axes_add_up():

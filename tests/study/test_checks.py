@@ -461,8 +461,11 @@ def test_a_row_gives_the_numbers_of_a_claim_that_another_rule_decides():
     row = ROW | {"gap": 0.3, "gap_low": 0.2, "gap_high": 0.4}
     one = Claim.from_row(row, status="partly", rule="by hand", value="gap", count=7, **TEXT)
     assert (one.status, one.rule, one.estimate, one.ci, one.n) == (
-        *("partly", "by hand", 0.3),
-        *((0.2, 0.4), 7),
+        "partly",
+        "by hand",
+        0.3,
+        (0.2, 0.4),
+        7,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from dtda_lib.attribution.registry import get_estimator
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.statistics.agreement import STATISTICS
-from dtda_lib.statistics.distances import DELTAS as REGISTERED
+from dtda_lib.statistics.distances import DISTANCES as REGISTERED
 from dtda_lib.study import methods
 from dtda_lib.study.claims import STATUSES
 from dtda_lib.study.methods import DELTAS, LAWS, METHODS, NO_UNIT, TESTS, palette

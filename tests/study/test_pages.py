@@ -285,7 +285,7 @@ def test_lds_are_read_at_the_best_profile(tmp_path):
     profile, scores = tables.lds_scores(tmp_path)
     assert profile == "paper"
     assert set(scores["lds"]) == {0.5}
-    told = tables.lds_table(scores)
+    told = tables.lds_overview(scores)
     assert list(told.columns) == ["setting", "size", "method", "mean", "variance", "W2"]
     assert told["mean"].tolist() == ["0.50 [0.10, 0.90] of 0.95"]
     fig, drawn = tables.lds_against_lds(scores)

@@ -66,7 +66,7 @@ def root(tmp_path: Path) -> Path:
 def test_evidence_is_kept_and_says_for_what(root):
     assert NOTEBOOK in due.stale(root)
     before = on_file(root)
-    assert "no number of default has changed" in renewal.keep(root, NOTEBOOK)
+    assert "no number of default has changed" in renewal.renew(root, NOTEBOOK)
     after = on_file(root)
     assert due.stale(root) == {}
     assert is_sealed(after)
@@ -74,7 +74,7 @@ def test_evidence_is_kept_and_says_for_what(root):
     assert {name: after[name] for name in renewal._WRITTEN} == {
         name: before[name] for name in renewal._WRITTEN
     }
-    assert "as new as its code" in renewal.keep(root, NOTEBOOK)
+    assert "as new as its code" in renewal.renew(root, NOTEBOOK)
     assert evidence._made_by(after) == f"{before['commit']}, kept for {after['kept']['for']}"
 
 
@@ -83,7 +83,7 @@ def test_values_may_move_within_their_bands_and_be_joined_by_others(root):
     block["values"]["share"]["value"] = 0.509
     block["values"]["more"] = {"value": 1, "rtol": 0.0, "atol": 0.0}
     reference(root, block)
-    renewal.keep(root, NOTEBOOK)
+    renewal.renew(root, NOTEBOOK)
     assert due.stale(root) == {}
 
 
@@ -105,7 +105,7 @@ def test_evidence_whose_numbers_have_changed_is_not_kept(root, change, told):
     reference(root, block)
     before = on_file(root)
     with pytest.raises(StudyError, match=told):
-        renewal.keep(root, NOTEBOOK)
+        renewal.renew(root, NOTEBOOK)
     assert on_file(root) == before
 
 
@@ -123,7 +123,7 @@ def test_evidence_of_other_sizes_or_unknown_origin_is_not_kept(root, entry, told
     file = {name: value for name, value in (on_file(root) | entry).items() if value is not None}
     path.write_text(to_json(sealed(file)))
     with pytest.raises(StudyError, match=told):
-        renewal.keep(root, NOTEBOOK)
+        renewal.renew(root, NOTEBOOK)
 
 
 def test_the_command_lists_keeps_and_refuses(root, monkeypatch, capsys):

@@ -36,17 +36,25 @@ SUMMARY = {
 }
 MIME = "application/vnd.dtda.summary+json"
 LIBRARY = (
-    *("__init__", "names", "runs/__init__", "runs/executors", "runs/store", "study/__init__"),
-    *(
-        "runs/keys/__init__",
-        "runs/keys/canonical",
-        "study/artefacts",
-        "study/batch",
-        "study/command_line",
-        "study/environment",
-    ),
-    *("study/execution", "study/markdown", "study/parameters", "study/provenance"),
-    *("study/record", "study/settings", "experiments/__init__"),
+    "__init__",
+    "names",
+    "runs/__init__",
+    "runs/executors",
+    "runs/store",
+    "study/__init__",
+    "runs/keys/__init__",
+    "runs/keys/canonical",
+    "study/artefacts",
+    "study/batch",
+    "study/command_line",
+    "study/environment",
+    "study/execution",
+    "study/markdown",
+    "study/parameters",
+    "study/provenance",
+    "study/record",
+    "study/settings",
+    "experiments/__init__",
 )
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -518,9 +526,12 @@ def test_checks_take_workers_and_conda(bare):
 
 def test_the_grammar_agrees_with_the_study():
     """What it repeats, as it must not import dtda_lib, is the same."""
+    assert command_line.PROFILE_NAMES == names.PROFILE_NAMES
     for name in ("lits", "xyz"):
         known = ("--list", "--test")
-        assert command_line.unknown("option", name, known) == names.unknown("option", name, known)
+        assert command_line.unknown_argument("option", name, known) == names.unknown(
+            "option", name, known
+        )
     for word in ("auto", "cpu", "cuda", "cuda:1", "mps", "gpu", "cuda:", "CPU"):
         said = ""
         try:

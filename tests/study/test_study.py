@@ -244,8 +244,15 @@ def test_parameters_hold_what_is_allowed_and_nothing_else(tmp_path):
 
 CELL = {"profile": "smoke", "sizes": None, "n_seeds": None, "folder": None, "device": "cpu"}
 IPYTHON = {
-    **{"__name__": "__main__", "_": "", "_i1": "profile = 3", "In": ["", "1"], "Out": {}},
-    **{"get_ipython": print, "exit": object(), "quit": object(), "open": open},
+    "__name__": "__main__",
+    "_": "",
+    "_i1": "profile = 3",
+    "In": ["", "1"],
+    "Out": {},
+    "get_ipython": print,
+    "exit": object(),
+    "quit": object(),
+    "open": open,
 }
 
 

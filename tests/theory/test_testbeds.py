@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from scipy import integrate, stats
 
-from dtda_lib.statistics.distances import DELTAS
+from dtda_lib.statistics.distances import DISTANCES
 from dtda_lib.statistics.distributions import distance, shifted_samples
 from dtda_lib.theory.testbeds import (
     AnchoredRidge,
@@ -193,8 +193,8 @@ def test_gaussian_distances_are_those_of_fine_quantiles():
     x = stats.norm.ppf(levels)[:, None] * np.ones(6)
     y = stats.norm.ppf(levels)[:, None] * SDS + MEANS
     found = gaussian_distances(BEFORE, AFTER)
-    assert set(found) == set(DELTAS)
-    for name, each in DELTAS.items():
+    assert set(found) == set(DISTANCES)
+    for name, each in DISTANCES.items():
         np.testing.assert_allclose(found[name], each(x, y), atol=3e-3, rtol=3e-3, err_msg=name)
     np.testing.assert_allclose(found.to_array()[:, -1], 0, atol=1e-7)
 

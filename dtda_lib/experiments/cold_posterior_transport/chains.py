@@ -17,13 +17,13 @@ Sampled = Mapping[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 BETA = 1_000.0
 QUERY = np.array([1.0, 1.5, 0.0])
 """Where the line is asked: intercept, first and second input."""
-KINDS = {
+CHAIN_KINDS = {
     "langevin": "Langevin, small steps",
     "large": "Langevin, large steps",
     "sgld": "SGLD, batches of 4",
     "sgd": "SGD, batches of 4, no added noise",
 }
-ESTIMATORS = {
+SPREAD_ESTIMATORS = {
     "if_minimum": "influence at the minimum",
     "if_sample": "influence at each sample",
     "unrolling": "unrolling",
@@ -72,7 +72,7 @@ def law_of(chain: LinearChain) -> tuple[float, float]:
     return float(QUERY @ chain.minimum()), float(np.sqrt(variance))
 
 
-def agreement_table(sampled: Sampled) -> pd.DataFrame:
+def sampled_moments_table(sampled: Sampled) -> pd.DataFrame:
     """Mean and sd of the prediction: sampled, exact for the chain, and of the Boltzmann law.
 
     z: sampled - exact, in standard errors of the sample; normal laws, or nearly so with batches.

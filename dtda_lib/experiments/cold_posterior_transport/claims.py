@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from dtda_lib.study.claims import Claim, between, combine, decide
+from dtda_lib.study.claims import (
+    LARGEST_Z_RULE,
+    Claim,
+    between,
+    combine,
+    decide,
+    largest_z_bounds,
+)
 
-from .chains import KINDS
+from .chains import CHAIN_KINDS
 from .maps import log_slope
 
 CLOSE, FAR = 0.01, 0.1
@@ -22,7 +28,6 @@ ORDER = 0.9, 1.1
 """Slopes on logarithmic axes that count as first order."""
 KEPT, LOST = 0.1, 0.5
 """Share of a divergence left over that counts as removed, and as not."""
-CHANCE = 0.01, 1e-6  # as in notebook 00
 
 _THEOREM = "2506.12965, Theorem 3"
 _WELLS = "one parameter, loss with two wells"
@@ -45,7 +50,7 @@ def _small(size: float, good: float = CLOSE, bad: float = FAR, **text: Any) -> C
 
 
 def scale_claims(line: pd.DataFrame, degenerate: pd.DataFrame) -> list[Claim]:
-    """C5: c* tends to 1 at zero temperature; `maps.scale_table` and `degenerate.scale_table`."""
+    """C5: c* tends to 1 at zero temperature; from `maps.scale_table` and that of spheres."""
     return [
         _scale_claim(
             degenerate,
@@ -101,7 +106,7 @@ def cold_claim(cold: pd.DataFrame) -> Claim:
 
 
 def rival_claims(line: pd.DataFrame, degenerate: pd.DataFrame) -> list[Claim]:
-    """C5-best and C5-null; `maps.rival_table` and `degenerate.rival_table`.
+    """C5-best and C5-null; `maps.rival_table` and `degenerate.sphere_rival_table`.
 
     A field that differs from the influence function in the null space of the Hessian alone is none
     of the rivals: Theorem 3 leaves it free.
@@ -148,7 +153,7 @@ def _margin(rivals: pd.DataFrame) -> tuple[float, str]:
 def parabola_claims(curves: pd.DataFrame) -> list[Claim]:
     """T10: the parabola, and whether its minimum is 0.
 
-    `curves`: `maps.curve_table` of all cases at zero temperature and one small eps.
+    `curves`: `maps.divergence_table` of all cases at zero temperature and one small eps.
     """
     left, off = {}, 0.0
     for name, part in curves.groupby("case", sort=False):
@@ -188,7 +193,7 @@ def parabola_claims(curves: pd.DataFrame) -> list[Claim]:
 
 
 def floor_claims(floors: pd.DataFrame, masses: pd.DataFrame) -> list[Claim]:
-    """T11: the floor of first order, and who moves mass; `floor_table`, `mass_table`."""
+    """T11: the floor of first order, and who moves mass; `basin_floor_table`, `mass_table`."""
     cold = floors[np.isinf(floors["beta"])].sort_values("eps")
     last = cold.iloc[0]
     ratio = last["best"] / last["first_order"]
@@ -222,9 +227,9 @@ def floor_claims(floors: pd.DataFrame, masses: pd.DataFrame) -> list[Claim]:
 
 
 def sampling_claim(agreement: pd.DataFrame, n_chains: int) -> Claim:
-    """T12: sampled laws equal the closed forms; `chains.agreement_table`."""
+    """T12: sampled laws equal the closed forms; `chains.sampled_moments_table`."""
     z = agreement[["z_mean", "z_variance"]].to_numpy()
-    suspect, error = (float(stats.norm.isf(chance / 2 / z.size)) for chance in CHANCE)
+    suspect, error = largest_z_bounds(z.size)
     return _small(
         abs(z).max(),
         suspect,
@@ -237,8 +242,7 @@ def sampling_claim(agreement: pd.DataFrame, n_chains: int) -> Claim:
         n=n_chains,
         setting=f"{_LINE}; step size and batches included in the closed form",
         estimand="law of the prediction at one query",
-        rule=f"confirmed if the largest |z| stays below the value that chance passes in "
-        f"{CHANCE[0]:g} of cases (Bonferroni), refuted beyond that for {CHANCE[1]:g}",
+        rule=LARGEST_Z_RULE,
     )
 
 
@@ -278,7 +282,7 @@ def variance_claims(responses: pd.DataFrame, n_chains: int) -> list[Claim]:
                 source="this study",
                 status=combine(parts),
                 statistic="predicted over true slope of the variance in ε: "
-                + ", ".join(f"{KINDS[kind]} {value:.2f}" for kind, value in share.items()),
+                + ", ".join(f"{CHAIN_KINDS[kind]} {value:.2f}" for kind, value in share.items()),
                 n=len(share),
                 setting=f"{_LINE}; estimate: Langevin with small steps",
                 rule=f"each kind of chain: confirmed if within {FAR:g} of 1, refuted if off by "

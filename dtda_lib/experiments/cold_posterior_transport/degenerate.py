@@ -51,7 +51,7 @@ def profiles(sphere: Sphere) -> dict[str, Profile]:
     }
 
 
-def scale_table(epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
+def sphere_scale_table(epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
     """c* of the pseudo-inverse influence at zero temperature: `case, eps, best, offset`."""
     rows = [
         (name, eps, best, best - 1)
@@ -62,7 +62,7 @@ def scale_table(epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["case", "eps", "best", "offset"])
 
 
-def cold_table(betas: Sequence[float], eps: float = EPSILONS[-1]) -> pd.DataFrame:
+def sphere_cold_table(betas: Sequence[float], eps: float = EPSILONS[-1]) -> pd.DataFrame:
     """The same at finite temperatures: `case, beta, best, left`; `left` is F over that of no
     change."""
     rows = []
@@ -77,7 +77,7 @@ def cold_table(betas: Sequence[float], eps: float = EPSILONS[-1]) -> pd.DataFram
     return pd.DataFrame(rows, columns=["case", "beta", "best", "left"])
 
 
-def rival_table(epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
+def sphere_rival_table(epsilons: Sequence[float] = EPSILONS) -> pd.DataFrame:
     """F over eps^2 at zero temperature: `case, field, eps, f, limit`.
 
     `limit`: derived, as eps -> 0. "with a null part" is the influence function with a part along

@@ -38,8 +38,8 @@ class Experiment:
     def print_cost(self) -> None:
         """Print what there is to do."""
         print(
-            f"cost: nothing is trained; {len(chains.KINDS)} kinds of {self.n_chains:,} chains, "
-            f"integrals at {len(self.betas)} temperatures"
+            f"cost: nothing is trained; {len(chains.CHAIN_KINDS)} kinds of {self.n_chains:,} "
+            f"chains, integrals at {len(self.betas)} temperatures"
         )
 
     def laws(self) -> dict[str, tuple[pd.DataFrame, float, float]]:
@@ -49,14 +49,14 @@ class Experiment:
         }
 
     def curves(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """`maps.curve_table` of even wells: by size at zero temperature, and by temperature."""
+        """`maps.divergence_table` of even wells: by size at temperature zero, by temperature."""
         by_eps = [(eps, COLD) for eps in (0.3, 0.1, 0.01)]
         by_beta = [(0.1, beta) for beta in (10, 30, 100, COLD)]
-        return maps.curve_table("even", by_eps), maps.curve_table("even", by_beta)
+        return maps.divergence_table("even", by_eps), maps.divergence_table("even", by_beta)
 
     def small(self) -> pd.DataFrame:
-        """`maps.curve_table` of both cases at zero temperature, for a small removal."""
-        return pd.concat([maps.curve_table(name, [(1e-3, COLD)]) for name in self.same])
+        """`maps.divergence_table` of both cases at zero temperature, for a small removal."""
+        return pd.concat([maps.divergence_table(name, [(1e-3, COLD)]) for name in self.same])
 
     def best_scales(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """`maps.scale_table` at zero temperature, and `maps.cold_table` at all others."""
@@ -67,17 +67,17 @@ class Experiment:
         return maps.rival_table("uneven"), maps.reach_table("uneven", self.scales)
 
     def manifolds(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """`scale_table`, `cold_table`, `rival_table` and `tilt_table` of `degenerate`."""
+        """`sphere_scale_table` and the other tables of `degenerate`."""
         return (
-            degenerate.scale_table(),
-            degenerate.cold_table(self.betas),
-            degenerate.rival_table(),
+            degenerate.sphere_scale_table(),
+            degenerate.sphere_cold_table(self.betas),
+            degenerate.sphere_rival_table(),
             degenerate.tilt_table(),
         )
 
     def floors(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """`maps.floor_table` and `maps.field_table` of the wells with unlike losses."""
-        return maps.floor_table((30, 300, COLD)), maps.field_table("apart", (5, 10, 20))
+        """`maps.basin_floor_table` and `maps.field_table` of the wells with unlike losses."""
+        return maps.basin_floor_table((30, 300, COLD)), maps.field_table("apart", (5, 10, 20))
 
     def masses(self) -> pd.DataFrame:
         """`maps.mass_table` of all cases."""

@@ -79,7 +79,7 @@ def law_table(name: str, eps: float, beta: float) -> pd.DataFrame:
 # --- T10: the best scale --------------------------------------------------------------------------
 
 
-def curve_table(name: str, settings: Sequence[tuple[float, float]]) -> pd.DataFrame:
+def divergence_table(name: str, settings: Sequence[tuple[float, float]]) -> pd.DataFrame:
     """F of c times the influence function over eps^2, for pairs (eps, beta) and c in 0..2.
 
     `leading` is the prediction of second order, at zero temperature.
@@ -193,7 +193,7 @@ def reach_table(name: str, scales: Sequence[float]) -> pd.DataFrame:
 # --- T11: mass between basins ---------------------------------------------------------------------
 
 
-def floor_table(
+def basin_floor_table(
     betas: Sequence[float], epsilons: Sequence[float] = EPSILONS, name: str = "apart"
 ) -> pd.DataFrame:
     """F at the best scale c*, and at c = 0 and 1, with the floor `predicted` for any scale.
@@ -257,8 +257,8 @@ def mass_table(
 def _barrier(case: Case) -> float:
     at, _ = bo.deepest_minima(case.loss)
     roots = case.loss.deriv().roots()
-    real = np.sort(roots[abs(roots.imag) < bo.SAME].real)
-    return float(real[(real > at[0] + bo.SAME) & (real < at[-1] - bo.SAME)][0])
+    real = np.sort(roots[abs(roots.imag) < bo.SAME_PLACE].real)
+    return float(real[(real > at[0] + bo.SAME_PLACE) & (real < at[-1] - bo.SAME_PLACE)][0])
 
 
 def _below(places: np.ndarray, height: np.ndarray, threshold: float) -> float:

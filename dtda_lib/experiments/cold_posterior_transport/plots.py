@@ -17,7 +17,7 @@ from dtda_lib.study.figures import (
 )
 from dtda_lib.study.methods import LAWS, METHODS, PALETTE, palette
 
-from .chains import ESTIMATORS, KINDS, QUERY, Sampled, chains, law_of
+from .chains import CHAIN_KINDS, QUERY, SPREAD_ESTIMATORS, Sampled, chains, law_of
 from .maps import CASES, COLD
 
 MOVED = replace(METHODS["if_hessian"], label="moved by the influence function", linestyle=":")
@@ -31,8 +31,8 @@ _FIELDS = {
     "damped": "damped inverse",
     "nothing": "no change",
 }
-_ESTIMATORS = palette({"if_minimum": ESTIMATORS["if_minimum"]}) | {
-    "if_sample": replace(METHODS["if_hessian"], label=ESTIMATORS["if_sample"]),
+_ESTIMATORS = palette({"if_minimum": SPREAD_ESTIMATORS["if_minimum"]}) | {
+    "if_sample": replace(METHODS["if_hessian"], label=SPREAD_ESTIMATORS["if_sample"]),
     "unrolling": METHODS["unrolling"],
 }
 
@@ -54,7 +54,7 @@ def laws(tables: Mapping[str, tuple[pd.DataFrame, float, float]]) -> Drawn:
     return fig, pd.concat(frames, ignore_index=True)
 
 
-def curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
+def divergence_curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
     """F over eps^2 against the scale c. Left: at zero temperature. Right: at several betas."""
     fig, ((left, right),) = panels(1, 2, 2.5, sharey=True)
     for shade, (eps, part) in zip(_SHADES, by_eps.groupby("eps", sort=False)):
@@ -162,14 +162,16 @@ def sampled_laws(sampled: Sampled, responses: pd.DataFrame, kind: str = "langevi
     left.set(xlabel="prediction at the query", ylabel="density over chains")
     left.set_ylim(0, 1.5 * left.get_ylim()[1])
     left.legend(loc="upper left")
-    kinds, beside = list(KINDS), dict(zip(_ESTIMATORS, (0.22, 0, -0.22)))
+    kinds, beside = list(CHAIN_KINDS), dict(zip(_ESTIMATORS, (0.22, 0, -0.22)))
     places = [beside[row.estimator] - kinds.index(row.chain) for row in responses.itertuples()]
     drawn = responses.assign(at=places)
     for name, style in _ESTIMATORS.items():
         part, look = drawn[drawn["estimator"] == name], {"label": style.label, "capsize": 0}
         intervals(right, part, part["at"], style, value="variance", across=True, **look)
     right.axvline(1, color="k", lw=0.8, ls=":", zorder=0)
-    right.set_yticks([-row for row in range(len(KINDS))], [_short(k) for k in KINDS.values()])
+    right.set_yticks(
+        [-row for row in range(len(CHAIN_KINDS))], [_short(k) for k in CHAIN_KINDS.values()]
+    )
     right.set_xlabel("predicted / true change of variance")
     right.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=1)
     columns = ["chain", "estimator", "at", "variance", "variance_low", "variance_high"]

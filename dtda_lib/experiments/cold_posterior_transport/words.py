@@ -6,29 +6,39 @@ from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.wording import measured
 
-from .chains import ESTIMATORS, KINDS
+from .chains import CHAIN_KINDS, SPREAD_ESTIMATORS
 
 FIGURE = "manifolds"
 """The figure that shows the answer at a glance."""
 
 _NOTEBOOK = "07_cold_posterior_transport"
 _VALUES = {
-    "chain": KINDS,
-    "estimator": ESTIMATORS,
+    "chain": CHAIN_KINDS,
+    "estimator": SPREAD_ESTIMATORS,
 }
 _HEADERS = {
-    **{"w2_nothing": "W2, not moved", "w2_moved": "W2, moved"},
-    **{"f_nothing": "F, not moved", "f_moved": "F, moved"},
-    **{"before": "mass before", "after": "mass after", "moved": "mass moved"},
-    **{"z_mean": "z of mean", "z_variance": "z of variance", "boltzmann_sd": "Boltzmann sd"},
-    **{"exact_mean": "exact mean", "exact_sd": "exact sd"},
-    **{"mean_low": "mean, low", "mean_high": "mean, high"},
-    **{"variance_low": "variance, low", "variance_high": "variance, high"},
-    **{"first_order": "first order", "nothing": "not moved"},
+    "w2_nothing": "W2, not moved",
+    "w2_moved": "W2, moved",
+    "f_nothing": "F, not moved",
+    "f_moved": "F, moved",
+    "before": "mass before",
+    "after": "mass after",
+    "moved": "mass moved",
+    "z_mean": "z of mean",
+    "z_variance": "z of variance",
+    "boltzmann_sd": "Boltzmann sd",
+    "exact_mean": "exact mean",
+    "exact_sd": "exact sd",
+    "mean_low": "mean, low",
+    "mean_high": "mean, high",
+    "variance_low": "variance, low",
+    "variance_high": "variance, high",
+    "first_order": "first order",
+    "nothing": "not moved",
 }
 
 
-def named(table: pd.DataFrame) -> pd.DataFrame:
+def with_plain_headers(table: pd.DataFrame) -> pd.DataFrame:
     """A table with the names that readers see in the place of keys."""
     return table.replace(_VALUES).rename(columns=_HEADERS)
 

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dtda_lib.study.claims import Claim, above, decide
+from dtda_lib.study.claims import LARGEST_Z_RULE, Claim, above, decide, largest_z_bounds
 
-from .exact import DELTAS
+from .exact import THREE_DELTAS
 from .simulated import TARGETS
 
 EXACT = 1e-9  # relative; what rounding may leave of an equality
 WRONG = 0.01  # relative error beyond which a prediction is called inexact
 DOUBLED = float(np.log(2))  # of the log variance ratio
-CHANCE = 0.01, 1e-6  # of the largest |z| of all, below which it counts as suspect, and as an error
 
 _SETTING = "anchored ridge regression, 12 points on a line, one of them far off"
 _LAW = "law over runs, exact"
@@ -33,10 +32,10 @@ def _exact(**text: Any) -> Claim:
 
 
 def simulation_claim(scores: Mapping[str, np.ndarray], n_seeds: int) -> Claim:
-    """T-sim: closed forms equal simulation; `scores` from `conventions_simulated.z_scores`."""
+    """T-sim: closed forms equal simulation; `scores` from `simulated.z_scores`."""
     total = sum(z.size for z in scores.values())
     largest = max(float(np.abs(z).max()) for z in scores.values())
-    suspect, error = (float(stats.norm.isf(chance / 2 / total)) for chance in CHANCE)
+    suspect, error = largest_z_bounds(total)
     return _exact(
         id="T-sim",
         claim="the closed forms equal a simulation within its error",
@@ -45,17 +44,14 @@ def simulation_claim(scores: Mapping[str, np.ndarray], n_seeds: int) -> Claim:
         statistic=f"largest |z| of {total} means, variances and covariances; {n_seeds} runs",
         estimate=largest,
         n=n_seeds,
-        rule=(
-            f"confirmed if the largest |z| stays below the value that chance passes in "
-            f"{CHANCE[0]:g} of cases (Bonferroni), refuted beyond that for {CHANCE[1]:g}"
-        ),
+        rule=LARGEST_Z_RULE,
     )
 
 
 def single_point_claims(errors: pd.DataFrame) -> list[Claim]:
     """T-if and T-rif: what influence functions miss of one point, and that RIF misses nothing.
 
-    `errors` from `conventions.error_table` with groups of one point.
+    `errors` from `exact.error_table` with groups of one point.
     """
     plain, corrected = (errors[errors["estimator"] == name] for name in ("if", "rif"))
     off = float((plain["kept"] - (1 - plain["leverage"])).abs().max())
@@ -84,8 +80,8 @@ def single_point_claims(errors: pd.DataFrame) -> list[Claim]:
     ]
 
 
-def group_claim(summary: pd.DataFrame) -> Claim:
-    """T-rif-groups: sums of members' corrected shifts, from `conventions.error_summary`."""
+def group_leverage_claim(summary: pd.DataFrame) -> Claim:
+    """T-rif-groups: sums of members' corrected shifts, from `exact.error_summary`."""
     rows = summary[(summary["estimator"] == "rif") & (summary["size"] > 1)]
     medians = "; ".join(f"{row['size']} points {row['median']:.2g}" for _, row in rows.iterrows())
     tested = len(rows) > 0
@@ -106,14 +102,14 @@ def group_claim(summary: pd.DataFrame) -> Claim:
 
 
 def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> list[Claim]:
-    """C6 and C7 in closed form, from `conventions.delta_table`.
+    """C6 and C7 in closed form, from `exact.delta_table`.
 
     Args:
         deltas: The table.
         largest_mean_shift: Of the far point, over queries, relative to the prediction's spread.
         far: Position of the far point.
     """
-    top = {name: int(deltas[name].idxmax()) for name in DELTAS}
+    top = {name: int(deltas[name].idxmax()) for name in THREE_DELTAS}
     differ = top["mean"] not in (top["log_variance_ratio"], top["w2"])
     row = deltas.loc[far]
     agreement = stats.spearmanr(deltas["mean"], deltas["log_variance_ratio"]).statistic
@@ -155,7 +151,7 @@ def delta_claims(deltas: pd.DataFrame, largest_mean_shift: float, far: int) -> l
 
 
 def target_claim(differences: pd.DataFrame, n_seeds: int) -> Claim:
-    """C12 where training is convex, from `conventions_simulated.target_table`."""
+    """C12 where training is convex, from `simulated.three_targets_table`."""
     return Claim.from_row(
         {**differences.set_index("estimator").loc["if"], "n": n_seeds},
         confirmed_if=above(0),

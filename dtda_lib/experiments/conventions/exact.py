@@ -21,14 +21,14 @@ from dtda_lib.theory.testbeds import (
     line_with_far_point,
 )
 
-DELTAS = ("mean", "log_variance_ratio", "w2")
-"""The three Deltas: names in `distances.DELTAS`. The log ratio stands for the variance."""
-ESTIMATORS = {"if": "if_ggn", "rif": "rif"}
+THREE_DELTAS = ("mean", "log_variance_ratio", "w2")
+"""The three Deltas: names in `distances.DISTANCES`. The log ratio stands for the variance."""
+CLOSED_FORM_ESTIMATORS = {"if": "if_ggn", "rif": "rif"}
 """Estimator in tables -> method; for squared errors of a linear model, Gauss-Newton is exact."""
 NAMES = {
-    **{key: methods.METHODS[method].label for key, method in ESTIMATORS.items()},
-    **{key: methods.DELTAS[key].label for key in DELTAS},
-    **{f"rank_{key}": f"rank by {methods.DELTAS[key].label}" for key in DELTAS},
+    **{key: methods.METHODS[method].label for key, method in CLOSED_FORM_ESTIMATORS.items()},
+    **{key: methods.DELTAS[key].label for key in THREE_DELTAS},
+    **{f"rank_{key}": f"rank by {methods.DELTAS[key].label}" for key in THREE_DELTAS},
 }
 """Estimator, Delta or column of ranks -> what tables show."""
 LEVERAGE = {"if": False, "rif": True}
@@ -52,7 +52,7 @@ def at_queries(testbed: AnchoredRidge, queries: slice | Sequence[int]) -> Anchor
     return replace(testbed, query_x=testbed.query_x[queries])
 
 
-def down_weighted(testbed: AnchoredRidge, point: int, epsilon: float) -> AnchoredRidge:
+def down_weighted_ridge(testbed: AnchoredRidge, point: int, epsilon: float) -> AnchoredRidge:
     """Training on the objective - `epsilon` times the loss of `point`: weight 1 - N epsilon.
 
     The loss is a square, so scaling a point's input and target by the root of its weight is the
@@ -87,12 +87,14 @@ def convention_table(
     testbed = replace(testbed, query_x=np.vstack([testbed.train_x, testbed.query_x[-1:]]))
     far, ordinary, n = points["far"], points["ordinary"], testbed.n_train
     before, after = testbed.law(), testbed.without()
-    removed = down_weighted(testbed, far, 1 / n).law()
+    removed = down_weighted_ridge(testbed, far, 1 / n).law()
     gap = max(
         float(abs(removed.mean - after.mean[far]).max()),
         float(abs(removed.sd - after.sd[far]).max()),
     )
-    slope = (down_weighted(testbed, ordinary, STEP / n).law().mean - before.mean)[-1] / (STEP / n)
+    slope = (down_weighted_ridge(testbed, ordinary, STEP / n).law().mean - before.mean)[-1] / (
+        STEP / n
+    )
     predicted = testbed.predicted([[ordinary]]).mean[0, -1] - before.mean[-1]
     other = dropped(testbed, far).law().mean[-1] - before.mean[-1]
     same, different = (float(value) for value in shift_sds(before, after, far, -1))
@@ -153,7 +155,7 @@ def shift_sds(
     return np.sqrt(both - 2 * shared), np.sqrt(both)
 
 
-def estimand_table(
+def answers_table(
     testbed: AnchoredRidge, points: dict[str, int], generator: np.random.Generator
 ) -> pd.DataFrame:
     """Three answers to "what did this point do?", at the last query, in target units.
@@ -192,10 +194,10 @@ def delta_table(testbed: AnchoredRidge) -> pd.DataFrame:
             "point": np.arange(testbed.n_train),
             "x": testbed.train_x[:, 1],
             "leverage": testbed.leverages(),
-            **{name: found[name].mean("query").values for name in DELTAS},
+            **{name: found[name].mean("query").values for name in THREE_DELTAS},
         }
     )
-    for name in DELTAS:
+    for name in THREE_DELTAS:
         table[f"rank_{name}"] = table[name].rank(ascending=False, method="first").astype(int)
     return table
 

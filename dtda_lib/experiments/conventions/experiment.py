@@ -63,8 +63,8 @@ class Experiment:
         return exact.convention_table(self.testbed, self.points, N_OWN, generator)
 
     def estimands(self, generator: np.random.Generator) -> pd.DataFrame:
-        """`exact.estimand_table`."""
-        return exact.estimand_table(self.testbed, self.points, generator)
+        """`exact.answers_table`."""
+        return exact.answers_table(self.testbed, self.points, generator)
 
     def errors(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """`exact.error_table` of single points, and `exact.error_summary` of all sizes."""
@@ -72,8 +72,8 @@ class Experiment:
         return sizes[0], exact.error_summary(pd.concat(sizes))
 
     def targets(self, generator: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """`simulated.target_table`."""
-        return simulated.target_table(self.testbed, N_TARGETS, generator)
+        """`simulated.three_targets_table`."""
+        return simulated.three_targets_table(self.testbed, N_TARGETS, generator)
 
     def z_scores(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """`simulated.z_scores` at five of the 25 queries."""
@@ -81,11 +81,11 @@ class Experiment:
         return simulated.z_scores(few, self.simulation["n_seeds"], generator)
 
     def powers(self, generator: np.random.Generator) -> pd.DataFrame:
-        """`simulated.power_table` of both points and the three Δ."""
-        return simulated.power_table(
+        """`simulated.delta_power_table` of both points and the three Δ."""
+        return simulated.delta_power_table(
             self.testbed,
             self.points,
-            exact.DELTAS,
+            exact.THREE_DELTAS,
             self.simulation["seed_counts"],
             n_repeats=self.simulation["n_repeats"],
             n_permutations=self.simulation["n_permutations"],

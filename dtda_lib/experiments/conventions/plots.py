@@ -11,8 +11,7 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above
 from dtda_lib.study.methods import DELTAS, LAWS, METHODS
 from dtda_lib.theory.testbeds import AnchoredRidge, GaussianLaw
 
-from .exact import DELTAS as KEYS
-from .exact import ESTIMATORS
+from .exact import CLOSED_FORM_ESTIMATORS, THREE_DELTAS
 from .simulated import LEVEL
 
 _BAND = 2  # standard deviations
@@ -93,7 +92,7 @@ def bands_and_deltas(testbed: AnchoredRidge, points: dict[str, int], deltas: pd.
         axis.set_xlabel("input x")
     first.set_ylabel("prediction")
     legend_above(fig, first, ncols=3)
-    for column, name in enumerate(KEYS):
+    for column, name in enumerate(THREE_DELTAS):
         axis = fig.add_subplot(grid[1, 2 * column : 2 * column + 2])
         style = DELTAS[name]
         axis.vlines(deltas["x"], 0, deltas[name], color=style.colour, lw=1)
@@ -118,11 +117,11 @@ def _points(axis: Axes, testbed: AnchoredRidge, marked: int) -> None:
 def estimator_errors(single: pd.DataFrame, summary: pd.DataFrame) -> Drawn:
     """Relative W2 error of predicted laws: against leverage, and against the size of groups.
 
-    `single` is `conventions.error_table` of single points, `summary` `error_summary`.
+    `single` is `exact.error_table` of single points, `summary` `error_summary`.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.6), sharey=True)
     rows = []
-    for name, key in ESTIMATORS.items():
+    for name, key in CLOSED_FORM_ESTIMATORS.items():
         style = METHODS[key]
         part = single[single["estimator"] == name].sort_values("leverage")
         left.plot(part["leverage"], part["w2"], style.marker, color=style.colour, label=style.label)
@@ -154,7 +153,7 @@ def estimator_errors(single: pd.DataFrame, summary: pd.DataFrame) -> Drawn:
 def power_curves(table: pd.DataFrame) -> Drawn:
     """Share of experiments that find each Delta, against the number of seeds; a panel per point.
 
-    `table` is `conventions_simulated.power_table`.
+    `table` is `simulated.delta_power_table`.
     """
     points = list(dict.fromkeys(table["point"]))
     fig, axes = plt.subplots(

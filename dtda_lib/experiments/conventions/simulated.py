@@ -22,7 +22,7 @@ from dtda_lib.theory.testbeds import AnchoredRidge, gaussian_distances
 
 from .exact import LEVERAGE, at_queries, shift_sds
 
-LEVEL = 0.05  # of the tests in `power_table`
+LEVEL = 0.05  # of the tests in `delta_power_table`
 TARGETS = ("the mean shift", "its own run's shift", "another run's shift")
 SIMULATED = {"if": "influence", "rif": "leverage_corrected"}
 """Estimator -> its name in `AnchoredRidge.simulate`."""
@@ -112,7 +112,7 @@ def network_estimators_error(testbed: AnchoredRidge, generator: np.random.Genera
 # ---------------------------------------------------------------- one run's estimate
 
 
-def target_table(
+def three_targets_table(
     testbed: AnchoredRidge, n_seeds: int, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How well the estimate of *one* model predicts three different things.
@@ -165,7 +165,7 @@ def _samples(
     return {name: xr.DataArray(values, dims=("seed", "repeat")) for name, values in made.items()}
 
 
-def power_table(
+def delta_power_table(
     testbed: AnchoredRidge,
     points: dict[str, int],
     kinds: Sequence[str],

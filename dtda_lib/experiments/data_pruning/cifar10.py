@@ -18,7 +18,7 @@ from . import plots
 from .claims import pruning_claims
 from .pruning import Judged, Pruning
 from .strategies import steering_queries
-from .tables import difference_table, gain_table, level_table
+from .tables import accuracy_table, difference_table, gain_table
 
 CASE = "cifar10"
 
@@ -61,7 +61,7 @@ class Results:
     claims: list[Claim]
 
 
-def show(found: Results, judged: Judged, export: Exporter) -> None:
+def show_results(found: Results, judged: Judged, export: Exporter) -> None:
     """Display the tables, and export and display the figures."""
     pruning, images = judged.pruning, images_called(judged.pruning.task)
     print(pruning.task.describe())
@@ -84,14 +84,14 @@ def show(found: Results, judged: Judged, export: Exporter) -> None:
         display(caption)
 
 
-def results(judged: Judged, network: str) -> Results:
+def cifar10_results(judged: Judged, network: str) -> Results:
     """What came of it; trains what is missing. `network`: what was trained, in words."""
     task, found = judged.pruning.task, judged.outcomes()
     differences = difference_table(found, np.random.default_rng(14))
     epochs = judged.pruning.recipe.epochs
     setting = f"{images_called(task)}, {task.n_train} training points, {network}, {epochs} epochs"
     return Results(
-        level_table(found),
+        accuracy_table(found),
         differences,
         gain_table(found, np.random.default_rng(15)),
         pruning_claims(differences, CASE, "labels as given", setting),

@@ -43,22 +43,22 @@ _WHOSE = {
 }
 
 
-PARTS = ("order", "none", "fixed")
+C10_PARTS = ("order", "none", "fixed")
 """What the words of C10 say: averaged scores beat a fixed seed's, which beat no pruning."""
 VETO = "random"
 
 
 def c10_status(statuses: Mapping[str, str]) -> str:
-    """The status of C10 out of its `PARTS`; the control against random removal can only veto.
+    """The status of C10 out of its `C10_PARTS`; the control against random removal can only veto.
 
     A control is no part of the claim, so it confirms nothing. But where averaged scores are not
     shown to beat random removal, what the parts show need not be due to scores: then the claim is
     inconclusive, unless it is refuted anyway.
 
     Args:
-        statuses: Of each of `PARTS` and of `VETO`.
+        statuses: Of each of `C10_PARTS` and of `VETO`.
     """
-    whole = combine(statuses[name] for name in PARTS)
+    whole = combine(statuses[name] for name in C10_PARTS)
     vetoed = statuses[VETO] != CONFIRMED and whole != REFUTED
     return INCONCLUSIVE if vetoed else whole
 
@@ -93,7 +93,7 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
                 interval="95 % t interval over evaluation seeds",
                 id=f"C10-{name}-{whose}-{case}",
                 claim=_WORDS[name],
-                source=_PAPER if name in PARTS else "this study",
+                source=_PAPER if name in C10_PARTS else "this study",
                 statistic="mean paired difference of test accuracy; sign-flip p = "
                 f"{row['p']:.2g}, higher in {row['wins']:.0%} of the seeds",
                 **shared,
@@ -101,7 +101,7 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
             for name, row in rows.iterrows()
         }
         whole = Claim.from_row(
-            rows.loc[list(PARTS)].sort_values("estimate").iloc[0],
+            rows.loc[list(C10_PARTS)].sort_values("estimate").iloc[0],
             status=c10_status({name: part.status for name, part in parts.items()}),
             id=f"C10-{whose}-{case}",
             claim="pruning by distributional scores beats a fixed seed's scores, which beat no "
@@ -119,7 +119,9 @@ def pruning_claims(differences: pd.DataFrame, case: str, labels: str, setting: s
     return claims
 
 
-def noise_claims(lists: pd.DataFrame, n_train: int, setting: str, n_seeds: int) -> list[Claim]:
+def wrong_label_claims(
+    lists: pd.DataFrame, n_train: int, setting: str, n_seeds: int
+) -> list[Claim]:
     """Planted wrong labels are found: by each estimator's average, and better than by one model.
 
     Args:

@@ -19,7 +19,7 @@ from dtda_lib.study.settings import Config
 from . import cifar10
 from .pruning import Judged, Pruning
 from .small_transformers import small_swin, small_vit
-from .strategies import ALSO, NONE, Scores, steering_queries, with_label_noise
+from .strategies import ALSO, NONE, PruningScores, steering_queries, with_label_noise
 
 WRONG, RIGHT = "some labels wrong", "right labels"
 STACK = 48  # digit runs that train together
@@ -148,11 +148,11 @@ class Experiment:
         for one in self._all:
             print(one.judging_cost(self.n_random))
 
-    def scores(self) -> dict[str, dict[str, Scores]]:
+    def scores(self) -> dict[str, dict[str, PruningScores]]:
         """Labels -> whose -> scores; trains what is missing."""
         return {title: one.scores() for title, one in self.prunings.items()}
 
-    def judge(self, scores: Mapping[str, Mapping[str, Scores]]) -> dict[str, Judged]:
+    def judge(self, scores: Mapping[str, Mapping[str, PruningScores]]) -> dict[str, Judged]:
         """Labels -> the lists of all strategies, and the bank that retrains without them."""
         generator = np.random.default_rng(10)
         return {

@@ -6,7 +6,7 @@ from dtda_lib.study.methods import METHODS, Method
 
 from .strategies import ALSO, BASELINE, ESTIMATOR, OTHER_ESTIMATOR
 
-ESTIMATORS = (ESTIMATOR, "if_damped_1", OTHER_ESTIMATOR, *ALSO, BASELINE)
+PRUNING_ESTIMATORS = (ESTIMATOR, "if_damped_1", OTHER_ESTIMATOR, *ALSO, BASELINE)
 """Labels in tables and claims, in the order of figures."""
 
 

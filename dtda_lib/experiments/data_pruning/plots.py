@@ -170,7 +170,7 @@ def precision(lists: pd.DataFrame) -> Drawn:
     return fig, shown.reset_index(drop=True)
 
 
-def predictions(tables: Mapping[str, pd.DataFrame]) -> Drawn:
+def predicted_removals(tables: Mapping[str, pd.DataFrame]) -> Drawn:
     """Predicted and observed shift of the loss upon removal of each list, a panel per data set."""
 
     def draw(axis: Axes, table: pd.DataFrame) -> None:

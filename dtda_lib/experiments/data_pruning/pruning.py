@@ -22,7 +22,7 @@ from .strategies import (
     OTHER,
     RANDOM,
     SAME,
-    Scores,
+    PruningScores,
     only_queries,
     query_correct,
     removal_lists,
@@ -105,7 +105,7 @@ class Pruning:
             f"{len(self.scoring.runs)} above, which are scored, too"
         )
 
-    def scores(self) -> dict[str, Scores]:
+    def scores(self) -> dict[str, PruningScores]:
         """Scores by the evaluation seeds ("same") and by as many others ("other"); trains what is
         missing."""
         data = self.scoring.dataset().isel(removal=0, checkpoint=-1, drop=True)
@@ -114,7 +114,7 @@ class Pruning:
         shift = xr.concat(
             [data["mean_query_shifts"], *further], "estimator", combine_attrs="drop"
         ).rename("shift")
-        both = Scores(
+        both = PruningScores(
             shift.transpose("seed", "estimator", "train"), data["query_loss"].mean("query")
         )
         return {
@@ -136,7 +136,7 @@ class Pruning:
         )
 
     def judge(
-        self, scores: Mapping[str, Scores], n_random: int, generator: np.random.Generator
+        self, scores: Mapping[str, PruningScores], n_random: int, generator: np.random.Generator
     ) -> "Judged":
         """The lists of all strategies, and the bank that retrains without them."""
         lists = removal_lists(

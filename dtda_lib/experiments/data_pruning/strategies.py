@@ -102,7 +102,7 @@ def only_queries(task: Task, chosen: np.ndarray) -> Task:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PruningScores:
     """Of full-data models: `shift` `(seed, estimator, train)`, `base` `(seed,)`.
 
     `shift` is what each model says of each training point, a shift upon removal of the mean
@@ -112,13 +112,13 @@ class Scores:
     shift: xr.DataArray
     base: xr.DataArray
 
-    def seeds(self, start: int, stop: int) -> "Scores":
+    def seeds(self, start: int, stop: int) -> "PruningScores":
         """The scores of some of the models, seeds numbered anew."""
         labels = {"seed": np.arange(stop - start)}
         parts = (
             a.isel(seed=slice(start, stop)).assign_coords(labels) for a in (self.shift, self.base)
         )
-        return Scores(*parts)
+        return PruningScores(*parts)
 
     def ranked(self, ranking: str, estimator: str = ESTIMATOR) -> xr.DataArray:
         """Scores by which points are ranked: `(seed, train)` for "own", else `(train,)`.
@@ -164,8 +164,8 @@ def strategy_names(n_random: int, planted: bool) -> list[str]:
 
 
 def removal_lists(
-    same: Scores,
-    other: Scores,
+    same: PruningScores,
+    other: PruningScores,
     k: int,
     n_random: int,
     generator: np.random.Generator,

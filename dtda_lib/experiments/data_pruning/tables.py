@@ -16,7 +16,18 @@ from dtda_lib.statistics.over_seeds import mean_interval, mean_over_seeds, wilso
 from dtda_lib.statistics.significance import sign_flip
 from dtda_lib.study.tables import numbers
 
-from .strategies import BY_LOSS, ESTIMATOR, NONE, OTHER, RANDOM, RANKINGS, REST, SAME, Scores, worst
+from .strategies import (
+    BY_LOSS,
+    ESTIMATOR,
+    NONE,
+    OTHER,
+    RANDOM,
+    RANKINGS,
+    REST,
+    SAME,
+    PruningScores,
+    worst,
+)
 
 COMPARED = (
     # what is asked, the better one if the answer is yes, the other
@@ -43,7 +54,7 @@ def by_labels(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )[["labels", *next(iter(tables.values())).columns]]
 
 
-def level_table(found: xr.DataArray) -> pd.DataFrame:
+def accuracy_table(found: xr.DataArray) -> pd.DataFrame:
     """Test accuracy and loss of each strategy: mean, sd over seeds, and interval of the mean."""
     test = found.sel(part="test")
     mean, spread = mean_over_seeds(test), test.std("seed", ddof=1)
@@ -102,7 +113,7 @@ def gain_table(found: xr.DataArray, generator: np.random.Generator) -> pd.DataFr
 # ---------------------------------------------------------------- label noise
 
 
-def precision_table(scores: Scores, wrong: np.ndarray) -> pd.DataFrame:
+def precision_table(scores: PruningScores, wrong: np.ndarray) -> pd.DataFrame:
     """Share of wrong labels on lists of k points, as many as labels are wrong: a row per estimator
     and ranking.
 
@@ -141,7 +152,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return len(np.intersect1d(first, second)) / len(first)
 
 
-def overlap_table(same: Scores, other: Scores, k: int) -> pd.DataFrame:
+def overlap_table(same: PruningScores, other: PruningScores, k: int) -> pd.DataFrame:
     """How far lists of k points agree: single models', averages', and what chance gives."""
     n_train = same.shift.sizes["train"]
     rows = []
@@ -155,8 +166,8 @@ def overlap_table(same: Scores, other: Scores, k: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def prediction_table(
-    found: xr.DataArray, same: Scores, other: Scores, lists: Mapping[str, np.ndarray]
+def predicted_removals_table(
+    found: xr.DataArray, same: PruningScores, other: PruningScores, lists: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
     """Predicted shift of the mean validation loss upon each removal, and the shifts that came.
 

@@ -13,15 +13,17 @@ from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.tables import ends
 from dtda_lib.study.wording import bullets, joined, measured, percent, side, told
 
-from .methods import ESTIMATORS, method_of
+from .methods import PRUNING_ESTIMATORS, method_of
 from .plots import QUESTIONS, STRATEGIES
 from .strategies import ESTIMATOR, NONE, OTHER, SAME, TRUTH
 
 NAMES = {
     **STRATEGIES,
     NONE: "all points",
-    **{name: method_of(name).label for name in ESTIMATORS},
-    **{"own": "a single model", "mean": "average", "risk": "average + spread"},
+    **{name: method_of(name).label for name in PRUNING_ESTIMATORS},
+    "own": "a single model",
+    "mean": "average",
+    "risk": "average + spread",
 }
 """Strategy, estimator or ranking in tables -> its display name."""
 FIGURE = "gains"
@@ -105,7 +107,7 @@ def corrected_words(differences: Mapping[str, pd.DataFrame]) -> Markdown:
 def prediction_words(predicted: Mapping[str, pd.DataFrame]) -> Markdown:
     """What selection promises too much, how sums compare with what is observed, and test loss.
 
-    `predicted`: `prediction_table` by labels.
+    `predicted`: `predicted_removals_table` by labels.
     """
     sentences = []
     for labels, table in predicted.items():

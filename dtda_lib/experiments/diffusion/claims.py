@@ -30,7 +30,7 @@ def list_status(plain: Interval, strict: Interval) -> str:
     """Status of "the lists differ more between Δ's than between halves of the seeds".
 
     Args:
-        plain, strict: Intervals of the two gaps of `lists.compared`.
+        plain, strict: Intervals of the two gaps of `lists.list_gaps`.
     """
     differ = strict[0] > MARGIN
     return decide(
@@ -133,7 +133,7 @@ def prediction_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """Whether predicted shifts order the groups, and whether they have the right size.
 
     Args:
-        table: `retrained.prediction_table`.
+        table: `retrained.prediction_skill_table`.
         setting: What was trained, in words.
     """
     asked: dict[str, tuple[str, str, str, Region]] = {

@@ -36,7 +36,7 @@ LISTS = (BY_MEAN, BY_VARIANCE, BY_PIXELS)
 
 
 @dataclass(frozen=True)
-class Samples:
+class GeneratedSamples:
     """Generated images: `codes` `(sample, component)`, the number of the generating run of each
     `run` `(sample,)`, and the digit of its nearest training image `digit` `(sample,)`."""
 
@@ -142,7 +142,7 @@ class Ensemble:
         full = nothing(self.n_images)
         return self._bank("generating", self.rows[:1], full, seeds, ["parameters"], chunk)
 
-    def generate(self, bank: RunBank, per_run: int) -> Samples:
+    def generate(self, bank: RunBank, per_run: int) -> GeneratedSamples:
         """`per_run` samples of each model of a `generating` bank; run r draws with seed r alone."""
         thetas = bank.dataset()["parameters"].isel(removal=0, checkpoint=-1).values
         codes = [
@@ -157,7 +157,7 @@ class Ensemble:
         ]
         found = torch.cat(codes)
         away = self.pixel_distances(found)
-        return Samples(
+        return GeneratedSamples(
             found,
             np.repeat(np.arange(len(thetas)), per_run),
             self.digits.train_y.numpy()[away.argmin(axis=0)],
@@ -168,7 +168,7 @@ class Ensemble:
         decoded = self.code.decode(codes).flatten(1).double()
         return torch.cdist(self.images.flatten(1).double(), decoded).numpy()
 
-    def quality(self, samples: Samples) -> dict[str, float]:
+    def quality(self, samples: GeneratedSamples) -> dict[str, float]:
         """Shares of the samples `too_far` from and `too_near` to the training images.
 
         Too far: further from the nearest training image than 95 % of the other images are, that is,
@@ -188,18 +188,20 @@ class Ensemble:
         real = self.pixel_distances(self.code.encode(self.other_images)).min(axis=0)
         return tuple(np.quantile(real, [0.05, 0.95]))
 
-    def _queries(self, samples: Samples) -> Tensor:
+    def _queries(self, samples: GeneratedSamples) -> Tensor:
         generator = torch.Generator().manual_seed(11)
         return denoising.measuring_rows(samples.codes, N_TIMES, N_NOISES, generator)
 
-    def scoring(self, samples: Samples, n_seeds: int) -> RunBank:
+    def scoring(self, samples: GeneratedSamples, n_seeds: int) -> RunBank:
         """Full-data models of other seeds: m of each sample, and the shift by each image."""
         n_rows = N_TIMES * N_NOISES
         measures = [denoising.sample_loss(n_rows), grouped_shifts(self.n_draws, n_rows)]
         seeds, full = seed_pairs(n_seeds, "scoring"), nothing(self.n_images)
         return self._bank("scoring", self._queries(samples), full, seeds, measures, SCORED_STACK)
 
-    def judging(self, samples: Samples, groups: Mapping[str, np.ndarray], n_seeds: int) -> RunBank:
+    def judging(
+        self, samples: GeneratedSamples, groups: Mapping[str, np.ndarray], n_seeds: int
+    ) -> RunBank:
         """Models of yet other seeds, with all images and without each group: m of each sample."""
         weights = torch.ones(len(groups) + 1, self.n_images)
         for row, group in enumerate(groups.values(), start=1):

@@ -14,12 +14,17 @@ from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.shifts import print_costs
 from dtda_lib.study.settings import Config, StudyError
 
-from .ensemble import LISTS, Ensemble, Samples, Scored, losses_of, scores_of
+from .ensemble import LISTS, Ensemble, GeneratedSamples, Scored, losses_of, scores_of
 from .retrained import removal_groups, spread_out
 
-SIZES = (
-    *("samples_per_run", "n_seeds", "list_length", "n_splits"),
-    *("n_judged", "n_random", "n_judging_seeds"),
+RUN_SIZES = (
+    "samples_per_run",
+    "n_seeds",
+    "list_length",
+    "n_splits",
+    "n_judged",
+    "n_random",
+    "n_judging_seeds",
 )
 """Parameters of what comes after the samples."""
 
@@ -34,7 +39,7 @@ class Experiment:
     Args:
         ensemble: Data, code, network and recipe.
         generating: Models that generate the samples.
-        sizes: `SIZES`.
+        sizes: `RUN_SIZES`.
         group_size: Images that are removed together.
     """
 
@@ -75,7 +80,7 @@ class Experiment:
         return cls(
             ensemble,
             ensemble.generating(cfg.n_generators),
-            {name: getattr(cfg, name) for name in SIZES},
+            {name: getattr(cfg, name) for name in RUN_SIZES},
             group_size(ensemble.n_images, cfg.removed_percent),
         )
 
@@ -91,7 +96,7 @@ class Experiment:
         )
 
     @cached_property
-    def samples(self) -> Samples:
+    def samples(self) -> GeneratedSamples:
         """Generated images, in the order in which they were drawn, none left out."""
         return self.ensemble.generate(self.generating, self.sizes["samples_per_run"])
 

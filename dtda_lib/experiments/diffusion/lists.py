@@ -15,7 +15,7 @@ from dtda_lib.statistics.over_seeds import jackknife
 
 from .ensemble import Scored
 
-KINDS = ("mean", "variance", "w2", "own", "helps")
+LIST_KINDS = ("mean", "variance", "w2", "own", "helps")
 """|shift of the mean|, |shift of the variance|, W2, |shift| of one model, signed shift of the mean.
 """
 PAIRS = (
@@ -28,8 +28,8 @@ PAIRS = (
 )
 
 
-def influences(scored: Scored, seeds: np.ndarray, own: int) -> np.ndarray:
-    """Influence by each of `KINDS`, `(kind, image, sample)`.
+def influences_by_kind(scored: Scored, seeds: np.ndarray, own: int) -> np.ndarray:
+    """Influence by each of `LIST_KINDS`, `(kind, image, sample)`.
 
     Args:
         scored: All scoring runs.
@@ -79,13 +79,13 @@ def overlaps(scored: Scored, k: int, halves: np.ndarray, pairs: np.ndarray) -> n
     for number, first in enumerate(halves):
         one, other = 2 * pairs + ~first[pairs], 2 * pairs + first[pairs]
         own = number % len(pairs)
-        a, b = (top(influences(scored, half, half[own]), k) for half in (one, other))
+        a, b = (top(influences_by_kind(scored, half, half[own]), k) for half in (one, other))
         shared = np.einsum("iks,jks->ijs", a.astype(float), b.astype(float)) / k
         total = total + (shared + shared.transpose(1, 0, 2)) / 2
     return total / len(halves)
 
 
-def compared(shared: np.ndarray, chance: float) -> np.ndarray:
+def list_gaps(shared: np.ndarray, chance: float) -> np.ndarray:
     """`(statistic, pair)` of `PAIRS`: the two gaps, and the overlaps they are made of.
 
     With overlaps w1 and w2 between halves for each Δ alone and b between Δ's, means over samples:
@@ -102,14 +102,14 @@ def compared(shared: np.ndarray, chance: float) -> np.ndarray:
     level = shared.mean(axis=2)
     found = []
     for first, second in PAIRS:
-        i, j = KINDS.index(first), KINDS.index(second)
+        i, j = LIST_KINDS.index(first), LIST_KINDS.index(second)
         w1, w2, b = level[i, i], level[j, j], level[i, j]
         middle = np.sqrt(max(w1 - chance, 0.0) * max(w2 - chance, 0.0)) + chance
         found.append(((w1 + w2) / 2 - b, middle - b, w1, w2, b))
     return np.array(found).T
 
 
-STATISTICS = ("plain", "strict", "first", "second", "between")
+GAP_STATISTICS = ("plain", "strict", "first", "second", "between")
 
 
 def comparison_table(
@@ -119,7 +119,7 @@ def comparison_table(
     generator: np.random.Generator,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row per pair of `PAIRS`: `STATISTICS` of `compared`, each with a t interval.
+    """One row per pair of `PAIRS`: `GAP_STATISTICS` of `list_gaps`, each with a t interval.
 
     The error has two parts that are added: jackknife over samples, and over pairs of seeds with
     the splits kept. Both hold what is left of chance, so the interval is on the wide side.
@@ -129,15 +129,15 @@ def comparison_table(
     halves = splits(n_seeds, n_splits, generator)
     pairs, chance = np.arange(n_seeds // 2), k / n_images
     shared = overlaps(scored, k, halves, pairs)
-    estimate = compared(shared, chance)
+    estimate = list_gaps(shared, chance)
     errors = (
-        jackknife(lambda kept: compared(shared[..., kept], chance), n_samples),
-        jackknife(lambda kept: compared(overlaps(scored, k, halves, kept), chance), len(pairs)),
+        jackknife(lambda kept: list_gaps(shared[..., kept], chance), n_samples),
+        jackknife(lambda kept: list_gaps(overlaps(scored, k, halves, kept), chance), len(pairs)),
     )
     parts = [error["standard_error"].values ** 2 for error in errors]
     low, high = satterthwaite(estimate, parts, (n_samples - 1, len(pairs) - 1), level)
     table = pd.DataFrame(PAIRS, columns=["first_list", "second_list"])
-    for row, name in enumerate(STATISTICS):
+    for row, name in enumerate(GAP_STATISTICS):
         for end, values in (("", estimate), ("_low", low), ("_high", high)):
             table[name + end] = values[row]
     return table.assign(k=k, chance=chance, n_samples=n_samples, n_seeds=n_seeds)

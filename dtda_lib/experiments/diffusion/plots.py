@@ -13,8 +13,17 @@ from dtda_lib.study.methods import ACCENT, DELTAS, palette
 from dtda_lib.study.previews import show_image
 
 from .claims import MARGIN
-from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM, Ensemble, Samples, Scored
-from .lists import KINDS, influences
+from .ensemble import (
+    BY_MEAN,
+    BY_PIXELS,
+    BY_VARIANCE,
+    NONE,
+    RANDOM,
+    Ensemble,
+    GeneratedSamples,
+    Scored,
+)
+from .lists import LIST_KINDS, influences_by_kind
 from .quality import Confidence
 from .retrained import DIGIT
 
@@ -53,7 +62,9 @@ def _shown(axis: Axes, image: Tensor, frame: str = "") -> None:
         axis.add_patch(Rectangle((0, 0), 1, 1, **place, edgecolor=frame, linewidth=0.7))
 
 
-def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int = 12) -> Drawn:
+def samples(
+    ensemble: Ensemble, found: GeneratedSamples, sure: Confidence, columns: int = 12
+) -> Drawn:
     """Generated images with their numbers, each above its nearest training image; weak ones orange.
 
     The data are the distances in pixels to the nearest image of either digit, and the classifier's
@@ -80,7 +91,7 @@ def samples(ensemble: Ensemble, found: Samples, sure: Confidence, columns: int =
 
 
 def lists(
-    ensemble: Ensemble, found: Samples, scored: Scored, chosen: list[int], shown: int = 8
+    ensemble: Ensemble, found: GeneratedSamples, scored: Scored, chosen: list[int], shown: int = 8
 ) -> Drawn:
     """The first images of each list for some samples; orange frames: not on the mean's list.
 
@@ -88,7 +99,7 @@ def lists(
     and do not jump where rounding on another machine swaps two of nearly equal influence.
     """
     away = ensemble.pixel_distances(found.codes)
-    every = influences(scored, np.arange(len(scored.base)), 0)
+    every = influences_by_kind(scored, np.arange(len(scored.base)), 0)
     lines = [*LISTS, "nearest"]
     fig, axes = plt.subplots(
         len(lines),
@@ -103,7 +114,7 @@ def lists(
         start = place * (shown + 2)
         _shown(axes[0, start], decoded[sample])
         axes[0, start].set_title("generated", fontsize=6.5, pad=2, loc="left")
-        values = {name: every[KINDS.index(name), :, sample] for name in LISTS}
+        values = {name: every[LIST_KINDS.index(name), :, sample] for name in LISTS}
         values["nearest"] = -away[:, sample]
         orders = [np.argsort(-values[name], kind="stable")[:shown] for name in lines]
         for line, order in enumerate(orders):
@@ -118,7 +129,7 @@ def lists(
     return fig, pd.concat(rows, ignore_index=True)
 
 
-def overlaps(table: pd.DataFrame) -> Drawn:
+def list_overlaps(table: pd.DataFrame) -> Drawn:
     """Overlaps between halves and between Δ's on the left, their gaps with intervals right."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7), sharey=True)
     at = np.arange(len(table))
@@ -180,7 +191,9 @@ def retrained(table: pd.DataFrame, each: pd.DataFrame) -> Drawn:
     return fig, pd.concat([shown, dots], ignore_index=True)
 
 
-def predictions(shifts: xr.Dataset, names: list[str], judged: np.ndarray) -> Drawn:
+def predicted_and_observed_shifts(
+    shifts: xr.Dataset, names: list[str], judged: np.ndarray
+) -> Drawn:
     """Predicted and observed mean shift of the loss: a group's own sample dark, others pale."""
     observed = shifts["observed"].mean("seed").values
     rows = []

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from dtda_lib.statistics.over_seeds import wilson_interval
 
-from .ensemble import Ensemble, Samples
+from .ensemble import Ensemble, GeneratedSamples
 
 PENALTY = 1e-3  # of the classifier's weights; our choice
-TAIL = 0.05  # share of real digits that count as weak
+WEAK_SHARE = 0.05  # share of real digits that count as weak
 SAMPLES, REAL = "samples", "real digits"
 BETWEEN, WITHIN = "between two digits", "between two of one digit"
 
@@ -31,7 +31,7 @@ class Confidence:
 
     Args:
         margin: Of each sample, distance of the log-odds from 0, `(sample,)`.
-        bound: What all but `TAIL` of the real digits exceed on the right side.
+        bound: What all but `WEAK_SHARE` of the real digits exceed on the right side.
         table: For each kind of images: how many, the share as sure as real digits (`sure`, with a
             95 % Wilson interval), and the share `near`, not `too_far` from all training images.
     """
@@ -73,7 +73,7 @@ def every_other(y: Tensor) -> Tensor:
     return chosen
 
 
-def confidence(ensemble: Ensemble, samples: Samples) -> Confidence:
+def confidence(ensemble: Ensemble, samples: GeneratedSamples) -> Confidence:
     """The classifier on the codes of real images, and what it says of the samples.
 
     Every other image of either digit trains it, the others are what samples are compared with. A
@@ -96,7 +96,7 @@ def confidence(ensemble: Ensemble, samples: Samples) -> Confidence:
 
     held, right = codes[~trains], y[~trains]
     real = (odds(held) * (right.double() * 2 - 1)).numpy()
-    bound = float(np.quantile(real, TAIL))
+    bound = float(np.quantile(real, WEAK_SHARE))
     first, second = held[~right], held[right]
     n = min(len(first), len(second))
     kinds = {

@@ -13,7 +13,7 @@ import xarray as xr
 from dtda_lib.statistics.agreement import correlation
 from dtda_lib.statistics.over_seeds import Statistic, jackknife_over_seeds
 
-from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, LISTS, NONE, RANDOM, Samples, Scored
+from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, LISTS, NONE, RANDOM, GeneratedSamples, Scored
 from .lists import satterthwaite
 
 DIGIT = "digit"  # random groups of the sample's own digit
@@ -30,12 +30,12 @@ def spread_out(n: int, few: int) -> np.ndarray:
     return np.arange(min(n, few)) * (n // min(n, few))
 
 
-def first_of_each(samples: Samples) -> list[int]:
+def first_of_each(samples: GeneratedSamples) -> list[int]:
     """The first sample of each digit that there is."""
     return [int(np.flatnonzero(samples.digit == digit)[0]) for digit in np.unique(samples.digit)]
 
 
-def best(values: np.ndarray, k: int) -> np.ndarray:
+def largest_first(values: np.ndarray, k: int) -> np.ndarray:
     """Positions of the k largest of `values (image,)`, largest first; ties keep their order."""
     return np.argsort(-values, kind="stable")[:k]
 
@@ -72,7 +72,7 @@ def removal_groups(
     wider = law.var(axis=0, ddof=1) - scored.base.var(axis=0, ddof=1)
     by = {BY_MEAN: scored.shift.mean(axis=0), BY_VARIANCE: wider, BY_PIXELS: -distances}
     for name, values in by.items():
-        groups |= {f"{name}/{sample}": best(values[:, sample], k) for sample in judged}
+        groups |= {f"{name}/{sample}": largest_first(values[:, sample], k) for sample in judged}
     pools = {RANDOM: np.arange(len(labels))}
     pools |= {f"digit{digit}": np.flatnonzero(labels == digit) for digit in np.unique(labels)}
     for name, pool in pools.items():
@@ -86,7 +86,9 @@ def removal_groups(
 # ---------------------------------------------------------------- what is observed
 
 
-def retrained(loss: xr.DataArray, samples: Samples, judged: np.ndarray) -> xr.Dataset:
+def losses_after_removal(
+    loss: xr.DataArray, samples: GeneratedSamples, judged: np.ndarray
+) -> xr.Dataset:
     """m of the judged samples after their own groups' removals, as variables.
 
     Args:
@@ -239,7 +241,7 @@ def prediction_slope(shifts: xr.Dataset) -> xr.DataArray:
     return (observed * shifts["predicted"]).sum() / (shifts["predicted"] ** 2).sum()
 
 
-def prediction_table(shifts: xr.Dataset, level: float = 0.95) -> pd.DataFrame:
+def prediction_skill_table(shifts: xr.Dataset, level: float = 0.95) -> pd.DataFrame:
     """Correlation and slope of observed on predicted shifts; errors over seeds and samples.
 
     Groups are not drawn anew: most are the lists themselves.

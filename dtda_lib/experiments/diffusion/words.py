@@ -13,7 +13,7 @@ from dtda_lib.study.wording import bullets, joined, measured, percent, side, tol
 
 from .claims import list_status
 from .ensemble import BY_MEAN, BY_PIXELS, BY_VARIANCE, NONE, RANDOM
-from .quality import BETWEEN, SAMPLES, TAIL, WITHIN, Confidence
+from .quality import BETWEEN, SAMPLES, WEAK_SHARE, WITHIN, Confidence
 from .retrained import DIGIT
 
 FIGURE = "retrained"
@@ -108,13 +108,13 @@ def confidence_words(found: Confidence) -> Markdown:
     rows = found.table.set_index("images")
     samples, between, within = (rows.loc[name] for name in (SAMPLES, BETWEEN, WITHIN))
     weak = joined(str(sample + 1) for sample in found.weak)
-    short = samples["high"] < 1 - TAIL
+    short = samples["high"] < 1 - WEAK_SHARE
     verdict = "fewer than of real digits" if short else "not shown to be fewer than of real digits"
     return bullets(
         [
             f"**A classifier is as sure of "
             f"{told(samples, 'sure', '%')} of samples** as "
-            f"of {percent(1 - TAIL)} of real digits: {verdict}. Weak samples: {weak}.",
+            f"of {percent(1 - WEAK_SHARE)} of real digits: {verdict}. Weak samples: {weak}.",
             "**What it can see**: it finds "
             f"{percent(1 - between['sure'])} of smears half-way between the two digits (the "
             f"distance to training images: {percent(1 - between['near'])}), and "

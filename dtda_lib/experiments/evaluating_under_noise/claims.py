@@ -26,7 +26,7 @@ from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.tables import ends
 
 from .estimands import OWN
-from .lds import LAWS, WITH_UNIT
+from .lds import LAW_METRICS, WITH_UNIT
 from .methods import LOOKS
 from .setting import INTERVENTIONS
 
@@ -244,7 +244,7 @@ def _base_last(rows: pd.DataFrame) -> pd.DataFrame:
 
 def order_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     """C9-order by metric, from `lds.separation_table` of the methods `among`."""
-    return [_order_claim(table[table["metric"] == metric], metric, among) for metric in LAWS]
+    return [_order_claim(table[table["metric"] == metric], metric, among) for metric in LAW_METRICS]
 
 
 def _order_claim(rows: pd.DataFrame, metric: str, among: str) -> Claim:
@@ -278,7 +278,9 @@ def _order_claim(rows: pd.DataFrame, metric: str, among: str) -> Claim:
 def separation_claims(table: pd.DataFrame, among: str = "all") -> list[Claim]:
     """C9-separation by metric, from `lds.separation_table` of the methods `among`; the least of
     all settings is shown."""
-    return [_separation_claim(table[table["metric"] == metric], metric, among) for metric in LAWS]
+    return [
+        _separation_claim(table[table["metric"] == metric], metric, among) for metric in LAW_METRICS
+    ]
 
 
 def _separation_claim(rows: pd.DataFrame, metric: str, among: str) -> Claim:

@@ -9,19 +9,23 @@ import numpy as np
 from dtda_lib.attribution.unrolled_bank import UnrolledBank
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.shifts import print_costs_by_kind
-from dtda_lib.statistics.lds import Scores
+from dtda_lib.statistics.lds import LdsScores
 from dtda_lib.study.settings import Config
 
 from . import setting
 from .lds import group_scores
-from .setting import Regime, Setting
+from .setting import BaseRegime, Regime
 
 FACTOR = 4
 """Learning rates are this factor apart."""
 AROUND = {
     "Concrete": [
-        *((1, 1, False), (1, 2, False)),
-        *((1 / FACTOR, 0, False), (FACTOR, 0, False), (FACTOR, 1, False), (FACTOR, 2, True)),
+        (1, 1, False),
+        (1, 2, False),
+        (1 / FACTOR, 0, False),
+        (FACTOR, 0, False),
+        (FACTOR, 1, False),
+        (FACTOR, 2, True),
     ],
     "digits": [(1 / FACTOR, 0, False), (1, 1, False)],
     "CNN": [(1 / FACTOR, 0, False)],
@@ -48,7 +52,7 @@ class Experiment:
         regimes: Data -> all regimes, the base first.
     """
 
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, BaseRegime]
     regimes: Mapping[str, list[Regime]]
 
     @classmethod
@@ -119,7 +123,7 @@ class Experiment:
             kinds[f"{name}, unrolling in the base regime"] = [base.followed]
         print_costs_by_kind(kinds, total_of="of these, the larger part")
 
-    def lds_scores(self) -> dict[tuple[str, str], Scores]:
+    def lds_scores(self) -> dict[tuple[str, str], LdsScores]:
         """LDS of all methods, by data and size of the subsets; trains what is missing."""
         return {
             (name, size): group_scores(

@@ -12,18 +12,18 @@ from scipy import stats
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.distances import get_distance, w2_sampling_share
 from dtda_lib.statistics.distributions import shifted_samples
-from dtda_lib.statistics.lds import Scores, score
+from dtda_lib.statistics.lds import LdsScores, score
 from dtda_lib.study.methods import METHODS, NO_UNIT
 
-from .setting import ESTIMATED, SOURCE, UNROLLING, Setting, law_before, laws_after
+from .setting import ESTIMATED, SOURCE, UNROLLING, BaseRegime, law_before, laws_after
 
 WITH_UNIT = (
     *(name for name in ESTIMATED if METHODS[name].unit != NO_UNIT),
     SOURCE,
     UNROLLING,
 )
-LAWS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
-METRICS = ("mean", *LAWS)
+LAW_METRICS = ("log_variance_ratio", "w2_debiased")  # compared with the mean
+SHOWN_METRICS = ("mean", *LAW_METRICS)
 _LABELS = {"w2_gaussian_squared": "w2"}  # Delta -> label in tables and checks, where it differs
 
 
@@ -33,7 +33,7 @@ def group_scores(
     base: xr.DataArray,
     predicted: Mapping[str, xr.DataArray],
     generator: np.random.Generator,
-) -> Scores:
+) -> LdsScores:
     """LDS of all methods on these subsets.
 
     Args:
@@ -53,7 +53,7 @@ def group_scores(
     return replace(found, metrics=tuple(_LABELS.get(name, name) for name in found.metrics))
 
 
-def lds_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
+def lds_table(scores: Mapping[tuple[str, str], LdsScores]) -> pd.DataFrame:
     """Every score, by (setting, size of the subsets).
 
     Columns `setting, size, metric, method, lds, low, high, error, ceiling, truth_ceiling, null`:
@@ -74,7 +74,7 @@ def lds_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def only(scores: Scores, methods: Sequence[str]) -> Scores:
+def only(scores: LdsScores, methods: Sequence[str]) -> LdsScores:
     """The scores of these methods (those of them that were taken)."""
     at = [i for i, name in enumerate(scores.methods) if name in methods]
     return replace(
@@ -87,7 +87,7 @@ def only(scores: Scores, methods: Sequence[str]) -> Scores:
     )
 
 
-def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
+def separation_table(scores: Mapping[tuple[str, str], LdsScores]) -> pd.DataFrame:
     """How far apart each metric holds the methods, and whether it orders them as the mean does.
 
     Columns `setting, size, metric`;
@@ -139,7 +139,7 @@ def separation_table(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def floor_table(settings: Mapping[str, Setting]) -> pd.DataFrame:
+def sampling_share_table(settings: Mapping[str, BaseRegime]) -> pd.DataFrame:
     """What part of the retrained W2^2 sampling makes up, by setting and size of the subsets.
 
     Columns `setting, size, w2` (root of the mean of the plug-in, loss units), `sampling_share` (of

@@ -31,8 +31,8 @@ from dtda_lib.statistics.over_seeds import (
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.tables import numbers
 
-PROTOCOLS = ("unpaired", "paired, other seeds", "paired, same seeds")
-GROUPS = {"seed": 16, "train": 10, "query": 10}
+PAIRINGS = ("unpaired", "paired, other seeds", "paired, same seeds")
+NOISE_GROUPS = {"seed": 16, "train": 10, "query": 10}
 """Axis -> into how many groups at most it is cut for the intervals of this notebook."""
 
 
@@ -116,13 +116,13 @@ def unit_over_points(means: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- curves
 
 
-def halves(scores: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+def _halves(scores: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """First and second half of the seeds, `(seed, train, query)` each."""
     values = runs_of(require_seeds(scores, at_least=8))
     return values[: len(values) // 2], values[len(values) // 2 :]
 
 
-def curve_table(
+def attenuation_table(
     truth: xr.DataArray, predicted: Mapping[str, xr.DataArray], unpaired: xr.DataArray
 ) -> pd.DataFrame:
     """Observed correlation at 1, 2, 4, ... runs beside what the law predicts.
@@ -139,14 +139,14 @@ def curve_table(
     """
     require_same_pairs(truth, *predicted.values())
     require_same_pairs(truth.isel(seed=0, drop=True), unpaired.isel(seed=0, drop=True))
-    known, seen = halves(truth)
-    noise, seen_unpaired = halves(unpaired)
+    known, seen = _halves(truth)
+    noise, seen_unpaired = _halves(unpaired)
     rows = []
     for method, scores in predicted.items():
-        first, second = halves(scores)
+        first, second = _halves(scores)
         cases = [
             (protocol, retrained, runs, min(runs, len(second)))
-            for protocol in PROTOCOLS
+            for protocol in PAIRINGS
             for retrained in [seen_unpaired if protocol == "unpaired" else seen]
             for runs in _doubling(_most(protocol, len(retrained)))
         ]
@@ -239,7 +239,9 @@ def plateau_table(
         require_same_pairs(truth, scores)
         paired = {"truth": require_seeds(truth, at_least=4), "predicted": scores.astype(float)}
         found = over_sets(
-            xr.Dataset(paired | {"alone": alone}), _single_and_limit, groups=GROUPS | {"run": 16}
+            xr.Dataset(paired | {"alone": alone}),
+            _single_and_limit,
+            groups=NOISE_GROUPS | {"run": 16},
         )
         single, limit = found.sel(of="single"), found.sel(of="limit")
         row = {"method": method} | numbers(single, "single") | numbers(limit)

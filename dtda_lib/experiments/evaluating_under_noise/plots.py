@@ -18,9 +18,9 @@ from dtda_lib.study.methods import DELTAS, METHODS, Style, palette
 
 from .claims import HALFWAY
 from .estimands import LAW, MANY
-from .lds import METRICS
+from .lds import SHOWN_METRICS
 from .methods import LOOKS
-from .noise import PROTOCOLS
+from .noise import PAIRINGS
 
 MAPPED = ("if_damped", "unrolling")
 """Methods of the map: what either side of the dispute takes."""
@@ -145,7 +145,7 @@ def correlation_curves(table: pd.DataFrame, plateaus: pd.DataFrame) -> Drawn:
     fig, axes = panels(len(methods), len(settings), 4.1, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):
         for axis, setting in zip(row, settings, strict=True):
-            for protocol in PROTOCOLS:
+            for protocol in PAIRINGS:
                 chosen = (table["setting"] == setting) & (table["method"] == method)
                 part = table[chosen & (table["protocol"] == protocol)]
                 style = _PROTOCOLS[protocol]
@@ -197,15 +197,15 @@ def lds_dots(table: pd.DataFrame, setting: str) -> Drawn:
 
     Grey bar: where permuted subsets lie (97.5 % on either side). Tick: the method's ceiling.
     """
-    rows = table[(table["setting"] == setting) & table["metric"].isin(METRICS)]
+    rows = table[(table["setting"] == setting) & table["metric"].isin(SHOWN_METRICS)]
     rows = rows.rename(columns={"lds": "estimate"})
     order = rows.groupby("method")["estimate"].mean().sort_values(ascending=False)
     methods, sizes = list(order.index), list(dict.fromkeys(rows["size"]))
     height = 0.8 + len(sizes) * (0.35 + 0.15 * len(methods))
-    fig, axes = panels(len(sizes), len(METRICS), height, sharex=True, sharey=True)
+    fig, axes = panels(len(sizes), len(SHOWN_METRICS), height, sharex=True, sharey=True)
     look = METHODS["loo"]
     for across, size in zip(axes, sizes, strict=True):
-        for axis, metric in zip(across, METRICS, strict=True):
+        for axis, metric in zip(across, SHOWN_METRICS, strict=True):
             chosen = (rows["size"] == size) & (rows["metric"] == metric)
             part = rows[chosen].set_index("method").loc[methods]
             at = np.arange(len(methods))

@@ -44,8 +44,16 @@ DIGITS = range(5)
 STACK = 512
 
 ESTIMATED = (
-    *("grad_dot", "grad_cos", "ats_adam", "ats_sgd", "if_ggn", "if_damped", "if_ekfac"),
-    *("if_hessian", "rif", "bif"),
+    "grad_dot",
+    "grad_cos",
+    "ats_adam",
+    "ats_sgd",
+    "if_ggn",
+    "if_damped",
+    "if_ekfac",
+    "if_hessian",
+    "rif",
+    "bif",
     "trak",  # in a regression it is `if_damped`, so of digits alone
 )
 """Methods taken on single models, in order. Not LiSSA: as published it is grad-dot on another
@@ -184,7 +192,7 @@ class Regime(Trained):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Regime):
+class BaseRegime(Regime):
     """The base regime of a data set, in which laws and subsets are retrained, too.
 
     Args:
@@ -250,10 +258,10 @@ class Setting(Regime):
 
 def concrete_setting(
     *, rate: float, weight_decay: float, width: int, steps: int, n_points: int, **sizes: object
-) -> Setting:
+) -> BaseRegime:
     """200 mixes of UCI Concrete, MLP 8-width-width-1 (tanh), SGD with batches of 25; our choice.
 
-    `sizes`: other fields of `Setting`.
+    `sizes`: other fields of `BaseRegime`.
 
     Raises:
         ValueError: more points than there are.
@@ -265,10 +273,10 @@ def concrete_setting(
 
 def digits_setting(
     *, rate: float, weight_decay: float, width: int, steps: int, n_points: int, **sizes: object
-) -> Setting:
+) -> BaseRegime:
     """60 images each of digits 0 to 4 at 7 x 7 pixels, MLP 49-width-5 (tanh), SGD, batches of 30.
 
-    `sizes`: other fields of `Setting`.
+    `sizes`: other fields of `BaseRegime`.
 
     Raises:
         ValueError: more points than there are.
@@ -280,10 +288,10 @@ def digits_setting(
 
 def cnn_setting(
     *, per_digit: int, rate: float, weight_decay: float, steps: int, n_points: int, **sizes: object
-) -> Setting:
+) -> BaseRegime:
     """Digits 0 to 4 at 14 x 14 pixels, `SmallCNN`, SGD with batches of 50; methods `CHEAP`.
 
-    `sizes`: other fields of `Setting`.
+    `sizes`: other fields of `BaseRegime`.
 
     Raises:
         ValueError: more images than there are, or more points than images.
@@ -310,7 +318,7 @@ def _setting(
     steps: int,
     n_points: int,
     sizes: Mapping[str, object],
-) -> Setting:
+) -> BaseRegime:
     recipe = Recipe(
         "sgd",
         lr=rate,
@@ -319,7 +327,7 @@ def _setting(
         epochs=_epochs(task, batch_size, steps),
     )
     trained = {"name": name, "task": task, "model": model, "recipe": recipe}
-    return Setting(**trained, points=_spread(task, n_points), **sizes)
+    return BaseRegime(**trained, points=_spread(task, n_points), **sizes)
 
 
 def _epochs(task: Task, batch_size: int, steps: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dtda_lib.statistics.lds import Scores
+from dtda_lib.statistics.lds import LdsScores
 from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.wording import bracketed
 
@@ -20,16 +20,16 @@ from .estimands import LAW, OWN
 from .experiment import Experiment
 from .fragility import fragility_table
 from .methods import LOOKS
-from .setting import Regime, Setting, last, law_before, unpaired_shifts
+from .setting import BaseRegime, Regime, last, law_before, unpaired_shifts
 
 SHOWN = ("if_damped", "unrolling")
 """Methods whose noise is followed in full."""
 
 
-def named(table: pd.DataFrame) -> pd.DataFrame:
+def with_display_names(table: pd.DataFrame) -> pd.DataFrame:
     """A table with the display names of methods and of measures of change in place of keys."""
     words = {name: one.label for name, one in LOOKS.items()}
-    words |= {name: DELTAS[name].label for name in lds.METRICS} | {"w2": "W2, plug-in"}
+    words |= {name: DELTAS[name].label for name in lds.SHOWN_METRICS} | {"w2": "W2, plug-in"}
     return table.rename(index=words, columns=words).replace(words)
 
 
@@ -76,7 +76,7 @@ def _over_regimes(experiment: Experiment, table: Callable[[Regime], pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def best(found: pd.DataFrame) -> pd.DataFrame:
+def best_methods(found: pd.DataFrame) -> pd.DataFrame:
     """The map: a row a regime, for each estimand the method that predicts it best; from `targets`.
 
     "=" marks a winner whose interval holds the runner-up's correlation.
@@ -97,11 +97,11 @@ def _winner(first: dict[str, Any], second: dict[str, Any]) -> str:
     return f"{LOOKS[first['method']].label} {bracketed(first)}{tie}"
 
 
-def curves(experiment: Experiment) -> pd.DataFrame:
-    """`noise.curve_table` of the methods `SHOWN`."""
+def attenuation_curves(experiment: Experiment) -> pd.DataFrame:
+    """`noise.attenuation_table` of the methods `SHOWN`."""
     return _over_settings(
         experiment,
-        lambda one: noise.curve_table(
+        lambda one: noise.attenuation_table(
             one.shifts.own["masked"],
             {method: one.shifts.predicted[method] for method in SHOWN},
             unpaired_shifts(one.unpaired),
@@ -120,13 +120,13 @@ def plateaus(experiment: Experiment) -> pd.DataFrame:
 
 
 def _over_settings(
-    experiment: Experiment, table: Callable[[Setting], pd.DataFrame]
+    experiment: Experiment, table: Callable[[BaseRegime], pd.DataFrame]
 ) -> pd.DataFrame:
     parts = [table(one).assign(setting=name) for name, one in experiment.settings.items()]
     return pd.concat(parts, ignore_index=True)
 
 
-def separation(scores: Mapping[tuple[str, str], Scores]) -> pd.DataFrame:
+def separation(scores: Mapping[tuple[str, str], LdsScores]) -> pd.DataFrame:
     """`lds.separation_table` of all methods, and of those with a unit: column `among`."""
     with_unit = {key: lds.only(one, lds.WITH_UNIT) for key, one in scores.items()}
     parts = {"all": scores, "with-unit": with_unit}
@@ -153,5 +153,5 @@ def spreads(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def floors(experiment: Experiment) -> pd.DataFrame:
-    """`lds.floor_table` of the subsets."""
-    return lds.floor_table(experiment.settings)
+    """`lds.sampling_share_table` of the subsets."""
+    return lds.sampling_share_table(experiment.settings)

@@ -10,7 +10,7 @@ from dtda_lib.study.wording import bullets, joined, measured, upper
 
 from .claims import HALFWAY
 from .estimands import LAW
-from .lds import METRICS
+from .lds import SHOWN_METRICS
 from .methods import LOOKS
 
 FIGURE = "dispute_map"
@@ -125,7 +125,7 @@ def _regimes(rows: pd.DataFrame) -> str:
 
 def blind_words(table: pd.DataFrame) -> Markdown:
     """Which scores are not told from permuted subsets, by setting and size; from `lds_table`."""
-    shown = table[table["metric"].isin(METRICS)]
+    shown = table[table["metric"].isin(SHOWN_METRICS)]
     sentences = []
     for (setting, size), rows in shown.groupby(["setting", "size"], sort=False):
         blind = rows[rows["low"] <= rows["null"]]

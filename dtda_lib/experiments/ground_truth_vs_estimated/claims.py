@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from dtda_lib.experiments.noise_vs_influence.claims import MOST, STATISTICS
+from dtda_lib.experiments.noise_vs_influence.claims import MOST, STATISTIC_WORDS
 from dtda_lib.study.claims import Claim, above, below, combine, decide
 from dtda_lib.study.methods import METHODS
 
@@ -29,9 +29,13 @@ _RISES = MATTERS / 2  # of a correlation, by choosing a tenth of the pairs
 _LINEAR, _NOT_LINEAR = 0.99, 0.9  # |Pearson| of one model's scores with grad-dot
 _ROUNDING, _OFF = 0.01, 0.1  # of a slope: float32 and a sum of batches; clearly another slope
 _WORDS = {
-    **{"mean": "means", "sd": "standard deviations", "snr": "signal-to-noise ratios"},
-    **{"pooled": "all pairs", "query": "the training points of one query, averaged over queries"},
-    **{"pearson": "correlation", "spearman": "rank correlation"},
+    "mean": "means",
+    "sd": "standard deviations",
+    "snr": "signal-to-noise ratios",
+    "pooled": "all pairs",
+    "query": "the training points of one query, averaged over queries",
+    "pearson": "correlation",
+    "spearman": "rank correlation",
 }
 
 
@@ -166,7 +170,7 @@ def locality_claims(local: pd.DataFrame, setting: str) -> list[Claim]:
     return claims
 
 
-def low_noise_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
+def low_noise_agreement_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
     """B8 for each estimator: is it closer to leave-one-out on pairs of low noise?
 
     Args:
@@ -271,7 +275,7 @@ def protocol_noise_claims(table: pd.DataFrame, setting: str) -> list[Claim]:
                     claim="leave-one-out influence of a single point is usually drowned by "
                     f"training noise ({protocol})",
                     source=_PAPER,
-                    statistic=f"share of pairs, {STATISTICS[statistic]} "
+                    statistic=f"share of pairs, {STATISTIC_WORDS[statistic]} "
                     f"({_each_size(part, ['value'])})",
                     setting=f"{setting}, {part['size'].iloc[-1]} per class",
                     estimand=f"law over seeds of the last checkpoint, protocol {protocol}",

@@ -13,7 +13,7 @@ import xarray as xr
 
 from dtda_lib.statistics.over_seeds import require_seeds
 
-PARTS = ("constant", "common, by query", "common, by seed", "point", "noise")
+SHIFT_PARTS = ("constant", "common, by query", "common, by seed", "point", "noise")
 _DIMS = ("seed", "train", "query")
 
 
@@ -77,7 +77,7 @@ def _sums_of_squares(shift: xr.DataArray) -> xr.DataArray:
     squares = [
         (part**2).mean([dim for dim in _DIMS if dim in part.dims], skipna=False) for part in found
     ]
-    return xr.concat(squares, xr.DataArray(list(PARTS), dims="part", name="part"))
+    return xr.concat(squares, xr.DataArray(list(SHIFT_PARTS), dims="part", name="part"))
 
 
 def _variance_of_mean(shift: xr.DataArray) -> xr.DataArray:

@@ -1,7 +1,8 @@
 """What notebook 02 trains, declared from its parameters, and the scores that it compares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -16,13 +17,13 @@ from dtda_lib.runs.leave_one_out import leave_one_out_banks, shifts_of
 from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe, get_recipe
-from dtda_lib.runs.removal import down_weighted, leave_one_out, nothing
+from dtda_lib.runs.removal import Design, down_weighted, leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs_by_kind, shift_per_fraction, shift_upon_removal
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
 from .first_order import lissa_first_order
-from .tables import Scores, aligned, estimator_scores, stacked
+from .tables import ScoresByMethod, aligned, estimator_scores, stacked
 
 QUICK = ("gradient_similarity",)
 COSTLY = ("additional_step", "influence_lissa", "influence_ggn", "influence_ekfac", "trak")
@@ -107,26 +108,11 @@ class Experiment:
             )
             for size in sizes
         }
-        estimators = {}
-        for size in sizes:
-            late = cfg.costly_checkpoints if size == sizes[0] else 1
-            costly = [*_named(COSTLY), lissa_first_order(points[size])]
-            banks = [
-                _estimated(
-                    trained(size, cfg.n_checkpoints),
-                    seeds,
-                    _named(QUICK),
-                    f"gradients, {size} per class",
-                ),
-                _estimated(trained(size, late), seeds, costly, f"estimators, {size} per class"),
-            ]
-            if cfg.bayesian_draws:
-                settings = BAYESIAN | {"draws": cfg.bayesian_draws}
-                bif = [get_estimator("posterior_covariance", _recipe(), **settings)]
-                banks.append(
-                    _estimated(trained(size, 1), seeds, bif, f"Bayesian IF, {size} per class")
-                )
-            estimators[size] = banks
+        late = {size: cfg.costly_checkpoints if size == sizes[0] else 1 for size in sizes}
+        estimators = {
+            size: _estimator_banks(partial(trained, size), size, points[size], late[size], cfg)
+            for size in sizes
+        }
         last = trained(sizes[0], 1).recipe
         protocols = {
             protocol: {
@@ -154,23 +140,10 @@ class Experiment:
         ]
         if cfg.longer:
             size = sizes[len(sizes) // 2]
-            one = trained(size, 1, cfg.longer)
             design = down_weighted(tasks[size].n_train, weighed[size], [*fractions, 1.0])
-            weights = one.bank(
-                paired(design, seeds),
-                ["query_loss"],
-                f"down-weighting, {size} per class, {cfg.longer} times as long",
-            )
-            local = _estimated(
-                one,
-                seeds,
-                _named(LOCAL),
-                f"estimators, {size} per class, {cfg.longer} times as long",
-            )
-            down.append(Down(size, CONVERGED, weights, None, [local]))
-        return cls(
-            *(tasks, points, removals, estimators, protocols, down, weighed, fractions),
-        )
+            about = f"{size} per class, {cfg.longer} times as long"
+            down.append(_converged(trained(size, 1, cfg.longer), size, design, seeds, about))
+        return cls(tasks, points, removals, estimators, protocols, down, weighed, fractions)
 
     @property
     def sizes(self) -> list[int]:
@@ -224,7 +197,7 @@ class Experiment:
             found[size] = {k: v.sel(train=list(self.points[size])) for k, v in scores.items()}
         return found
 
-    def scores(self, estimates: Mapping[int, Scores]) -> dict[int, xr.DataArray]:
+    def scores(self, estimates: Mapping[int, ScoresByMethod]) -> dict[int, xr.DataArray]:
         """Size -> "loo" and every estimator `(estimator, seed, train, query)`, means of their late
         checkpoints."""
         return {
@@ -247,7 +220,7 @@ class Experiment:
         return found
 
     def protocol_scores(
-        self, estimates: Mapping[int, Scores]
+        self, estimates: Mapping[int, ScoresByMethod]
     ) -> dict[int, tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]]:
         """Size -> shifts by protocol, and estimates, `(seed, train, query)` of the same points and
         seeds; the last checkpoint of all.
@@ -314,6 +287,38 @@ def _estimated(
     one: Trained, seeds: Sequence[SeedPair], measures: Sequence[Measure], title: str
 ) -> RunBank:
     return one.bank(paired(nothing(one.task.n_train), seeds), measures, title)
+
+
+def _estimator_banks(
+    trained: Callable[[int], Trained], size: int, points: Sequence[int], late: int, cfg: Config
+) -> list[RunBank]:
+    """Full-data models of one size by what their estimators cost: the quick ones at every
+    checkpoint, the others at the last `late`, Bayesian influence at the last one.
+
+    `trained`: what trains, from the number of checkpoints that it keeps.
+    """
+    seeds = seed_pairs(cfg.n_seeds)
+    costly = [*_named(COSTLY), lissa_first_order(points)]
+    banks = [
+        _estimated(
+            trained(cfg.n_checkpoints), seeds, _named(QUICK), f"gradients, {size} per class"
+        ),
+        _estimated(trained(late), seeds, costly, f"estimators, {size} per class"),
+    ]
+    if cfg.bayesian_draws:
+        settings = BAYESIAN | {"draws": cfg.bayesian_draws}
+        bif = [get_estimator("posterior_covariance", _recipe(), **settings)]
+        banks.append(_estimated(trained(1), seeds, bif, f"Bayesian IF, {size} per class"))
+    return banks
+
+
+def _converged(
+    one: Trained, size: int, design: Design, seeds: Sequence[SeedPair], about: str
+) -> Down:
+    """Fractions and the removal itself in a longer training, with estimators of its own."""
+    weights = one.bank(paired(design, seeds), ["query_loss"], f"down-weighting, {about}")
+    local = _estimated(one, seeds, _named(LOCAL), f"estimators, {about}")
+    return Down(size, CONVERGED, weights, None, [local])
 
 
 def _plain(shifts: xr.DataArray) -> xr.DataArray:

@@ -19,7 +19,7 @@ from dtda_lib.study.figures import (
 from dtda_lib.study.methods import CONTROL, METHODS, Style, Table, palette
 from dtda_lib.study.previews import show_image
 
-from .tables import PROTOCOLS, SELECTIONS, Scores
+from .tables import PROTOCOL_LABELS, SELECTIONS, ScoresByMethod
 
 _KINDS = {"pearson": "by values (Pearson)", "spearman": "by ranks (Spearman)"}
 _ZERO = {"color": "0.6", "lw": 0.8, "zorder": 0}
@@ -124,7 +124,10 @@ def protocols(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
     quantities = {"share t_fdr": "pairs beyond noise\n(t-test, FDR)"}
     quantities |= {f"r {m}": f"correlation with\n{METHODS[m].label}" for m in methods}
     table = table[table["quantity"].isin(quantities)]
-    sizes, looks = sorted(table["size"].unique()), palette(PROTOCOLS, control="paired_scratch")
+    sizes, looks = (
+        sorted(table["size"].unique()),
+        palette(PROTOCOL_LABELS, control="paired_scratch"),
+    )
     fig, axes = plt.subplots(1, len(quantities), figsize=(TEXT_WIDTH, 2.5), sharey=True)
     for axis, (quantity, title) in zip(axes, quantities.items(), strict=True):
         shown = table[table["quantity"] == quantity]
@@ -141,7 +144,7 @@ def protocols(table: pd.DataFrame, methods: Sequence[str]) -> Drawn:
 
 
 def lissa_against_grad_dot(
-    estimates: Mapping[int, Scores], models: pd.DataFrame, size: int
+    estimates: Mapping[int, ScoresByMethod], models: pd.DataFrame, size: int
 ) -> Drawn:
     """Published influence against grad-dot: one model, every pair, beside both predicted lines; and
     for every model its slope against the predicted one, both over that without curvature.

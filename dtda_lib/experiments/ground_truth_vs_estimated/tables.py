@@ -1,9 +1,9 @@
 """Ground truth against estimates: tidy tables for the notebook that compares their laws.
 
-`Scores` maps a method to its scores `(seed, train, query)`, averaged over late checkpoints; all
-methods come from the same seeds. `stacked` puts them into one array `(estimator, seed, train,
-query)`. Everything here only arranges what `agreement_on_halves`, `significance` and `common_shift`
-compute; intervals are those of `over_sets`, over seeds, training points and queries.
+`ScoresByMethod` maps a method to its scores `(seed, train, query)`, averaged over late
+checkpoints; all methods come from the same seeds. `stacked` puts them into one array `(estimator,
+seed, train, query)`. Everything here only arranges what `agreement_on_halves`, `significance` and
+`common_shift` compute; intervals are those of `over_sets`, over seeds, training points and queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +27,9 @@ from dtda_lib.statistics.agreement_on_halves import (
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.tables import numbers
 
-from .common_shift import PARTS, common_shift
+from .common_shift import SHIFT_PARTS, common_shift
 
-Scores = Mapping[str, xr.DataArray]
+ScoresByMethod = Mapping[str, xr.DataArray]
 BySize = Mapping[int, xr.DataArray]
 """Points per class -> scores `(estimator, seed, train, query)`, "loo" among the estimators."""
 
@@ -45,7 +45,7 @@ AGREEMENTS = {
 }
 """Before the method in the id of a claim -> statistic over seeds, which pairs, correlation."""
 _AXES = {"pooled": PAIR, "query": ("train",)}
-PROTOCOLS = {
+PROTOCOL_LABELS = {
     "paired_scratch": "paired",
     "unpaired_scratch": "unpaired",
     "continued": "continued",
@@ -66,7 +66,7 @@ def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
     return found
 
 
-def aligned(scores: Scores, points: Sequence[int]) -> dict[str, xr.DataArray]:
+def aligned(scores: ScoresByMethod, points: Sequence[int]) -> dict[str, xr.DataArray]:
     """Scores of some training points only, without coordinates that differ between banks."""
     kept = ("seed", "train", "query")
     found = {}
@@ -76,7 +76,7 @@ def aligned(scores: Scores, points: Sequence[int]) -> dict[str, xr.DataArray]:
     return found
 
 
-def stacked(scores: Scores) -> xr.DataArray:
+def stacked(scores: ScoresByMethod) -> xr.DataArray:
     """One array `(estimator, seed, train, query)`, with labels of seeds as halves need them.
 
     `ValueError`: methods of other seeds, points or queries.
@@ -94,7 +94,7 @@ def estimators(array: xr.DataArray) -> list[str]:
     return [str(name) for name in array["estimator"].values if name != REFERENCE]
 
 
-def halves(array: xr.DataArray, generator: np.random.Generator) -> list[Half]:
+def _halves(array: xr.DataArray, generator: np.random.Generator) -> list[Half]:
     """The splits of the seeds that every table of this notebook takes."""
     return halves_of_seeds(array, N_SPLITS, generator)
 
@@ -119,7 +119,7 @@ def agreement_table(by_size: BySize, generator: np.random.Generator) -> pd.DataF
     """
     rows = []
     for (size, array), (statistic, over, kind) in product(by_size.items(), AGREEMENTS.values()):
-        found = _everywhere(array, _agreement, halves(array, generator), statistic, over, kind)
+        found = _everywhere(array, _agreement, _halves(array, generator), statistic, over, kind)
         about = {"size": size, "statistic": statistic, "over": over, "kind": kind}
         about |= {"n_pairs": array[0, 0].size, "n_seeds": array.sizes["seed"]}
         for method in estimators(array):
@@ -144,7 +144,7 @@ def _agreement(
 def matrix_table(array: xr.DataArray, generator: np.random.Generator) -> pd.DataFrame:
     """Correlation of the means of any two methods, both orders: method, other, `pearson`,
     `spearman`; of a method with itself the reliability of half the seeds."""
-    split = halves(array, generator)
+    split = _halves(array, generator)
     kinds = {kind: agreement_on_halves(array, split, kind=kind) for kind in ("pearson", "spearman")}
     names = [str(name) for name in array["estimator"].values]
     return pd.DataFrame(
@@ -172,7 +172,7 @@ def block_table(by_size: BySize, generator: np.random.Generator) -> pd.DataFrame
     for (size, array), kind, influence in cases:
         block = [influence, "grad_dot", "grad_cos"]
         chosen = array.sel(estimator=[REFERENCE, STEP, *block])
-        found = _everywhere(chosen, _blocks, halves(array, generator), kind, block)
+        found = _everywhere(chosen, _blocks, _halves(array, generator), kind, block)
         for comparison in found["comparison"].values:
             at = found.sel(comparison=comparison)
             row = {"size": size, "kind": kind, "influence": influence}
@@ -205,7 +205,7 @@ def low_noise_table(by_size: BySize, generator: np.random.Generator) -> pd.DataF
     """
     rows = []
     for size, array in by_size.items():
-        found = _everywhere(array, _low_noise, halves(array, generator))
+        found = _everywhere(array, _low_noise, _halves(array, generator))
         n_pairs = array[0, 0].size
         for method, selection in product(estimators(array), found["selection"].values):
             row = {"size": size, "method": method, "selection": str(selection)}
@@ -251,7 +251,7 @@ def _shares(scores: xr.DataArray) -> xr.Dataset:
 
 
 def protocol_table(
-    by_size: Mapping[int, tuple[Scores, Scores]], ordered: Mapping[int, bool]
+    by_size: Mapping[int, tuple[ScoresByMethod, ScoresByMethod]], ordered: Mapping[int, bool]
 ) -> pd.DataFrame:
     """What the leave-one-out protocol changes, on the same seeds, points and queries.
 
@@ -307,21 +307,21 @@ def _changes(
     return found - found.sel(protocol="paired_scratch")
 
 
-def common_table(protocols: Scores) -> pd.DataFrame:
+def common_table(protocols: ScoresByMethod) -> pd.DataFrame:
     """What the squares of a shift are made of: `common_shift`, a row a part and a column a
     protocol, under their display names."""
     parts = {
-        PROTOCOLS[protocol]: common_shift(shift)["share_of_squares"].to_series()
+        PROTOCOL_LABELS[protocol]: common_shift(shift)["share_of_squares"].to_series()
         for protocol, shift in protocols.items()
     }
-    return pd.DataFrame(parts).loc[list(PARTS)]
+    return pd.DataFrame(parts).loc[list(SHIFT_PARTS)]
 
 
 # --- LiSSA as published ---------------------------------------------------------------------------
 
 
 def lissa_table(
-    estimates: Mapping[int, Scores],
+    estimates: Mapping[int, ScoresByMethod],
     first_order: Mapping[int, xr.DataArray],
     n_train: Mapping[int, int],
 ) -> pd.DataFrame:
@@ -388,7 +388,7 @@ def lissa_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def locality_table(
-    down: Sequence[tuple[int, str, xr.DataArray, Scores]], generator: np.random.Generator
+    down: Sequence[tuple[int, str, xr.DataArray, ScoresByMethod]], generator: np.random.Generator
 ) -> pd.DataFrame:
     """Agreement of estimators with down-weighting by a fraction instead of removal.
 
@@ -406,7 +406,7 @@ def locality_table(
         fractions = {f"{f:g}": shifts.sel(fraction=f, drop=True) for f in shifts["fraction"].values}
         kept = {name: a for name, a in estimates.items() if name in FRACTION_METHODS}
         array = stacked({**kept, **fractions})
-        split = halves(array, generator)
+        split = _halves(array, generator)
         found = _everywhere(array, _fractions, split, list(kept), list(fractions))
         for method, fraction in product(kept, fractions):
             row = {"size": size, "training": training, "method": method}

@@ -16,7 +16,7 @@ from dtda_lib.study.claims import NOT_TESTED, Claim, above, below, between, deci
 from .tables import ALPHA, MATTERS, Q
 
 _PAPER = "2305.19765, abstract"
-STATISTICS = {
+STATISTIC_WORDS = {
     "code": f"published statistic 2Φ(−|μ/σ|) < {ALPHA:g}",
     "t_fdr": f"t-test over seeds, false discovery rate {Q:.0%}",
 }
@@ -42,7 +42,7 @@ def noise_claims(
     """B1 (leave-one-out) and B10 (estimators): are most pairs drowned by the noise of training?
 
     Args:
-        shares_of: `noise.share_table`.
+        shares_of: `tables.share_table`.
         methods: Methods to speak about; "loo" gives B1, any other B10.
         setting: What was trained, in words.
         interval: What the table's intervals are.
@@ -55,7 +55,7 @@ def noise_claims(
             if method == "loo"
             else f"{method} is drowned by training noise, too"
         )
-        for statistic, description in STATISTICS.items():
+        for statistic, description in STATISTIC_WORDS.items():
             chosen = (shares_of["method"] == method) & (shares_of["statistic"] == statistic)
             part = shares_of[chosen].sort_values("size")
             tail = "" if method == "loo" else f"-{method}"
@@ -96,7 +96,7 @@ def matter_claim(matter: pd.DataFrame, setting: str) -> Claim:
         id="B1-matters",
         claim="influence that is large enough to matter is drowned by training noise, too",
         source=_PAPER,
-        statistic=f"share of pairs of |μ| ≥ {MATTERS:g} nats, {STATISTICS['t_fdr']}",
+        statistic=f"share of pairs of |μ| ≥ {MATTERS:g} nats, {STATISTIC_WORDS['t_fdr']}",
     )
 
 
@@ -150,7 +150,7 @@ def low_noise_claims(
                 id=name,
                 claim="low-noise pairs are rare but exist",
                 source=_PAPER,
-                statistic=f"share of pairs, {STATISTICS[statistic]} {_sizes(part)}; {found}",
+                statistic=f"share of pairs, {STATISTIC_WORDS[statistic]} {_sizes(part)}; {found}",
                 setting=f"{setting}, {part['size'].iloc[-1]} per class",
                 estimand="law over sets of seeds; replication between disjoint sets",
                 rule=f"{OVER_SETS}; exist: at every size the share found again (p < .05, same "

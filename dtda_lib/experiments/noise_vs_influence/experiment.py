@@ -15,9 +15,10 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import get_recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import print_costs_by_kind
+from dtda_lib.statistics.over_sets import in_sets
 from dtda_lib.study.settings import Config
 
-from .tables import Key, in_sets, late_mean, score_arrays
+from .tables import Key, late_mean, score_arrays
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Experiment:
         }
         recipe = replace(get_recipe("published_adam"), keep_last=cfg.n_checkpoints)
         seeds = seed_pairs(cfg.n_sets * cfg.n_seeds, "first")
-        removed = {size: first_of_each_class(t, cfg.points_per_class) for size, t in tasks.items()}
+        removed = {
+            size: task.first_of_each_class(min(cfg.points_per_class, size))
+            for size, task in tasks.items()
+        }
         designs = {
             "leave-one-out": lambda size, n: leave_one_out(n, removed[size]),
             "gradients": lambda size, n: nothing(n),
@@ -88,21 +92,18 @@ class Experiment:
     def scores(self) -> dict[Key, xr.DataArray]:
         """`tables.score_arrays` `(set, seed, checkpoint, train, query)`; trains what is missing."""
         found = score_arrays(self.removals, self.gradients)
-        return {key: in_sets(array, self.n_sets) for key, array in found.items()}
+        return {key: self._in_sets(array) for key, array in found.items()}
 
     def losses(self) -> dict[int, xr.DataArray]:
         """Size -> query loss `(set, seed, removal, query)`, mean of the late checkpoints; "none" is
         the full data. Trains what is missing."""
         return {
-            size: late_mean(in_sets(bank.dataset()["query_loss"], self.n_sets))
+            size: late_mean(self._in_sets(bank.dataset()["query_loss"]))
             for size, bank in self.removals.items()
         }
 
-
-def first_of_each_class(task: Task, per_class: int) -> list[int]:
-    """Positions of the first training points of each class, at most `per_class` of each."""
-    labels = task.train_y.tolist()
-    return [k for k, label in enumerate(labels) if labels[:k].count(label) < per_class]
+    def _in_sets(self, runs: xr.DataArray) -> xr.DataArray:
+        return in_sets(runs, self.n_sets, labels=("removal",))
 
 
 def specification(cfg: Config) -> dict[str, Any]:

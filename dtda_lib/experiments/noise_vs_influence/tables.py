@@ -1,7 +1,7 @@
 """Noise against influence: tidy tables over many score arrays, as the notebooks show them.
 
-`Scores` maps `(size, method)` to an array `(set, seed, checkpoint, train, query)`, where size is
-the number of training points per class and the seeds of a set belong to no other set. Every
+`ScoresBySize` maps `(size, method)` to an array `(set, seed, checkpoint, train, query)`, where size
+is the number of training points per class and the seeds of a set belong to no other set. Every
 function here only arranges what `significance` and `over_sets` compute; each row of a table says
 what it is about. Intervals are those of `over_sets`: over sets of seeds, points and queries.
 """
@@ -34,10 +34,10 @@ from dtda_lib.statistics.significance import (
 from dtda_lib.study.tables import numbers
 
 Key = tuple[int, str]
-Scores = Mapping[Key, xr.DataArray]
+ScoresBySize = Mapping[Key, xr.DataArray]
 
 ALPHA, Q = 0.05, 0.05  # nominal level of single tests; false discovery rate over all pairs
-TESTS = ("code", "t", "sign_flip", "t_fdr")
+NOISE_TESTS = ("code", "t", "sign_flip", "t_fdr")
 MATTERS = 0.01
 """Nats: the least |mu| that matters. It changes the probability of the right class by 1 %."""
 INFLUENCE_EDGES = (0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, np.inf)  # nats
@@ -59,16 +59,6 @@ def score_arrays(
     return {key: array.transpose(*dims) for key, array in found.items()}
 
 
-def in_sets(runs: xr.DataArray, n_sets: int) -> xr.DataArray:
-    """Runs along `seed`, cut into consecutive sets: `(set, seed, ...)`.
-
-    Of the labels only removals are kept: comparing labels at each step would take most of the time.
-    """
-    bare = runs.drop_vars([name for name in runs.coords if name != "removal"])
-    cut = bare.rename(seed="run").coarsen(run=runs.sizes["seed"] // n_sets)
-    return cut.construct(run=("set", "seed"))
-
-
 def late_mean(scores: xr.DataArray, k: int | None = None) -> xr.DataArray:
     """Scores `(seed, train, query)`, averaged over the last k (default: all) kept checkpoints."""
     k = scores.sizes["checkpoint"] if k is None else k
@@ -83,7 +73,7 @@ def discoveries(p: xr.DataArray) -> xr.DataArray:
     return benjamini_hochberg(p, Q, over=("train", "query"))["discovery"]
 
 
-def shares(scores: xr.DataArray, tests: Sequence[str] = TESTS) -> xr.DataArray:
+def shares(scores: xr.DataArray, tests: Sequence[str] = NOISE_TESTS) -> xr.DataArray:
     """Shares of pairs that stand out from noise, `(statistic,)`, from `(seed, train, query)`.
 
     "code": p_code < ALPHA; "t" and "sign_flip": p < ALPHA in a single test; "t_fdr":
@@ -107,7 +97,7 @@ def _standing_out(p: xr.DataArray, test: str) -> xr.DataArray:
 
 
 def share_table(
-    all_scores: Scores, *, n_flips: int, generator: np.random.Generator
+    all_scores: ScoresBySize, *, n_flips: int, generator: np.random.Generator
 ) -> pd.DataFrame:
     """What share of pairs is distinguishable from noise, beside what noise alone would give.
 
@@ -117,18 +107,20 @@ def share_table(
     together, which keeps their dependence. Scores without the axis `set` get a jackknife interval
     over seeds, cut to 0..1 (NaN with two seeds).
     """
-    quick = [test for test in TESTS if test != "sign_flip"]  # whose null the copies themselves are
+    quick = [
+        test for test in NOISE_TESTS if test != "sign_flip"
+    ]  # whose null the copies themselves are
     rows = []
     for (size, method), scores in all_scores.items():
         late = late_mean(scores)
         if "set" in late.dims:
-            found, one = over_sets(_p_values(late, TESTS), _shares_of, share=True), late[0]
+            found, one = over_sets(_p_values(late, NOISE_TESTS), _shares_of, share=True), late[0]
         else:
-            found, one = jackknife(late, shares).clip(0, 1), late
+            found, one = jackknife_or_nan(late, shares).clip(0, 1), late
         n, n_pairs = one.sizes["seed"], one.sizes["train"] * one.sizes["query"]
         flips = [shares(sign_flip_null(one, generator), quick) for _ in range(n_flips)]
         noise = {"code": float(null_snr_tail_cdf(ALPHA, n)), "t_fdr": 0.0}
-        for statistic in TESTS:
+        for statistic in NOISE_TESTS:
             null = [float(flip.sel(statistic=statistic)) for flip in flips if statistic in quick]
             share = numbers(found, statistic=statistic)
             rows.append(
@@ -147,7 +139,7 @@ def share_table(
     return pd.DataFrame(rows)
 
 
-def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
+def jackknife_or_nan(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
     """`jackknife_over_seeds`, with an interval of NaN where two seeds leave no spread."""
     if scores.sizes["seed"] > 2:
         return jackknife_over_seeds(scores, statistic)
@@ -158,7 +150,7 @@ def jackknife(scores: xr.DataArray, statistic: Statistic) -> xr.Dataset:
 # ---------------------------------------------------------------- influence that matters
 
 
-def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
+def matter_table(all_scores: ScoresBySize, losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     """What share of leave-one-out pairs stands out (t-test, FDR), by how much they matter.
 
     Pairs are put into groups by the *other* sets of seeds, so that the luck of a set does not
@@ -168,7 +160,7 @@ def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.D
     out, with its interval. The last row of a size holds all pairs of at least `MATTERS` nats.
 
     Args:
-        all_scores: `Scores`; only those of leave-one-out are looked at.
+        all_scores: `ScoresBySize`; only those of leave-one-out are looked at.
         losses: Size -> query loss `(set, seed, removal, query)`.
     """
     groups = [("influence", *ends) for ends in pairwise(INFLUENCE_EDGES)]
@@ -200,7 +192,7 @@ def matter_table(all_scores: Scores, losses: Mapping[int, xr.DataArray]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def replication_table(all_scores: Scores) -> pd.DataFrame:
+def replication_table(all_scores: ScoresBySize) -> pd.DataFrame:
     """Are the pairs that stand out in one set of seeds found again in another?
 
     Over all ordered pairs of sets. `statistic` "t_fdr": discoveries of the t-test (FDR) are found
@@ -287,7 +279,7 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
+def checkpoint_table(all_scores: ScoresBySize) -> pd.DataFrame:
     """How averaging k = 1, 2, ... late checkpoints changes sigma and the published p.
 
     Columns: size, method, k; `p`, the mean published p; `change`, its difference from k = 1;
@@ -316,7 +308,7 @@ def checkpoint_table(all_scores: Scores) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def within_table(all_scores: Scores) -> pd.DataFrame:
+def within_table(all_scores: ScoresBySize) -> pd.DataFrame:
     """How much of the variance of a score lies within a run, and what averaging could gain.
 
     Columns: size, method; `within`, the share of the variance of a single checkpoint that lies

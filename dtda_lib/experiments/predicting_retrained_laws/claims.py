@@ -41,7 +41,7 @@ NEAR = 0.1
 INTERVAL = "95 % interval over sets of seeds, removals and queries"
 _PAPER, _RIF = "2506.12965, Fig. 2", "2506.06656"
 _LAW = "law over seeds of a query's output, before and after a removal"
-ESTIMATORS = ("unrolling", "if_damped", "source")
+CLAIMED_ESTIMATORS = ("unrolling", "if_damped", "source")
 _WHAT = {"w2": ("law", "W2"), "mean": ("mean", "difference of means")}
 
 
@@ -60,11 +60,13 @@ def nearer_claims(shares: pd.DataFrame, settings: Mapping[str, str]) -> list[Cla
     The estimate is the smaller one of both shares; both have to be above `MOST`.
 
     Args:
-        shares: `tables.share_table` of all tasks.
+        shares: `tables.nearer_share_table` of all tasks.
         settings: Task -> what was trained, in words.
     """
     claims = []
-    for task, estimator, (kind, (what, words)) in product(settings, ESTIMATORS, _WHAT.items()):
+    for task, estimator, (kind, (what, words)) in product(
+        settings, CLAIMED_ESTIMATORS, _WHAT.items()
+    ):
         chosen = [shares[name] == key for name, key in
                   (("task", task), ("estimator", estimator), ("kind", kind))]  # fmt: skip
         rows = shares[chosen[0] & chosen[1] & chosen[2]]
@@ -107,12 +109,12 @@ def spread_claims(skills: pd.DataFrame, settings: Mapping[str, str]) -> list[Cla
         settings: Task -> what was trained, in words.
     """
     claims = []
-    for task, estimator in product(settings, ESTIMATORS):
+    for task, estimator in product(settings, CLAIMED_ESTIMATORS):
         chosen = (skills["task"] == task) & (skills["estimator"] == estimator)
         rows = skills[chosen & (skills["kind"] == "spread")]
         whole, sizes = rows[rows["size"] == ALL].iloc[0], rows[_groups(rows)]
         each = "; ".join(f"{row['size']} {row['skill']:.2f}" for _, row in sizes.iterrows())
-        first = task == CONCRETE and estimator == ESTIMATORS[0]
+        first = task == CONCRETE and estimator == CLAIMED_ESTIMATORS[0]
         gain, skill = (
             {"estimate": whole[name], "n": whole["n"]}
             | dict(zip(("low", "high"), ends(whole, name), strict=True))
@@ -139,7 +141,7 @@ def spread_claims(skills: pd.DataFrame, settings: Mapping[str, str]) -> list[Cla
     return claims
 
 
-def group_claim(skills: pd.DataFrame, setting: str) -> Claim:
+def group_size_claim(skills: pd.DataFrame, setting: str) -> Claim:
     """T-groups-network: first order holds in small groups and breaks in large ones.
 
     Args:

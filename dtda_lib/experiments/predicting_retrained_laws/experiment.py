@@ -34,7 +34,7 @@ BATCH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Trained):
+class PredictionSetting(Trained):
     """One training set, what is left out of it, and all that trains; nothing trains before use.
 
     Args:
@@ -136,8 +136,8 @@ class Experiment:
         fewer: Size -> setting of a smaller set of Concrete, of which single points are left out.
     """
 
-    tasks: Mapping[str, Setting]
-    fewer: Mapping[int, Setting]
+    tasks: Mapping[str, PredictionSetting]
+    fewer: Mapping[int, PredictionSetting]
 
     @classmethod
     def of(cls, cfg: Config) -> "Experiment":
@@ -148,7 +148,7 @@ class Experiment:
         """
         groups = {"percents": cfg.percents, "n_groups": cfg.n_groups}
 
-        def concrete(n_train: int, percents: tuple[int, ...]) -> Setting:
+        def concrete(n_train: int, percents: tuple[int, ...]) -> PredictionSetting:
             task = get_task("concrete", n_train=n_train, n_query=cfg.n_query)
             drawn = draw_removals(task, percents, cfg.n_groups, np.random.default_rng(5))
             return _setting(
@@ -189,7 +189,7 @@ class Experiment:
         return [bank for setting in self._all for bank in setting.banks]
 
     @property
-    def _all(self) -> list[Setting]:
+    def _all(self) -> list[PredictionSetting]:
         return [*self.tasks.values(), *self.fewer.values()]
 
     def print_cost(self) -> None:
@@ -244,7 +244,7 @@ class Experiment:
 
 def _setting(
     cfg: Config, task: Task, name: str, removals: Removals, of: str, epochs: int
-) -> Setting:
+) -> PredictionSetting:
     width = task.train_x[0].numel(), cfg.width, cfg.width, task.n_outputs
     recipe = Recipe(
         "sgd",
@@ -254,7 +254,7 @@ def _setting(
         epochs=epochs,
         schedule="linear",
     )
-    return Setting(
+    return PredictionSetting(
         task=task,
         model=get_model("mlp", widths=width, activation="gelu"),
         recipe=recipe,

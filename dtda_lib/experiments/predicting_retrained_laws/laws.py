@@ -15,6 +15,7 @@ from dtda_lib.data.task import Task
 from dtda_lib.runs.removal import Design, leave_groups_out, leave_k_out
 from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.statistics.over_seeds import require_same_pairs
+from dtda_lib.statistics.over_sets import in_sets
 
 POINT, LEVERAGE = "1 point", "high leverage"
 """Names of the sizes that are single points: drawn at random, and those of highest leverage."""
@@ -143,17 +144,4 @@ def laws_in_sets(
             "predicted": xr.concat(predicted, "estimator").assign_coords(estimator=list(shifts)),
         }
     )
-    return in_sets(found, n_sets)
-
-
-def in_sets(runs: xr.Dataset, n_sets: int) -> xr.Dataset:
-    """Runs along `seed`, cut into consecutive sets, `(set, seed, ...)`; float64.
-
-    Raises:
-        ValueError: the sets would not be equally large.
-    """
-    if runs.sizes["seed"] % n_sets:
-        raise ValueError(f"{runs.sizes['seed']} seeds do not make {n_sets} equal sets.")
-    bare = runs.drop_vars([name for name in runs.coords if "seed" in runs[name].dims])
-    cut = bare.astype(np.float64).rename(seed="run").coarsen(run=runs.sizes["seed"] // n_sets)
-    return cut.construct(run=("set", "seed"))
+    return in_sets(found.astype(np.float64), n_sets)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dtda_lib.study.methods import METHODS, Method
 
-ESTIMATORS = ("unrolling", "source", "if_damped", "rif", "joint")
+PREDICTORS = ("unrolling", "source", "if_damped", "rif", "joint")
 OTHER = "other_group"
 """The control: what unrolling predicts for another group of the same size."""
 

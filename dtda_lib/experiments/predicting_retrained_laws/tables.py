@@ -109,7 +109,7 @@ def _nearer(gap: xr.Dataset) -> xr.DataArray:
     return _with_all(xr.concat(wins, "rival"))
 
 
-def share_table(laws_of: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+def nearer_share_table(laws_of: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """For what share of queries is the predicted law nearer to the retrained one than a rival?
 
     Distances are mean squares over the removals of a size: of W2 ("w2") or of the difference of
@@ -137,7 +137,7 @@ def shown_shares(shares: pd.DataFrame) -> pd.DataFrame:
     """Shares over all groups for readers: a row for each task and method, a column for each rival.
 
     Args:
-        shares: `share_table`.
+        shares: `nearer_share_table`.
     """
     whole, about = shares[shares["size"] == ALL], ["task", "estimator"]
     wide, columns = whole[about].drop_duplicates(), {"data": "task", "method": "estimator"}

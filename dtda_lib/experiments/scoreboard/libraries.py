@@ -20,7 +20,7 @@ from dtda_lib.study.wording import bullets
 FORMAT = 1
 RESULT = Path("tests", "benchmarks", "anchors.json")  # seen from the study's root
 COMMAND = "python tests/benchmarks/anchors.py"
-METRICS = ("mean", "variance", "W2")
+LIBRARY_METRICS = ("mean", "variance", "W2")
 NEEDED = ("settings", "versions", "machine", "models", "lead", "rows")
 """What a result must hold."""
 
@@ -59,8 +59,8 @@ def frame(found: dict[str, Any]) -> pd.DataFrame:
 
     Columns: `method, what, by, kind, ours`; `ggn, ggn_low, ggn_high` and `hessian, ...` (Pearson's
     r with the dense oracle over all pairs, mean over models, 95 % t interval); for each of
-    `METRICS` `lds_<metric>` with `_low`, `_high` (95 % jackknife) and `_ceiling`; `seconds` (median
-    of one model's scores) and `ratio` to our method of the same kind.
+    `LIBRARY_METRICS` `lds_<metric>` with `_low`, `_high` (95 % jackknife) and `_ceiling`;
+    `seconds` (median of one model's scores) and `ratio` to our method of the same kind.
     """
     rows = [row for row in found["rows"] if row["status"] == "measured"]
     kinds = [row["method"] for row in rows if row["library"] is None]
@@ -76,7 +76,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     for kind in ("ggn", "hessian"):
         r = row["oracle"][kind]["pearson"]
         flat |= {kind: r["estimate"], f"{kind}_low": r["low"], f"{kind}_high": r["high"]}
-    for metric in METRICS:
+    for metric in LIBRARY_METRICS:
         score, name = row["lds"][metric], f"lds_{metric.lower()}"
         flat |= {name: score["lds"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
         flat[f"{name}_ceiling"] = score["ceiling"]
@@ -87,7 +87,7 @@ def library_table(found: dict[str, Any]) -> pd.DataFrame:
     """The numbers of `frame`, ready to be read."""
     rows = frame(found)
 
-    scores = {f"LDS, {metric}": f"lds_{metric.lower()}" for metric in METRICS}
+    scores = {f"LDS, {metric}": f"lds_{metric.lower()}" for metric in LIBRARY_METRICS}
     correlations = {"r with the exact GGN": "ggn", "r with the Hessian": "hessian"}
     columns = {
         head: (name, f"{name}_low", f"{name}_high")

@@ -88,7 +88,7 @@ def lds_scores(root: Path | str) -> tuple[str, pd.DataFrame]:
     )
 
 
-def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
+def lds_overview(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, size and method: `score [interval] of ceiling`, a column a metric."""
     wide = _wide(scores, ["setting", "size", "method"], _score)
     return wide.assign(method=[METHODS[name].label for name in wide["method"]])
@@ -97,7 +97,7 @@ def lds_table(scores: pd.DataFrame) -> pd.DataFrame:
 def best_table(scores: pd.DataFrame) -> pd.DataFrame:
     """The estimator with the highest score in each setting: `name, score [interval] of ceiling`.
 
-    A row a setting and size, a column a metric; see `lds_table` for all estimators.
+    A row a setting and size, a column a metric; see `lds_overview` for all estimators.
     """
     groups = scores.groupby(["setting", "size", "metric"], sort=False)
     best = scores.loc[groups["lds"].idxmax()].sort_values(["setting", "size"], kind="stable")

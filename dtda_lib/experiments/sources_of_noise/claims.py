@@ -109,7 +109,7 @@ def turn_status(rises: Sequence[Interval], stays: Sequence[Interval]) -> str:
     )
 
 
-def size_claims(steps: pd.DataFrame, arm: str, n_pairs: int, where: str) -> list[Claim]:
+def data_size_claims(steps: pd.DataFrame, arm: str, n_pairs: int, where: str) -> list[Claim]:
     """B5 for sigma and for sigma / |mu| in one of `ARMS`, from `tables.step_table` over sizes."""
     tail, words = ARMS[arm]
     claims = []

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dtda_lib.experiments.noise_vs_influence.tables import jackknife, late_mean
+from dtda_lib.experiments.noise_vs_influence.tables import jackknife_or_nan, late_mean
 from dtda_lib.runs.shifts import shift_upon_removal
 from dtda_lib.statistics.variance import variance_components
 from dtda_lib.study.tables import numbers
@@ -95,7 +95,7 @@ def crop_table(
             seed_variance, crop_variance = _variances(both)
             row = {"what": what, "way": way}
             row |= {"seed_variance": seed_variance, "crop_variance": crop_variance}
-            found = jackknife(both, _crop_quantities)
+            found = jackknife_or_nan(both, _crop_quantities)
             ratio = np.exp(found.sel(quantity="log_ratio"))
             for name, part in (("share", found.sel(quantity="share")), ("ratio", ratio)):
                 row |= numbers(part, name)

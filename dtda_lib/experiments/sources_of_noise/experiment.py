@@ -85,14 +85,19 @@ class Experiment:
         published = get_model("cnn2l"), _recipe()
         crossed = {
             size: removal_bank(
-                *(tasks[size], *published, few, crossed_seeds(*grids[size, "loo"])),
+                tasks[size],
+                *published,
+                few,
+                crossed_seeds(*grids[size, "loo"]),
                 title=f"leave-one-out, {size} per class, crossed seeds",
                 **shared,
             )
             for size in (main, control)
         }
         gradients = gradient_bank(
-            *(tasks[main], *published, crossed_seeds(*small)),
+            tasks[main],
+            *published,
+            crossed_seeds(*small),
             title=f"gradients, {main} per class, crossed seeds",
             **shared,
         )
@@ -111,7 +116,11 @@ class Experiment:
         measures: Sequence[str | Measure] = ("query_loss", training_loss),
     ) -> RunBank:
         return removal_bank(
-            *(self.tasks[size], model, recipe, self.points, seed_pairs(self.cfg.n_seeds)),
+            self.tasks[size],
+            model,
+            recipe,
+            self.points,
+            seed_pairs(self.cfg.n_seeds),
             measures=measures,
             title=f"leave-one-out, {what}, {size} per class",
             device=self.cfg.device,
@@ -163,7 +172,10 @@ class Experiment:
         crops = crop_loss(self.tasks[size], self.cfg.n_crops, DIGITS_VIT.image_size)
         return {
             name: self._bank(
-                *(size, name, digits_vit_lora(), replace(_recipe(), lr=_recipe().lr * rate)),
+                size,
+                name,
+                digits_vit_lora(),
+                replace(_recipe(), lr=_recipe().lr * rate),
                 ["query_loss", training_loss, crops],
             )
             for name, rate in ((f"ViT+LoRA, rate ×{rate}", rate) for rate in self.cfg.rates)
@@ -272,7 +284,12 @@ def _others(cfg: Config, shared: Mapping[str, Any]) -> dict[str, OtherImages]:
         size = {cfg.all_digits_size: digits}
         model, recipe = get_model("cnn2l"), _recipe()
         found["all ten digits"] = OtherImages.of(
-            *("all ten digits", size, model, recipe, cfg.all_digits_points, seeds),
+            "all ten digits",
+            size,
+            model,
+            recipe,
+            cfg.all_digits_points,
+            seeds,
             analysed_per_class=10,
             **shared,
         )
@@ -282,7 +299,7 @@ def _others(cfg: Config, shared: Mapping[str, Any]) -> dict[str, OtherImages]:
             name = images_called(next(iter(tasks.values())))
             recipe = replace(_recipe(), epochs=30)
             found[name] = OtherImages.of(
-                *(name, tasks, get_model("cnn2l_rgb"), recipe, cfg.cifar_points, seeds), **shared
+                name, tasks, get_model("cnn2l_rgb"), recipe, cfg.cifar_points, seeds, **shared
             )
     return found
 

@@ -64,7 +64,11 @@ class OtherImages:
         analysed = common_points(tasks, analysed_per_class) if analysed_per_class else points
         removals = {
             size: removal_bank(
-                *(task, model, recipe, points, seeds),
+                task,
+                model,
+                recipe,
+                points,
+                seeds,
                 title=f"leave-one-out, {name}, {size} per class",
                 **settings,
             )
@@ -72,7 +76,10 @@ class OtherImages:
         }
         gradients = {
             size: gradient_bank(
-                *(task, model, recipe, seeds),
+                task,
+                model,
+                recipe,
+                seeds,
                 title=f"gradients, {name}, {size} per class",
                 **settings,
             )

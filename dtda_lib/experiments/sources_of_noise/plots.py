@@ -138,7 +138,7 @@ def model_points(
     Dotted: sigma / |mu| without any influence, if noise is Gaussian.
 
     Args:
-        levels: `tables.level_table`.
+        levels: `tables.noise_level_table`.
         trained: `tables.training_table`.
         groups: Name of a group -> its models.
     """

@@ -64,7 +64,7 @@ def component_table(
 # ---------------------------------------------------------------- levels of noise and their change
 
 
-def level_table(scores: Mapping[str, xr.DataArray]) -> pd.DataFrame:
+def noise_level_table(scores: Mapping[str, xr.DataArray]) -> pd.DataFrame:
     """Noise, influence and their ratio in each setting.
 
     Args:
@@ -91,7 +91,7 @@ def step_table(scores: Mapping[str, xr.DataArray]) -> pd.DataFrame:
 
     Settings have the same pairs and the same seeds, so whatever is left out is left out of both at
     once. Columns `first, second, quantity, estimate, low, high, n_seeds`: ratios second / first of
-    the geometric means of `level_table`, with its intervals.
+    the geometric means of `noise_level_table`, with its intervals.
     """
     names = list(scores)
     rows = []

@@ -16,7 +16,7 @@ from .chains import (
     pseudo_inverse,
     random_batches,
 )
-from .small import BATCH, N_FEATURES, N_TRAIN, POINTS, START_SD, rank_deficient
+from .small import BATCH, N_EXAMPLES, N_FEATURES, POINTS, START_SD, rank_deficient
 from .trajectory import Steps
 
 # ---------------------------------------------------------------- assumptions broken on purpose
@@ -35,12 +35,12 @@ def flat_growth(
         runs with its 95 % t interval, the growth law, and N times the real shift of retraining on
         the same noise without the point, mean over runs; and the pull of the point.
     """
-    x = generator.standard_normal((N_TRAIN, 2))
-    pulls = generator.standard_normal(N_TRAIN)
+    x = generator.standard_normal((N_EXAMPLES, 2))
+    pulls = generator.standard_normal(N_EXAMPLES)
     pulls -= pulls.mean()
     pulls *= 1 / pulls[0]  # the point followed has pull 1
-    problem = flat_pull(x, x @ np.ones(2) + 0.3 * generator.standard_normal(N_TRAIN), pulls)
-    without = np.ones(N_TRAIN)
+    problem = flat_pull(x, x @ np.ones(2) + 0.3 * generator.standard_normal(N_EXAMPLES), pulls)
+    without = np.ones(N_EXAMPLES)
     without[0] = 0
     schedules = {
         "constant": np.full(n_steps, 0.02),
@@ -49,11 +49,11 @@ def flat_growth(
     rows = []
     for name, steps in schedules.items():
         start = np.zeros((runs, 3))
-        given = start, steps, random_batches(n_steps, runs, BATCH, N_TRAIN, generator), [0]
+        given = start, steps, random_batches(n_steps, runs, BATCH, N_EXAMPLES, generator), [0]
         keep = geometric_steps(n_steps, 25)
         found = chain(problem, *given, keep=keep)
         removed = chain(problem, *given, keep=keep, weights=without)["theta"] - found["theta"]
-        along = N_TRAIN * found["response"].isel(train=0, parameter=-1)
+        along = N_EXAMPLES * found["response"].isel(train=0, parameter=-1)
         half = stats.t.ppf(0.975, runs - 1) * along.std("seed", ddof=1) / np.sqrt(runs)
         middle, total = along.mean("seed"), np.cumsum(steps)[found["step"].values - 1]
         rows.append(
@@ -66,7 +66,7 @@ def flat_growth(
                     "low": (middle - half).values,
                     "high": (middle + half).values,
                     "predicted": total * pulls[0],
-                    "removed": N_TRAIN * removed.isel(parameter=-1).mean("seed").values,
+                    "removed": N_EXAMPLES * removed.isel(parameter=-1).mean("seed").values,
                 }
             )
         )
@@ -120,12 +120,12 @@ def retraining_table(generator: np.random.Generator, n_steps: int = 4_000) -> pd
     x, y = problem.x.copy(), problem.y
     x[0] *= 4  # far out: a leverage near 1
     problem = generalised_linear(x, y)
-    ones, eps, moved = np.ones(N_TRAIN), 1e-5, np.eye(N_TRAIN)[list(POINTS)]
+    ones, eps, moved = np.ones(N_EXAMPLES), 1e-5, np.eye(N_EXAMPLES)[list(POINTS)]
     # One noise for all: as it is, with each point weighed down, up, and left out.
     weights = np.vstack([ones, ones - eps * moved, ones + eps * moved, ones - moved])
     start = START_SD * generator.standard_normal((1, N_FEATURES))
     steps = Steps("decaying", 0.05, 100.0).sizes(n_steps)
-    batches = random_batches(n_steps, 1, BATCH, N_TRAIN, generator)
+    batches = random_batches(n_steps, 1, BATCH, N_EXAMPLES, generator)
     ends = chain(
         problem,
         np.repeat(start, len(weights), axis=0),
@@ -136,7 +136,7 @@ def retraining_table(generator: np.random.Generator, n_steps: int = 4_000) -> pd
     ).isel(step=-1)
     theta = newton_minimum(problem, np.zeros(N_FEATURES))
     inverse = pseudo_inverse(problem.gradient_and_hessian(theta)[1])
-    leverage = np.einsum("kf,fg,kg->k", x, inverse, x) / N_TRAIN
+    leverage = np.einsum("kf,fg,kg->k", x, inverse, x) / N_EXAMPLES
 
     theta_of, rows = ends["theta"].values, []
     base, down, up, without = theta_of[0], *np.split(theta_of[1:], 3)

@@ -33,7 +33,7 @@ from .small import LATE
 NEAR, ROUND_OFF = 0.1, 1e-10
 FALLING = below(-0.25)
 """Late slopes that count as converging: at least half of the -1/2 of theory for 1/t steps."""
-ROOT = between(0.4, 0.6)
+ROOT_EXPONENT = between(0.4, 0.6)
 """Slopes that count as growth like the root: 1/2 in theory, for small steps."""
 AS_PREDICTED = between(1 - NEAR, 1 + NEAR)
 """Ratios of a response to its growth law that count as following it."""
@@ -118,7 +118,7 @@ def spread_claim(spread: pd.DataFrame, runs: int) -> Claim:
     """T3: does the spread grow like the root of the step? `small.spread_table`."""
     return _of_row(
         spread[spread["quantity"] == "exponent"].iloc[0],
-        confirmed_if=ROOT,
+        confirmed_if=ROOT_EXPONENT,
         count=runs,
         id="T3",
         claim="at constant steps the response stays noisy: spread like the root of the step",
@@ -353,7 +353,7 @@ def practice_claims(differences: pd.DataFrame, setting: str) -> list[Claim]:
     return claims
 
 
-def size_claims(table: pd.DataFrame) -> list[Claim]:
+def network_size_claims(table: pd.DataFrame) -> list[Claim]:
     """C2 beyond a toy; `sizes.size_table`, a row a network."""
     claims = []
     for row in table.to_dict("records"):

@@ -136,11 +136,15 @@ class Experiment:
                 weight_decay=cfg.weight_decay,
                 batch_size=network.BATCH,
             )
-            data = network.compared(self.task, model, chain, steps.times(keep), **settings)
+            data = network.unrolling_and_influence(
+                self.task, model, chain, steps.times(keep), **settings
+            )
             found[name] = network.run_values(data)
         recipe = self.adam[0].recipe
         time = training_time(recipe, self.task.n_train)
-        data = network.compared(self.task, model, _chain_of(*self.adam), [time], **settings)
+        data = network.unrolling_and_influence(
+            self.task, model, _chain_of(*self.adam), [time], **settings
+        )
         return found | {ADAM: network.run_values(data)}
 
     @property

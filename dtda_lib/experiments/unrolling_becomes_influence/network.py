@@ -29,7 +29,7 @@ STILL = 0.05
 """Gradients of the objective that count as small, as a share of the root mean square of those of
 single examples: a quarter of the noise of a batch of 25."""
 BATCH = 25
-CURVATURES = ("pinv", "ggn", "damped")
+COMPARED_CURVATURES = ("pinv", "ggn", "damped")
 """Pseudo-inverse of the objective's exact Hessian; Gauss-Newton and weight decay; exact Hessian and
 weight decay with damping in proportion to 1 / sum of steps."""
 NULL = 1e-5
@@ -45,7 +45,7 @@ Found = Mapping[str, xr.Dataset]
 # ---------------------------------------------------------------- one trajectory
 
 
-def compared(
+def unrolling_and_influence(
     task: Task,
     network: Network,
     chain: xr.Dataset,
@@ -101,7 +101,7 @@ def compared(
     }
     variables["time"] = ("step", np.asarray(times, float))
     variables["folds"] = ("step", weight_decay * np.asarray(times, float))
-    coords = {"step": chain["step"], "train": points, "curvature": list(CURVATURES)}
+    coords = {"step": chain["step"], "train": points, "curvature": list(COMPARED_CURVATURES)}
     return xr.Dataset(variables, coords | {"threshold": [str(t) for t in THRESHOLDS]})
 
 
@@ -158,7 +158,7 @@ def relative_slope(train: Tensor, theta: Tensor, l2: float) -> Tensor:
 
 
 def run_values(data: xr.Dataset) -> xr.Dataset:
-    """`compared` with numbers of each run in the place of its shifts.
+    """`unrolling_and_influence` with numbers of each run in the place of its shifts.
 
     `pinv`, `ggn`, `damped` `(seed, step)`: correlation of unrolling with each influence function
     over (train, query); `scale`: slope of unrolling on the pseudo-inverse influence through 0.
@@ -166,7 +166,7 @@ def run_values(data: xr.Dataset) -> xr.Dataset:
     unrolling, influence = data["unrolling"], data["influence"]
     values = {
         name: correlation(unrolling, influence.sel(curvature=name, drop=True))
-        for name in CURVATURES
+        for name in COMPARED_CURVATURES
     }
     exact, over = influence.sel(curvature="pinv", drop=True), ("train", "query")
     values["scale"] = (unrolling * exact).sum(over) / (exact**2).sum(over)
@@ -181,7 +181,7 @@ def time_table(found: Found) -> pd.DataFrame:
     t intervals, of correlations, scale, smallest eigenvalue and slope."""
     rows = []
     for name, values in found.items():
-        for quantity in (*CURVATURES, "scale", "smallest", "slope"):
+        for quantity in (*COMPARED_CURVATURES, "scale", "smallest", "slope"):
             for index, step in enumerate(values["step"].values.tolist()):
                 here = values.isel(step=index)
                 about = {"recipe": name, "step": step, "time": float(here["time"])}
@@ -204,7 +204,7 @@ def in_regime(values: xr.Dataset) -> pd.DataFrame:
     about = {"n": int(counts.sum()), "runs": len(counts), "folds": last["folds"].item()}
     return pd.DataFrame(
         {"quantity": name} | mean_interval(last[name].values[shown]) | about
-        for name in (*CURVATURES, "scale", "smallest", "slope")
+        for name in (*COMPARED_CURVATURES, "scale", "smallest", "slope")
     )
 
 
@@ -215,7 +215,7 @@ def passing_table(values: xr.Dataset, levels: Sequence[float]) -> pd.DataFrame:
     does. Columns `curvature, level, folds`.
     """
     rows = []
-    for name in CURVATURES:
+    for name in COMPARED_CURVATURES:
         lows = np.array(
             [mean_interval(v)["low"] for v in values[name].transpose("step", "seed").values]
         )
@@ -233,7 +233,7 @@ def usual_table(values: xr.Dataset) -> pd.DataFrame:
     Columns `quantity, estimate, low, high, n`.
     """
     last = values.isel(step=-1)
-    arrays = {name: last[name].values for name in CURVATURES}
+    arrays = {name: last[name].values for name in COMPARED_CURVATURES}
     arrays["damped - pinv"] = arrays["damped"] - arrays["pinv"]
     return pd.DataFrame(
         {"quantity": name} | mean_interval(each) | {"n": len(each)} for name, each in arrays.items()

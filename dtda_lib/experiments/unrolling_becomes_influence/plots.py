@@ -22,12 +22,12 @@ from dtda_lib.study.methods import METHODS, palette
 from .network import FOLDS, WEIGHT_DECAY
 
 _RECIPES = palette(["decaying", "large steps", "small steps"])
-SCHEDULES = dict(_RECIPES) | {
+_SCHEDULE_LOOKS = dict(_RECIPES) | {
     "constant 0.1": _RECIPES["large steps"],
     **dict.fromkeys(("constant 0.02", "constant"), _RECIPES["small steps"]),
 }
 """How a schedule looks; those that share looks share no figure."""
-CURVATURES = {
+_CURVATURE_LOOKS = {
     "pinv": replace(METHODS["if_pinv"], label="pseudo-inverse"),
     "ggn": replace(METHODS["if_ggn"], label="Gauss-Newton"),
     "damped": replace(METHODS["if_hessian_damped"], label="damped by 1 / sum of steps"),
@@ -49,7 +49,7 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     fig, (axes,) = panels(1, len(links) + 1, 2.5)
     for axis, link in zip(axes[:-1], links, strict=True):
         for name, part in table[table["problem"] == link].groupby("schedule", sort=False):
-            style = SCHEDULES[name]
+            style = _SCHEDULE_LOOKS[name]
             label = name if name == "decaying" else name.replace("constant", "constant step")
             look = {"color": style.colour, "ls": style.linestyle, "label": label}
             axis.plot(part["step"], part["error"], **look)
@@ -71,7 +71,7 @@ def convergence(table: pd.DataFrame, retrained: pd.DataFrame) -> Drawn:
     return fig, pd.concat([table, retrained], ignore_index=True)
 
 
-def hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
+def responses_on_hyperbola(data: xr.Dataset, points: int = 6) -> Drawn:
     """Left: where runs end, with N r of one point as arrows; right: its effect on m = a b."""
     fig, (axes,) = panels(1, 2, 2.7)
     theta = data["theta"].values
@@ -117,7 +117,7 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
     weight decay x sum of steps; right: how near to a minimum each run is."""
     fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1.35, 1))
     part = table[table["recipe"] == "decaying"]
-    for name, style in CURVATURES.items():
+    for name, style in _CURVATURE_LOOKS.items():
         rows = part[part["quantity"] == name]
         intervals(left, rows, rows["folds"], style, ls=style.linestyle, label=style.label)
     for level in (0.9, 0.99):
@@ -128,7 +128,7 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
         ticks(axis.xaxis, [0.05, 0.2, 1, 5, 20])
         axis.set_xlim(0.8 * float(part["folds"].min()), 1.2 * max(FOLDS, part["folds"].max()))
     left.set_ylabel("correlation with unrolling")
-    low = min(0.0, float(part[part["quantity"].isin(CURVATURES)]["low"].min()))
+    low = min(0.0, float(part[part["quantity"].isin(_CURVATURE_LOOKS)]["low"].min()))
     left.set_ylim(max(low, -0.5), 1.03)
     folds, smallest = values["folds"].values, values["smallest"].transpose("step", "seed").values
     right.plot(folds, smallest, color=_GREY, lw=0.8, alpha=0.7)
@@ -141,7 +141,7 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
         for x, row in zip(folds, smallest, strict=True)
         for run, y in enumerate(row)
     )
-    shown = part[part["quantity"].isin(CURVATURES)]
+    shown = part[part["quantity"].isin(_CURVATURE_LOOKS)]
     return fig, pd.concat([shown, runs], ignore_index=True)
 
 
@@ -157,7 +157,9 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
     damped = table[table["quantity"] == "damped"]
     for shade, name in zip(shades, constant, strict=True):
         rows = damped[damped["recipe"] == name]
-        intervals(left, rows, rows["time"], replace(CURVATURES["damped"], colour=shade), ls="-")
+        intervals(
+            left, rows, rows["time"], replace(_CURVATURE_LOOKS["damped"], colour=shade), ls="-"
+        )
         first = name == constant[0]
         left.plot([], [], color=shade, label=names[name] if first else names[name].split()[-1])
     left.set(xscale="log", xlabel="sum of steps")
@@ -170,7 +172,9 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
     left.legend(loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3, **beside)
     ends = table.groupby(["recipe", "quantity"], sort=False).tail(1)
     shown = []
-    for offset, (curvature, style) in zip(side_by_side(3, 0.22), CURVATURES.items(), strict=True):
+    for offset, (curvature, style) in zip(
+        side_by_side(3, 0.22), _CURVATURE_LOOKS.items(), strict=True
+    ):
         rows = ends[ends["quantity"] == curvature].set_index("recipe").loc[list(names)]
         at = np.arange(len(names)) + offset
         intervals(right, rows, at, style, across=True, label=style.label)
@@ -207,7 +211,7 @@ def broken(flat: pd.DataFrame, saddle: pd.DataFrame) -> Drawn:
     """Left: a gradient along a flat direction; right: starts at and near a saddle."""
     fig, (axes,) = panels(1, 2, 2.6)
     for name, part in flat.groupby("schedule", sort=False):
-        style = SCHEDULES[name]
+        style = _SCHEDULE_LOOKS[name]
         look = {"label": f"{name} steps", "ms": 3, "lw": 0.8}
         intervals(axes[0], part, part["step"], style, value="response", **look)
         axes[0].plot(part["step"], part["predicted"], color=_GREY, lw=1, zorder=0)

@@ -31,7 +31,7 @@ from .chains import (
 )
 from .trajectory import Steps
 
-N_TRAIN, N_FEATURES, RANK, BATCH = 24, 6, 4, 8
+N_EXAMPLES, N_FEATURES, RANK, BATCH = 24, 6, 4, 8
 POINTS = (0, 1, 2, 3)
 START_SD = 0.5
 LATE = 10  # slopes are taken over the last factor of ten of the steps
@@ -43,11 +43,11 @@ def rank_deficient(link: str, generator: np.random.Generator) -> Problem:
     Labels are noisy, so that the minimum over the span is finite for the logistic link too.
     """
     span = np.linalg.qr(generator.standard_normal((N_FEATURES, RANK)))[0]
-    x = generator.standard_normal((N_TRAIN, RANK)) @ span.T
+    x = generator.standard_normal((N_EXAMPLES, RANK)) @ span.T
     score = x @ generator.standard_normal(N_FEATURES)
     if link == "logistic":
-        return generalised_linear(x, generator.random(N_TRAIN) < special.expit(score), link)
-    return generalised_linear(x, score + 0.5 * generator.standard_normal(N_TRAIN), link)
+        return generalised_linear(x, generator.random(N_EXAMPLES) < special.expit(score), link)
+    return generalised_linear(x, score + 0.5 * generator.standard_normal(N_EXAMPLES), link)
 
 
 # ---------------------------------------------------------------- generalised linear models
@@ -76,7 +76,7 @@ def convergence_runs(
     size = np.linalg.norm(target)
     n_steps = len(next(iter(schedules.values())))
     start = START_SD * generator.standard_normal((runs, N_FEATURES))
-    batches = random_batches(n_steps, runs, BATCH, N_TRAIN, generator)
+    batches = random_batches(n_steps, runs, BATCH, N_EXAMPLES, generator)
     keep, errors, nulls = geometric_steps(n_steps), [], []
     for steps in schedules.values():
         found = chain(problem, start, steps, batches, POINTS, keep=keep)
@@ -154,7 +154,7 @@ def stationary_responses(
     parts = []
     for rate in rates:
         start = START_SD * generator.standard_normal((runs, N_FEATURES))
-        batches = random_batches(n_steps, runs, BATCH, N_TRAIN, generator)
+        batches = random_batches(n_steps, runs, BATCH, N_EXAMPLES, generator)
         found = chain(problem, start, np.full(n_steps, rate), batches, POINTS, keep=keep)
         off = (problem.n_train * found["response"].values - target) / np.linalg.norm(target)
         # (seed, step, point, parameter) -> (seed, step, component)

@@ -82,7 +82,7 @@ def follow(
 
     Returns:
         `theta` `(seed, step, parameter)` and `response` `(seed, step, train, parameter)`, float64;
-        parameters in the order of the library's `MLP`, r as `unrolled_responses` returns it.
+        parameters in the order of the library's `MLP`, r as `unrolled_shifts` of "parameters".
 
     Raises:
         ValueError: another loss, several outputs, or no step to keep.

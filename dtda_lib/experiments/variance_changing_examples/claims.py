@@ -36,7 +36,7 @@ def rival_status(row: pd.Series) -> str:
     """Status of "another influence names another point than the mean" for one line.
 
     Args:
-        row: Of `line.rival_table`. Without an interval a difference decides nothing.
+        row: Of `line.picks_table`. Without an interval a difference decides nothing.
     """
     least = np.log1p(RELEVANT)
     differ = row["delta_gap_low"] > least and row["mean_gap_low"] > 0
@@ -45,7 +45,7 @@ def rival_status(row: pd.Series) -> str:
 
 
 def judged(rivals: pd.DataFrame) -> pd.DataFrame:
-    """`line.rival_table` of several lines with the `status` of each row."""
+    """`line.picks_table` of several lines with the `status` of each row."""
     return rivals.assign(status=[rival_status(row) for _, row in rivals.iterrows()])
 
 
@@ -117,7 +117,7 @@ def one_line_claims(rivals: pd.DataFrame, n_seeds: int, setting: str, tail: str)
     """The same of one line, averaged over queries: by how much another point wins.
 
     Args:
-        rivals: `line.rival_table` of that line.
+        rivals: `line.picks_table` of that line.
         n_seeds: Seeds of each of the two sets.
         setting: What was trained, in words.
         tail: End of the ids, "as_drawn" or "lone".
@@ -224,7 +224,7 @@ def chosen_claim(targets: pd.DataFrame, size: int, setting: str) -> Claim:
     """C7-groups-predicted: groups chosen by prediction change the spread alone.
 
     Args:
-        targets: `digits.target_table`.
+        targets: `digits.chosen_groups_table`.
         size: Points of a group.
         setting: What was trained, in words.
     """

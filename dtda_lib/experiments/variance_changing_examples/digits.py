@@ -240,7 +240,7 @@ def random_groups(
     return list(found)
 
 
-def target_table(
+def chosen_groups_table(
     fresh: xr.DataArray, groups: Mapping[str, Sequence[str]], queries: Sequence[int]
 ) -> pd.DataFrame:
     """Groups at the queries that they were chosen for, beside random groups at the same queries.

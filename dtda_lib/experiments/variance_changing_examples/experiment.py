@@ -26,7 +26,7 @@ from dtda_lib.study.methods import METHODS
 from dtda_lib.study.settings import Config
 
 from .digits import choose_groups, random_groups
-from .line import asked_at, last_epoch, rival_table, with_lone_point
+from .line import asked_at, last_epoch, picks_table, with_lone_point
 from .predictions import predicted_laws, unrolled_runs
 
 LONE = 3.0
@@ -34,7 +34,7 @@ LONE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Trained):
+class SpreadSetting(Trained):
     """One data set, what trains on it, and what is asked of it; nothing trains before it is used.
 
     Args:
@@ -114,7 +114,7 @@ class Setting(Trained):
 
 
 @dataclass(frozen=True)
-class Groups:
+class DigitGroups:
     """Groups of digits that are removed together; see `digits.choose_groups`.
 
     Args:
@@ -127,7 +127,7 @@ class Groups:
     chosen: Sequence[tuple[int, ...]]
     targets: Sequence[int]
     random: Sequence[tuple[int, ...]]
-    setting: Setting
+    setting: SpreadSetting
 
     @property
     def labels(self) -> tuple[list[str], list[str]]:
@@ -154,10 +154,10 @@ class Experiment:
         n_boot: Bootstrap resamples of seeds.
     """
 
-    line: Setting
-    others: Sequence[Setting]
-    digits: Setting
-    controls: Mapping[str, Setting]
+    line: SpreadSetting
+    others: Sequence[SpreadSetting]
+    digits: SpreadSetting
+    controls: Mapping[str, SpreadSetting]
     images: Task
     group_size: int
     n_groups: int
@@ -174,7 +174,7 @@ class Experiment:
         descent = Recipe(
             "sgd", momentum=0.9, weight_decay=cfg.weight_decay, batch_size=10, schedule="cosine"
         )
-        line = Setting(
+        line = SpreadSetting(
             name="line",
             task=get_task("regression1d", n_query=51),
             model=_network(1, cfg.line_width, cfg.line_width, 1),
@@ -196,7 +196,7 @@ class Experiment:
             get_task("mnist3", per_class=size, queries_per_class=cfg.queries_per_class)
             for size in (cfg.digits_per_class, cfg.digits_per_class // 2)
         )
-        digits = Setting(
+        digits = SpreadSetting(
             name="digits",
             task=pooled(images, 2),
             model=_network(196, cfg.digit_width, 10),
@@ -249,7 +249,7 @@ class Experiment:
         print_costs_by_kind(self.kinds, "without the lone point and the groups, a third more")
 
     @cached_property
-    def lone(self) -> Setting:
+    def lone(self) -> SpreadSetting:
         """The line with one more point, the last, far out on the trend of the others.
 
         Its target is what networks trained on the others predict there; trains the probe.
@@ -259,14 +259,14 @@ class Experiment:
         return replace(self.line, name="lone point", task=task)
 
     def rivals(self, generator: np.random.Generator) -> pd.DataFrame:
-        """`line.rival_table` of every line, with its `line`: 0 as drawn, then the others."""
+        """`line.picks_table` of every line, with its `line`: 0 as drawn, then the others."""
         tables = [
-            rival_table(setting.first, setting.fresh, self.n_boot, generator).assign(line=number)
+            picks_table(setting.first, setting.fresh, self.n_boot, generator).assign(line=number)
             for number, setting in enumerate([self.line, *self.others])
         ]
         return pd.concat(tables, ignore_index=True)
 
-    def digit_laws(self, groups: Groups) -> dict[str, list[xr.DataArray]]:
+    def digit_laws(self, groups: DigitGroups) -> dict[str, list[xr.DataArray]]:
         """Setting -> law of each set of seeds: single digits, controls, random groups."""
         random = ["none", *groups.labels[1]]
         return {
@@ -277,7 +277,7 @@ class Experiment:
             ],
         }
 
-    def groups_of_digits(self, generator: np.random.Generator) -> Groups:
+    def groups_of_digits(self, generator: np.random.Generator) -> DigitGroups:
         """Groups chosen by unrolled predictions, and random ones; trains what predicts."""
         runs = unrolled_runs(self.digits.estimates, self.digits.followed)
         pairs = choose_groups(*runs, self.group_size, self.n_groups)
@@ -285,7 +285,7 @@ class Experiment:
         n_train = self.digits.task.n_train
         random = random_groups(n_train, self.group_size, len(chosen), chosen, generator)
         together = replace(self.digits, name="groups of digits", groups=[*chosen, *random])
-        return Groups(chosen, targets, random, together)
+        return DigitGroups(chosen, targets, random, together)
 
 
 def _network(*widths: int) -> Model:

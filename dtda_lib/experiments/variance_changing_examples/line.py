@@ -25,7 +25,7 @@ from dtda_lib.statistics.distances import jackknife_interval
 from dtda_lib.statistics.over_seeds import require_seeds
 from dtda_lib.study import methods
 
-DELTAS = ("mean", "variance", "w2")
+DELTA_LABELS = ("mean", "variance", "w2")
 """Labels in tables and claims; "w2" is `w2_gaussian` here, which means and variances give."""
 POOLINGS = ("average", "largest")
 """Over queries: root mean square, or the largest. Ours; the first is the main one."""
@@ -35,7 +35,7 @@ RELEVANT = 0.1
 
 
 def delta_key(label: str) -> str:
-    """The key in `statistics.distances.DELTAS` of one of the labels above."""
+    """The key in `statistics.distances.DISTANCES` of one of the labels above."""
     return "w2_gaussian" if label == "w2" else label
 
 
@@ -116,7 +116,9 @@ def changes(law: xr.DataArray, counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def influences(law: xr.DataArray, counts: np.ndarray, pooling: str = "average") -> xr.DataArray:
+def influences_by_delta(
+    law: xr.DataArray, counts: np.ndarray, pooling: str = "average"
+) -> xr.DataArray:
     """Influence of every point `(delta, draw, train)`: the sizes of `changes`, pooled over queries.
 
     `ValueError`: an unknown pooling, or as `changes`.
@@ -124,7 +126,7 @@ def influences(law: xr.DataArray, counts: np.ndarray, pooling: str = "average") 
     if pooling not in POOLINGS:
         raise ValueError(f"pooling {pooling!r} is none of {POOLINGS}.")
     signed = changes(law, counts)
-    found = {name: _pooled(signed[name], pooling) for name in DELTAS}
+    found = {name: _pooled(signed[name], pooling) for name in DELTA_LABELS}
     coords = {"delta": list(found), "train": np.arange(law.sizes["removal"] - 1)}
     return xr.DataArray(np.stack(list(found.values())), coords, ("delta", "draw", "train"))
 
@@ -141,14 +143,14 @@ def influence_table(law: xr.DataArray, x: np.ndarray, pooling: str = "average") 
     Columns: `point`, `x` (its input), `delta`, `estimate`, `low`, `high`.
     """
     n = law.sizes["seed"]
-    found = influences(law, left_out(n), pooling)
+    found = influences_by_delta(law, left_out(n), pooling)
     estimate = found.isel(draw=0)
     error = np.sqrt((n - 1) * found.isel(draw=slice(1, None)).var("draw"))
     half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
     rows = [
         (point, x[point], delta, *(float(a.sel(delta=delta, train=point)) for a in ends))
         for ends in [(estimate, estimate - half, estimate + half)]
-        for delta, point in product(DELTAS, range(len(x)))
+        for delta, point in product(DELTA_LABELS, range(len(x)))
     ]
     return pd.DataFrame(rows, columns=["point", "x", "delta", "estimate", "low", "high"])
 
@@ -159,15 +161,15 @@ def influence_table(law: xr.DataArray, x: np.ndarray, pooling: str = "average") 
 def first_picks(law: xr.DataArray, pooling: str = "average") -> dict[str, int]:
     """Delta -> position of the point of the largest influence, over all seeds."""
     once = np.ones((1, law.sizes["seed"]), dtype=int)
-    return dict(zip(DELTAS, picks_of(law, once, pooling)[:, 0].tolist()))
+    return dict(zip(DELTA_LABELS, picks_of(law, once, pooling)[:, 0].tolist()))
 
 
 def picks_of(law: xr.DataArray, counts: np.ndarray, pooling: str) -> np.ndarray:
     """`(delta, draw)`: position of the largest influence."""
-    return influences(law, counts, pooling).values.argmax(axis=-1)
+    return influences_by_delta(law, counts, pooling).values.argmax(axis=-1)
 
 
-def rival_table(
+def picks_table(
     first: xr.DataArray, fresh: xr.DataArray, n_boot: int, generator: np.random.Generator
 ) -> pd.DataFrame:
     """Which point the mean names and which another Delta, and by how much each beats the other.
@@ -177,18 +179,18 @@ def rival_table(
     `by_delta` (A and B); `mean_gap`, log of the mean influence of A over that of B, and
     `delta_gap`, log of the other influence of B over that of A, per power of the unit (half of it
     for a variance), both with 95 % percentile intervals over resampled fresh seeds, NaN without
-    resamples. `ValueError`: as `influences`.
+    resamples. `ValueError`: as `influences_by_delta`.
     """
     counts = resampled(fresh.sizes["seed"], n_boot, generator)
     rows = []
     for pooling in POOLINGS:
         chosen = first_picks(first, pooling)
-        found = influences(fresh, counts, pooling)
-        for delta in DELTAS[1:]:
+        found = influences_by_delta(fresh, counts, pooling)
+        for delta in DELTA_LABELS[1:]:
             a, b = chosen["mean"], chosen[delta]
             gaps = [
                 np.log(found.sel(delta=name, train=winner) / found.sel(delta=name, train=loser))
-                / distances.DELTAS[delta_key(name)].power
+                / distances.DISTANCES[delta_key(name)].power
                 for name, winner, loser in (("mean", a, b), (delta, b, a))
             ]
             told = [number for gap in gaps for number in _with_percentiles(gap.values)]
@@ -224,7 +226,7 @@ def seen_at(law: xr.DataArray, x: np.ndarray, points: Mapping[str, int]) -> pd.D
         both = values[:, 0], values[:, point + 1]
         columns = {"name": name, "point": point, "x": x}
         for label, delta in (("mean", "mean"), ("factor", "log_variance_ratio")):
-            chosen = distances.DELTAS[delta]
+            chosen = distances.DISTANCES[delta]
             low, high = jackknife_interval(*both, chosen, paired=True, level=LEVEL)
             for end, number in (("", chosen(*both)), ("_low", low), ("_high", high)):
                 columns[label + end] = number if delta == "mean" else np.exp(number / 2)

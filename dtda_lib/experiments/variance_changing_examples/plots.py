@@ -24,8 +24,7 @@ from dtda_lib.study.methods import ACCENT, CONTROL, DELTAS, LAWS, METHODS, STATU
 from dtda_lib.study.previews import show_image
 
 from .digits import EDGES, LEAST, top_pairs, two_laws
-from .line import DELTAS as LABELS
-from .line import RELEVANT, delta_key, delta_words
+from .line import DELTA_LABELS, RELEVANT, delta_key, delta_words
 
 _BAND = 2  # standard deviations
 _INSIDE = {"xycoords": "axes fraction"}
@@ -79,8 +78,8 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
 
     `table` is `line.influence_table`.
     """
-    fig, (axes,) = panels(1, len(LABELS), 2.2, sharex=True)
-    for axis, delta in zip(axes, LABELS):
+    fig, (axes,) = panels(1, len(DELTA_LABELS), 2.2, sharex=True)
+    for axis, delta in zip(axes, DELTA_LABELS):
         part, style = table[table["delta"] == delta], DELTAS[delta_key(delta)]
         intervals(axis, part, part["x"], style, lw=0.8, ms=3, capsize=0)
         top = part.loc[part["estimate"].idxmax()]
@@ -211,7 +210,7 @@ def predicted(
 # ---------------------------------------------------------------- digits
 
 
-def base_rates(fresh: xr.Dataset, curves: Mapping[str, pd.DataFrame]) -> Drawn:
+def spread_against_mean(fresh: xr.Dataset, curves: Mapping[str, pd.DataFrame]) -> Drawn:
     """Change of spread against shift of the mean of every pair, and how often the spread changes.
 
     Args:

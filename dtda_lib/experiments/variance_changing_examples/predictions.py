@@ -18,7 +18,7 @@ from dtda_lib.runs.bank import RunBank
 from dtda_lib.statistics.distributions import shifted_samples
 from dtda_lib.study.methods import METHODS
 
-from .line import LEVEL, changes, influences, last_epoch, left_out
+from .line import LEVEL, changes, influences_by_delta, last_epoch, left_out
 
 ESTIMATED = ("if_ggn", "if_damped", "rif")
 """Methods of a bank of estimates (`Setting.estimates`)."""
@@ -145,7 +145,7 @@ def _scores(guess: np.ndarray, same: np.ndarray, truth: np.ndarray) -> np.ndarra
 
 def pooled_cells(delta: str) -> Cells:
     """Influence of every point, averaged over queries: `(draw, train)`."""
-    return lambda law, counts: influences(law, counts).sel(delta=delta).values
+    return lambda law, counts: influences_by_delta(law, counts).sel(delta=delta).values
 
 
 def pair_cells(delta: str) -> Cells:

@@ -43,7 +43,7 @@ def noise(law: str, n_seeds: int, n_studies: int, generator: np.random.Generator
     return xr.DataArray(drawn.reshape(shape), coords, dims=("seed", "train", "query"))
 
 
-def level_table(
+def calibration_table(
     n_studies: int, generator: np.random.Generator, seeds: tuple[int, ...] = SEEDS
 ) -> xr.Dataset:
     """Level, false reports and power of every test: `(test, noise, seeds)`, shares without unit.
@@ -75,7 +75,7 @@ def level_table(
     return found
 
 
-def shown(table: xr.Dataset) -> pd.DataFrame:
-    """`level_table` as rows of noise and seeds, with the columns of each test, in per cent."""
+def calibration_in_per_cent(table: xr.Dataset) -> pd.DataFrame:
+    """`calibration_table` in per cent: rows of noise and seeds, the columns of each test."""
     frame = table.to_dataframe().unstack("test").mul(100).round(1)
     return frame.rename(index=NOISES, level="noise")

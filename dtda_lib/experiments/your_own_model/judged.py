@@ -41,7 +41,7 @@ def sets_and_others(shift: xr.DataArray, n_seeds: int) -> Iterator[tuple[xr.Data
         yield shift.isel(seed=inside), shift.isel(seed=~inside)
 
 
-def over_sets(values: Sequence[float]) -> dict[str, float]:
+def _mean_over_sets(values: Sequence[float]) -> dict[str, float]:
     """Mean of the values of sets, with its 95 % t interval; NaN where a value is missing."""
     array = np.asarray(values, dtype=float)
     if len(array) < 2 or not np.isfinite(array).all():
@@ -62,7 +62,7 @@ def _found(one: xr.DataArray, level: float) -> xr.DataArray:
     return MEAN_TESTS[DEFAULT_TEST](one, one.dims[1:], np.random.default_rng(0)).p <= level
 
 
-def power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame:
+def planned_power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame:
     """How often a set finds a pair (p <= `level`), by the pair's |mu / sigma| on the other seeds.
 
     Columns: `from`, `to` (the bin), `snr` (mean within), `pairs` (mean over sets), `estimate`,
@@ -80,7 +80,7 @@ def power_table(shift: xr.DataArray, n_seeds: int, level: float) -> pd.DataFrame
         shares = [float(hit[at].mean()) for (_, hit), at in zip(cases, inside)]
         snrs = np.concatenate([snr[at] for (snr, _), at in zip(cases, inside)])
         row = {"from": low, "to": high, "snr": float(snrs.mean())}
-        row |= {"pairs": float(np.mean([at.sum() for at in inside]))} | over_sets(shares)
+        row |= {"pairs": float(np.mean([at.sum() for at in inside]))} | _mean_over_sets(shares)
         rows.append(
             row | {"planned": float(np.mean(power(snrs, n_seeds, level, test=DEFAULT_TEST)))}
         )
@@ -97,7 +97,7 @@ def found_beyond(shift: xr.DataArray, n_seeds: int, level: float, limit: float) 
         beyond = np.abs(signal_to_noise(others)) >= limit
         hit = _found(one, level).values[beyond.values]
         shares.append(float(hit.mean()) if hit.size else np.nan)
-    return over_sets(shares)
+    return _mean_over_sets(shares)
 
 
 # ---------------------------------------------------------------- do reliable pairs hold?
@@ -124,7 +124,7 @@ def holding_table(shift: xr.DataArray, n_seeds: int, q: float) -> pd.DataFrame:
             rows[name, "kept"].append(kept)
             sizes[name].append(int(chosen.sum()))
     table = [
-        {"set": name, "pairs": float(np.mean(sizes[name])), "what": what} | over_sets(values)
+        {"set": name, "pairs": float(np.mean(sizes[name])), "what": what} | _mean_over_sets(values)
         for (name, what), values in rows.items()
     ]
     return pd.DataFrame(table)
@@ -160,7 +160,7 @@ def screening_curves(
         at = [int(np.flatnonzero(values["train"].values == point)[0]) for point in order]
         shares = np.array([np.cumsum(count[at]) / count.sum() for count in wanted])  # (set, k)
         for k in range(1, n_train + 1):
-            there = over_sets(shares[:, k - 1])
+            there = _mean_over_sets(shares[:, k - 1])
             row = {"method": method, "k": k, "points": k / n_train, "share": there["estimate"]}
             rows.append(row | {end: there[end] for end in ("low", "high")})
     return pd.DataFrame(rows)
@@ -187,7 +187,9 @@ def first_points(curves: pd.DataFrame, k: int, share: float = 0.9) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def agreement_table(estimates: Mapping[str, xr.DataArray], shift: xr.DataArray) -> pd.DataFrame:
+def rank_correlation_table(
+    estimates: Mapping[str, xr.DataArray], shift: xr.DataArray
+) -> pd.DataFrame:
     """Rank correlation of each estimator with retraining over the points of a query.
 
     Args:

@@ -49,7 +49,7 @@ def screening_lines(curves: pd.DataFrame, k: int) -> Drawn:
     return fig, curves
 
 
-def answer(
+def table_answer(
     found: xr.Dataset,
     task: Task,
     query: int,

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.recipes import ByOptimiser
 
 from .canonical import canonical, sha256
 from .code_form import code_form
@@ -104,6 +105,8 @@ def content_of(value: Any, where: str) -> Content:
     """
     if isinstance(value, Measure):
         value = value.function
+    if isinstance(value, ByOptimiser):  # the others are entries of the jobs that take them
+        value = value.common
     if isinstance(value, FunctionType) and value.__code__.co_qualname == _UNCOMPILED:
         value = value.__wrapped__
     plain = _plain(value, where)

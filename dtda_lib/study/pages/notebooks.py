@@ -33,7 +33,7 @@ _NOT_ALL = (
 )
 
 
-def answer(evidence: Evidence, notebook: str) -> str:
+def answer_part(evidence: Evidence, notebook: str) -> str:
     """The answer of a notebook in its own words, and the figure that shows it.
 
     The words are those of `answer(evidence)` in the experiment's module `words`, the figure is the
@@ -52,7 +52,7 @@ def figure_name(notebook: str) -> str | None:
 
 
 def sentences(evidence: Evidence, notebook: str) -> list[str]:
-    """The sentences of an answer; see `answer`."""
+    """The sentences of an answer; see `answer_part`."""
     own: Callable[[Evidence], list[str]] | None = getattr(_words(notebook), "answer", None)
     old = evidence.outdated(notebook)  # words made for verdicts would then say too much
     told = (own(evidence) if own and not old else []) or _standings(evidence, notebook)
@@ -97,7 +97,7 @@ def results(evidence: Evidence, notebook: str) -> str:
 
 
 PARTS: dict[str, Callable[[Evidence, str], str]] = {
-    "answer": answer,
+    "answer": answer_part,
     "results": results,
 }
 """Name in the comments -> what writes the cell between them."""
