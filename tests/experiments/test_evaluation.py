@@ -817,7 +817,7 @@ def test_the_answer_follows_the_evidence():
     for name, status, told in (
         ("C8-concrete-if_damped", "confirmed", "noisy, not broken"),
         ("C8-concrete-if_damped", "refuted", "more than noisy"),
-        ("C9-separation-w2_debiased-with-unit", "confirmed", "in all six cases"),
+        ("C9-separation-w2_debiased-with-unit", "confirmed", "in all of them"),
     ):
         assert told in " ".join(words.answer(doctored(evidence, {name: status})))
 
@@ -825,9 +825,9 @@ def test_the_answer_follows_the_evidence():
 @pytest.mark.parametrize(
     ("say", "name", "status", "told"),
     [
-        (words._deleted, "deleted", "confirmed", "at every learning rate and length"),
-        (words._deleted, "deleted", "partly", "in some regimes"),
-        (words._deleted, "deleted", "refuted", "nowhere"),
+        (words._deleted, "deleted", "confirmed", "in all of them"),
+        (words._deleted, "deleted", "partly", "in some of them"),
+        (words._deleted, "deleted", "refuted", "in none of them"),
         (words._masked, "masked", "confirmed", "The same holds"),
         (words._masked, "masked", "refuted", "no such lead"),
         (words._masked, "masked", "partly", "rate and length decide"),

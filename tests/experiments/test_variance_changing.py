@@ -338,6 +338,7 @@ def test_base_rates_are_counted_by_brute_force():
     assert row["share_low"] < row["share"] < row["share_high"]
     assert row["noise"] < 0.05 < row["share"]
     assert row["everywhere"] == 12  # points 0 and 4 at all six queries
+    assert row["everywhere_noise"] < row["everywhere"]
     curve = digits.rate_curve(found)
     assert curve["of_pairs"].sum() == pytest.approx(1)
     assert curve["share"][0] == pytest.approx(row["share"])
@@ -346,13 +347,20 @@ def test_base_rates_are_counted_by_brute_force():
 def base_row(**changes):
     row = {"pairs": 40, "share": 0.2, "share_low": 0.1, "share_high": 0.3, "others": 0.5}
     row |= {"difference": -0.3, "difference_low": -0.4, "difference_high": -0.2}
-    return pd.Series(row | {"noise": 0.0, "everywhere": 3} | changes)
+    return pd.Series(row | {"noise": 0.0, "everywhere": 3, "everywhere_noise": 0} | changes)
 
 
 def test_claims_about_spread_alone_follow_effect_and_base_rate():
-    cases = [((0.1, 0.3), "confirmed"), ((0.0, 0.04), "refuted"), ((0.01, 0.3), "inconclusive")]
-    for (low, high), status in cases:
-        claim = rules.neutral_claim(base_row(share_low=low, share_high=high), "points", "toy")
+    cases = [
+        ((0.1, 0.3), 3, "confirmed"),
+        ((0.0, 0.04), 1, "refuted"),  # as many as by chance
+        ((0.0, 0.04), 2, "partly"),  # some points do, as the paper says
+        ((0.01, 0.3), 3, "inconclusive"),
+    ]
+    for (low, high), everywhere, status in cases:
+        about = {"everywhere": everywhere, "everywhere_noise": 1}
+        row = base_row(share_low=low, share_high=high, **about)
+        claim = rules.neutral_claim(row, "points", "toy")
         assert (claim.id, claim.status) == ("C7-points", status)
     assert "of the other pairs 0.5" in claim.statistic
     cases = [((-0.4, -0.2), "refuted"), ((0.1, 0.2), "confirmed"), ((-0.1, 0.1), "inconclusive")]

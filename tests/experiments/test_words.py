@@ -72,8 +72,10 @@ def test_the_answer_on_laws_follows_the_evidence(tmp_path):
     said = of_laws.answer(evidence_on_laws(tmp_path))
     assert said[0].startswith("Yes: predicted laws are nearer")
     assert said[1].startswith("The law that unrolling predicts wins at 82 % [75, 88] of queries")
-    assert "leaves 20 % [15, 25] of the change of means without 1 % of the points" in said[2]
-    assert "and 50 % [45, 55] without 50 %; its prediction for another group leaves 60 %" in said[2]
+    assert "misses 20 % [15, 25] of the change of means when 1 % of the points go" in said[2]
+    assert (
+        "50 % [45, 55] when 50 % go; its prediction for another group then misses 60 %" in said[2]
+    )
     assert "off by -0.04" in said[3]
     assert said[4].endswith("unrolling explains 40 % [30, 50].")
     for status, words in (("partly", "In part: "), ("refuted", "No: "), ("inconclusive", "It is")):

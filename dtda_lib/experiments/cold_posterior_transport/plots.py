@@ -60,15 +60,15 @@ def divergence_curves(by_eps: pd.DataFrame, by_beta: pd.DataFrame) -> Drawn:
     for shade, (eps, part) in zip(_SHADES, by_eps.groupby("eps", sort=False)):
         left.plot(part["c"], part["f"], color=shade, label=f"ε = {eps:g}")
     left.plot(part["c"], part["leading"], "k:", lw=1, label="ε → 0, parabola")
-    left.set_title("temperature 0")
+    titles = {left: "temperature 0", right: f"ε = {by_beta['eps'].iloc[0]:g}"}
     for shade, (beta, part) in zip(_SHADES, by_beta.groupby("beta", sort=False)):
         right.plot(part["c"], part["f"], color=shade, label=_beta(beta))
-    right.set_title(f"ε = {by_beta['eps'].iloc[0]:g}")
-    for axis in (left, right):
-        axis.axvline(1, ymax=0.55, color="0.7", lw=0.8, zorder=0)
+    for axis, title in titles.items():
+        axis.axvline(1, color="0.7", lw=0.8, zorder=0)
         axis.set(xlabel="scale c of the influence function")
-        axis.set_ylim(0, 1.75 * float(by_eps["f"].max()))
-        axis.legend(loc="upper center", ncols=2)
+        axis.set_ylim(0, 1.05 * float(by_eps["f"].max()))
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=7)
+        axis.annotate(title, (0.05, 0.97), xycoords="axes fraction", va="top", fontsize=8)
     left.set_ylabel("F / ε²")
     both = [by_eps.assign(panel="eps"), by_beta.assign(panel="beta")]
     return fig, pd.concat(both, ignore_index=True)
@@ -91,7 +91,7 @@ def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
         rows.append(here.reset_index().assign(case=case))
     named_rows(left, list(_FIELDS.values()))
     left.set(xscale="log", xlabel="F beyond influence's, of no change")
-    left.set_title("loss of the point alike at all minima")
+    left.set_title("the point's loss is alike at all minima", fontsize=8)
     legend_above(fig, left, ncols=3)
     for name, label, shade in (
         ("nothing", "no change", METHODS["null"].colour),
@@ -99,7 +99,8 @@ def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
     ):
         right.plot(tilted["eps"], tilted[name] / tilted["eps"], "o", color=shade, label=label)
     right.axhline(float(tilted["floor"].iloc[0] / tilted["eps"].iloc[0]), color="k", ls=":", lw=1)
-    right.set(xscale="log", xlabel="ε", ylabel="F / ε", title="unlike along a ring")
+    right.set(xscale="log", xlabel="ε", ylabel="F / ε")
+    right.set_title("it differs along a ring", fontsize=8)
     right.set_ylim(0, 1.1 * float((tilted["nothing"] / tilted["eps"]).max()))
     right.legend(loc="lower left")
     return fig, pd.concat([*rows, tilted.assign(case="tilted ring")], ignore_index=True)
@@ -114,7 +115,8 @@ def floor(table: pd.DataFrame, fields: pd.DataFrame) -> Drawn:
     left.plot([], [], "k:", lw=1, label="floor, derived")
     left.set(xscale="log", yscale="log", xlabel="ε", ylabel="least F over c (loss units)")
     left.legend(loc="upper left")
-    for shade, (beta, part) in zip(_SHADES, fields.groupby("beta", sort=True)):
+    shades = (_SHADES[0], _SHADES[2], _SHADES[3], _SHADES[1])  # the influence function is red
+    for shade, (beta, part) in zip(shades, fields.groupby("beta", sort=True)):
         if beta == COLD:
             right.plot(
                 part["theta"], part["r"].abs(), color=MOVED.colour, label="influence function"

@@ -52,7 +52,7 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
     )
     lengths: tuple[int, ...] = whole_numbers(
         "lengths of training in steps, the first of them the base regime",
-        at=((40,), (120, 360), (300, 2_048, 8_192)),
+        at=((20,), (80, 240), (300, 2_048, 8_192)),
         between=(20, 100_000),
     )
     rate: float = real_number(
@@ -72,7 +72,7 @@ class Parameters(ProfiledParameters, notebook="08_evaluating_under_noise"):
         between=(2, 256),
     )
     n_draws: int = whole_number(
-        "draws of each chain of Bayesian IF", at=(10, 20, 100), between=(2, 10_000)
+        "draws of each chain of Bayesian IF", at=(4, 20, 100), between=(2, 10_000)
     )
     cnn_images: int = whole_number(
         "images of each digit that train the CNN", at=(2, 10, 200), between=(2, 200)

@@ -76,9 +76,11 @@ def dispute_map(table: pd.DataFrame) -> Drawn:
             _series(axis, part, "target", {f"{LAW} - {n}": look for n, look in _OWN.items()})
             axis.axhline(0, color="k", ls=":", lw=1)
         across[0].set_ylabel(f"{LOOKS[method].label}\nlaw - own run", fontsize=7.5)
+    least, most = rows["estimate"].min(), rows["estimate"].max()
+    axes[0, 0].set_ylim(min(-0.5, 1.2 * least), max(0.8, 1.2 * most))  # bars of tiny runs go beyond
     words = {
-        "the law is predicted better": (0.97, "top"),
-        "the own run is predicted better": (0.03, "bottom"),
+        "↑ the law is ahead": (0.97, "top"),
+        "↓ the own run": (0.03, "bottom"),
     }
     for text, (height, side) in words.items():
         place = {"transform": axes[0, 0].transAxes, "fontsize": 6.5, "color": _GREY, "va": side}

@@ -3,7 +3,7 @@
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.claims import CONFIRMED, REFUTED, Claim
+from dtda_lib.study.claims import CONFIRMED, PARTLY, REFUTED, Claim
 from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.methods import DELTAS
 from dtda_lib.study.wording import bullets, joined, measured, upper
@@ -44,11 +44,10 @@ def _number(claim: Claim) -> str:
 
 
 def _deleted(claim: Claim) -> str:
-    where = _everywhere(claim.status, "at every learning rate and length", "in some regimes")
     return (
-        "An influence function of one model predicts the law of retraining better than its own run "
-        f"without the deleted point {where}: on Concrete its correlation is {_number(claim)} "
-        "higher with the law."
+        "Over learning rates and lengths of training, one model's influence function predicts the "
+        f"law better than its own run without the deleted point {_where(claim.status)}. On "
+        f"Concrete the law's correlation is higher by {_number(claim)}."
     )
 
 
@@ -57,16 +56,18 @@ def _masked(claim: Claim) -> str:
         found = "The same holds if the point is masked in unchanged batches"
     elif claim.status == REFUTED:
         found = "If the point is masked in unchanged batches, the law has no such lead"
-    else:
+    elif claim.status == PARTLY:
         found = "If the point is masked in unchanged batches, rate and length decide"
+    else:
+        found = "If the point is masked in unchanged batches, neither is ahead beyond error"
     return f"{found}: there the difference is {_number(claim)}."
 
 
 def _fragile(claim: Claim) -> str:
-    where = _everywhere(claim.status, "in every regime", "in some regimes")
     return (
-        f"New batches carry a run at least halfway to another seed {where}: {_number(claim)} of "
-        f"the distance in the base regime ({HALFWAY:g} is halfway)."
+        "Over these regimes, new batches carry a run at least halfway to another seed "
+        f"{_where(claim.status)}: in the base regime {_number(claim)} of the distance "
+        f"({HALFWAY:g} is halfway)."
     )
 
 
@@ -85,17 +86,17 @@ def _noisy(claim: Claim) -> str:
 
 
 def _separates(claim: Claim) -> str:
-    where = _everywhere(claim.status, "in all six cases", "in a part of six cases")
     return (
-        f"LDS of W2 sets methods further apart than LDS of the mean {where}: the least gain of "
-        f"spread is {_number(claim)}, 0 if both separate alike."
+        "Over six cases, LDS of W2 sets methods further apart than LDS of the mean "
+        f"{_where(claim.status)}: the least gain of spread is {_number(claim)}, 0 if both separate "
+        "alike."
     )
 
 
-def _everywhere(status: str, always: str, sometimes: str) -> str:
-    return {CONFIRMED: always, "partly": sometimes, REFUTED: "nowhere"}.get(
-        status, "in no regime beyond error"
-    )
+def _where(status: str) -> str:
+    """In how many of the regimes or cases that a sentence has named."""
+    found = {CONFIRMED: "in all of them", PARTLY: "in some of them", REFUTED: "in none of them"}
+    return found.get(status, "in none of them beyond error")
 
 
 # ---------------------------------------------------------------- sentences on tables

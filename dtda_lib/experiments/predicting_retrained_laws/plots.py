@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from dtda_lib.statistics.between_sets import squared_gap
 from dtda_lib.study.figures import Drawn, intervals, legend_above, panels, side_by_side, ticks
 from dtda_lib.study.methods import CONTROL, LAWS
-from dtda_lib.study.wording import counted
 
 from .laws import POINT
 from .methods import OTHER, looks
@@ -81,7 +80,8 @@ def error_by_size(skills: pd.DataFrame, names: Sequence[str]) -> Drawn:
     for axis in fig.axes:
         axis.axhline(1, **_NULL)
     fig.axes[0].set_ylabel("error / no change")
-    fig.axes[0].annotate("no change", (-0.45, 1.02), fontsize=7, va="bottom", color=CONTROL)
+    place = {"fontsize": 7, "va": "bottom", "ha": "right", "color": CONTROL}
+    fig.axes[-1].annotate("no change", (0.99, 1.02), xycoords=("axes fraction", "data"), **place)
     return fig, shown
 
 
@@ -195,8 +195,9 @@ def leverage_points(single: pd.DataFrame, names: Sequence[str]) -> Drawn:
         axis.axhline(1, **_NULL)
         intervals(axis, part, part["leverage"], style, value="kept", lw=0.8, ms=3)
         if unclear := int((~told & (shown["estimator"] == name)).sum()):
-            text = f"{counted(unclear, 'point')} undetermined"
-            axis.annotate(text, (0.04, 0.04), xycoords="axes fraction", fontsize=7)
+            text = f"{unclear} undetermined"
+            place = {"xycoords": "axes fraction", "fontsize": 7, "ha": "right", "va": "top"}
+            axis.annotate(text, (0.98, 0.98), **place)
         axis.set(title=style.label, xlim=(0, right))
     axes[0].set(ylim=(0, 1.6), ylabel="share of shift predicted")
     fig.supxlabel("leverage h of the point", fontsize=9)

@@ -47,9 +47,9 @@ def answer(evidence: Evidence) -> list[str]:
         f"{_VERDICTS.get(law.claim.status, _OPEN)}.",
         f"The law that unrolling predicts wins at {law.number('%')} of queries, that of "
         f"{looks('if_damped').label} at {influence.number('%')} (chance: 50 %).",
-        f"Unrolling leaves {_error(few)} of the change of means without {few['size']} of the "
-        f"points, and {_error(many)} without {many['size']}; its prediction for another group "
-        f"leaves {measured(other['error'].iloc[-1], unit='%')} there.",
+        f"Unrolling misses {_error(few)} of the change of means when {few['size']} of the points "
+        f"go, and {_error(many)} when {many['size']} go; its prediction for another group then "
+        f"misses {measured(other['error'].iloc[-1], unit='%')}.",
         f"Of a single point's shift a first order predicts about 1 − leverage ({_off(point)}).",
         f"Of the squared change of the spread, unrolling explains {spread.number('%')}.",
     ]

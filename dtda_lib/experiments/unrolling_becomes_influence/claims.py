@@ -346,7 +346,7 @@ def practice_claims(differences: pd.DataFrame, setting: str) -> list[Claim]:
                 id=f"C2-{row['what']}",
                 claim=claim,
                 source=source if source == PAPER else "this study",
-                statistic=f"correlation with the damped Hessian over pairs, {row['words']}",
+                statistic=f"correlation over pairs {row['words']}",
                 setting=setting,
             )
         )

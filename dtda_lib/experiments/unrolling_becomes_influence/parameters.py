@@ -13,12 +13,12 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
         "runs of each recipe", at=(4, 8, 16), between=(4, 10_000), because=SPREAD
     )
     n_left_out: int = whole_number(
-        "training points whose responses are followed", at=(4, 8, 16), between=(4, 100)
+        "training points whose responses are followed", at=(4, 8, 32), between=(4, 100)
     )
     n_train: int = whole_number(
         "mixes of Concrete that train", at=(100, 400, 400), between=(100, 900)
     )
-    hidden: int = whole_number("tanh units of the network", at=(2, 4, 4), between=(1, 64))
+    hidden: int = whole_number("tanh units of the network", at=(2, 3, 3), between=(1, 64))
     long_steps: int = whole_number(
         "steps of the long training",
         at=(512, 16_384, 131_072),
@@ -28,7 +28,7 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
     rate: float = real_number("first step size", at=(0.3, 0.3, 0.3), between=(1e-4, 1.0))
     half_life: int = whole_number(
         "steps after which a decaying step is half of the first",
-        at=(1_000, 1_000, 1_000),
+        at=(500, 500, 500),
         between=(1, 1_000_000),
     )
     weight_decay: float = real_number(

@@ -133,7 +133,8 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
     folds, smallest = values["folds"].values, values["smallest"].transpose("step", "seed").values
     right.plot(folds, smallest, color=_GREY, lw=0.8, alpha=0.7)
     right.axhline(0, color="k", lw=0.8, ls=":", zorder=0)
-    right.set_title("smallest eigenvalue, each run")
+    right.set_title("smallest eigenvalue, each run", fontsize=8)
+    left.set_title("influence functions of the same weights", fontsize=8)
     legend_above(fig, left, ncols=3)
     runs = pd.DataFrame(
         {"folds": x, "quantity": f"smallest, run {run}", "estimate": y}
@@ -145,12 +146,13 @@ def limit(table: pd.DataFrame, values: xr.Dataset) -> Drawn:
 
 
 def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
-    """Left: five constant step sizes against the sum of steps; right: ends of usual trainings.
+    """Left: constant steps of three sizes against the sum of steps; right: ends of all trainings.
 
-    `names`: name of a training -> how readers know it; the first five are constant steps.
+    `names`: name of a training -> how readers know it; the first five are constant steps, of which
+    every other one is followed along the way.
     """
     fig, ((left, right),) = panels(1, 2, 2.9, width_ratios=(1, 1.1))
-    constant = list(names)[:5]
+    constant = list(names)[:5:2]
     shades = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(constant)))
     damped = table[table["quantity"] == "damped"]
     for shade, name in zip(shades, constant, strict=True):
@@ -158,13 +160,16 @@ def practice(table: pd.DataFrame, names: Mapping[str, str]) -> Drawn:
         intervals(
             left, rows, rows["time"], replace(_CURVATURE_LOOKS["damped"], colour=shade), ls="-"
         )
-        left.plot([], [], color=shade, label=names[name])
-    left.set(xscale="log", xlabel="sum of steps", title="damped exact Hessian")
+        first = name == constant[0]
+        left.plot([], [], color=shade, label=names[name] if first else names[name].split()[-1])
+    left.set(xscale="log", xlabel="sum of steps")
     ticks(left.xaxis, [float(f"{x:.2g}") for x in rows["time"]])
-    left.set_ylabel("correlation with unrolling")
+    left.set_ylabel("correlation, damped IF")
     shown_low = float(damped[damped["recipe"].isin(constant)]["low"].min())
-    left.set_ylim(max(shown_low, -0.5) - 0.75, 1.03)  # room for the legend below the data
-    left.legend(loc="lower left", ncols=2, columnspacing=0.8, handlelength=1)
+    left.set_ylim(min(max(shown_low, -0.5), 0), 1.03)
+    left.axhline(0.9, color=_GREY, ls=":", lw=0.8, zorder=0)
+    beside = {"columnspacing": 0.7, "handlelength": 0.8, "handletextpad": 0.4, "fontsize": 6.5}
+    left.legend(loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3, **beside)
     ends = table.groupby(["recipe", "quantity"], sort=False).tail(1)
     shown = []
     for offset, (curvature, style) in zip(

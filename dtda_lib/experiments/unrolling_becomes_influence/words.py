@@ -40,22 +40,23 @@ def answer(evidence: Evidence) -> list[str]:
     becomes = {"confirmed": "is influence", "refuted": "is not influence yet"}
     stops = {"confirmed": "is as near", "refuted": "stops far before that"}
     matters = {"confirmed": "raise", "refuted": "do not raise"}
+    apart = {"confirmed": "do not set", "refuted": "set"}
     return [
-        "Trained long enough, with decaying steps and near a minimum, unrolling "
-        f"{becomes.get(limit.verdict, 'is not shown to be influence')}: their correlation is "
-        f"{limit.number()} with the pseudo-inverse of the objective's Hessian (the paper: about "
+        "Late, with decaying steps and near a minimum, unrolling "
+        f"{becomes.get(limit.verdict, 'may not be influence yet')}: they correlate at "
+        f"{limit.number()} (pseudo-inverse of the objective's Hessian; the paper: about "
         f"{PAPER_CORRELATION:g}).",
         f"A usual run {stops.get(usual.verdict, 'may stop before that')}: {usual.number()} with "
         f"the pseudo-inverse, and {damped.number()} once the Hessian is damped by 1 / sum of "
         "steps.",
         "After the same sum of steps, smaller steps "
-        f"{matters.get(step.verdict, 'are not shown to raise')} the latter ({step.number()}).",
-        "Flat directions give a share of the predicted shift that differs by "
-        f"{null.number()} between unrolling and influence.",
+        f"{matters.get(step.verdict, 'may raise')} the latter correlation (by {step.number()}).",
+        f"Directions in which the data hardly curve {apart.get(null.verdict, 'may set')} the two "
+        f"apart: their share of the predicted shift differs by {null.number()}.",
         f"In logistic regression unrolling ends {linear.number('%')} off the influence function, "
-        f"and the distance falls as a power {rate.number()} of the steps (theory: −1/2); where "
-        "only single losses slope along a flat direction, it grows without bound, at "
-        f"{growth.number()} times the predicted rate.",
+        f"and falls as a power {rate.number()} of the steps (theory: −1/2). Where single losses "
+        "slope along a flat direction it grows like the sum of steps "
+        f"({growth.number()} times that).",
     ]
 
 

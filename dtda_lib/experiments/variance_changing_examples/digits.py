@@ -133,7 +133,8 @@ def base_rates(found: xr.Dataset, noise: xr.Dataset) -> dict[str, float]:
         `pairs`; `neutral`, the share of them whose mean stays (below `RELEVANT`); `share` of these
         and `others`, the share of the other pairs, that change their spread, and `difference`, all
         with intervals (`over_sets`); `noise`, the first share by chance; `everywhere`, pairs whose
-        mean stays and whose spread changes, one sign, in every single set.
+        mean stays and whose spread changes, one sign, in every single set, and `everywhere_noise`,
+        how many do by chance.
     """
 
     def rates(part: xr.Dataset) -> xr.DataArray:
@@ -144,9 +145,6 @@ def base_rates(found: xr.Dataset, noise: xr.Dataset) -> dict[str, float]:
 
     shares = over_sets(found, rates, share=True)
     gap = over_sets(found, lambda part: rates(part).isel(group=0) - rates(part).isel(group=1))
-    always = (np.abs(found["mean"]) < RELEVANT).all("set") & (
-        (found["log_sd"] > LEAST).all("set") | (found["log_sd"] < -LEAST).all("set")
-    )
     return {
         "pairs": found["mean"].isel(set=0).size,
         "neutral": float((sorted_pairs(found)["moved"] < RELEVANT).mean()),
@@ -154,8 +152,16 @@ def base_rates(found: xr.Dataset, noise: xr.Dataset) -> dict[str, float]:
         **numbers(shares.isel(group=1), "others"),
         **numbers(gap, "difference"),
         "noise": float(rates(noise).isel(group=0)),
-        "everywhere": int(always.sum()),
+        "everywhere": _in_every_set(found),
+        "everywhere_noise": _in_every_set(noise),
     }
+
+
+def _in_every_set(found: xr.Dataset) -> int:
+    """Pairs whose mean stays and whose spread changes, with one sign, in every single set."""
+    stays = (np.abs(found["mean"]) < RELEVANT).all("set")
+    wider, narrower = ((sign * found["log_sd"] > LEAST).all("set") for sign in (1, -1))
+    return int((stays & (wider | narrower)).sum())
 
 
 def base_rate_table(

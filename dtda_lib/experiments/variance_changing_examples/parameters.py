@@ -13,12 +13,12 @@ class Parameters(ProfiledParameters, notebook="04_variance_changing_examples"):
 
     n_seeds: int = whole_number(
         "line: runs per law in each of two disjoint sets",
-        at=(8, 96, 2_000),
+        at=(8, 64, 2_000),
         between=(3, 100_000),
         because=_ERROR,
     )
     n_lines: int = whole_number(
-        "further lines, with other points", at=(2, 7, 39), between=(1, 1_000)
+        "further lines, with other points", at=(2, 5, 39), between=(1, 1_000)
     )
     n_line_seeds: int = whole_number(
         "runs per law on each of them, in each of two sets",
@@ -28,7 +28,7 @@ class Parameters(ProfiledParameters, notebook="04_variance_changing_examples"):
     )
     n_unrolled: int = whole_number(
         "runs that are differentiated along the way, of the first set",
-        at=(3, 16, 128),
+        at=(3, 12, 128),
         between=(3, 100_000),
         because=_ERROR,
     )

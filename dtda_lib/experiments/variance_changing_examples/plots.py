@@ -86,6 +86,7 @@ def influences_along_line(table: pd.DataFrame) -> Drawn:
         axis.plot(top["x"], top["estimate"], "o", ms=10, mfc="none", color="k", mew=0.8)
         axis.set_title(f"{delta_words(delta)}\npoint {top['point']} first", fontsize=8)
         axis.set(ylim=(0, 1.12 * part["high"].max()))
+        axis.margins(x=0.1)
     axes[0].set_ylabel("influence")
     fig.supxlabel("input x of the point removed", fontsize=9)
     return fig, table
@@ -126,7 +127,7 @@ def excesses(judged: pd.DataFrame) -> Drawn:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         frames.append(shown)
     top = max(frame["high"].max() for frame in frames)
-    values = [v for v in (0.8, 1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
+    values = [v for v in (0.25, 0.5, 0.8, 1, 1.5, 2, 3, 5, 10, 20) if v < 1.3 * top]
     ticks(axes[0].yaxis, values)
     axes[0].set_ylabel("own point / mean's point")
     legend_above(fig, axes[0], ncols=3)
@@ -191,7 +192,10 @@ def predicted(
             f"{style.label}\nr {row['correlation']:.2f}, slope {row['slope']:.2f}", fontsize=7
         )
         if beyond := int(((guess < low) | (guess > high)).sum()):
-            axis.annotate(f"{beyond:,} beyond", (0.97, 0.03), **_INSIDE, ha="right", fontsize=7)
+            patch = {"fc": "w", "ec": "none", "pad": 0.6, "alpha": 0.85}
+            axis.annotate(
+                f"{beyond:,} beyond", (0.97, 0.03), **_INSIDE, ha="right", fontsize=7, bbox=patch
+            )
         rows.append(pd.DataFrame({"method": method, "retrained": true, "predicted": guess}))
     axes[0].set(xlim=(low, high), ylim=(low, high), ylabel="predicted")
     if logarithmic:
@@ -286,7 +290,9 @@ def examples(task: Task, cases: Sequence[tuple[xr.DataArray, xr.DataArray]], n: 
 
 def _two_laws(axis: Axes, law: xr.Dataset, last: bool) -> None:
     """Two histograms about their means, one up and one down, so that widths can be compared."""
-    edges = np.linspace(float(law.to_array().min()), float(law.to_array().max()), 31)
+    low, high = float(law.to_array().min()), float(law.to_array().max())
+    edges = np.linspace(low, high, 31)
+    axis.set_xlim(low - 0.35 * (high - low), high)  # room for the numbers
     for name, sign in (("before", 1), ("after", -1)):
         style, sample = LAWS[name], law[name].values
         heights, _ = np.histogram(sample, edges, density=True)

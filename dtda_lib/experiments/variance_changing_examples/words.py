@@ -11,7 +11,7 @@ from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import joined, measured, number, percent
 
 from .claims import EXPLAINED
-from .line import RELEVANT
+from .line import RELEVANT, delta_words
 from .predictions import PREDICTED
 
 FIGURE = "lone_bands"
@@ -46,6 +46,18 @@ def answer(evidence: Evidence) -> list[str]:
 def lone_words(bands: pd.DataFrame) -> Markdown:
     """Spread and mean at the place of the lone point; `bands` is what `plots.bands` returns."""
     return Markdown(f"{_lone(bands)}.")
+
+
+def named_by(picks: Mapping[str, int]) -> dict[str, int]:
+    """Who names a point -> the point; influences that name the same one share an entry.
+
+    >>> named_by({"mean": 5, "variance": 38, "w2": 5})
+    {'named by mean and W2 of normal laws': 5, 'named by variance': 38}
+    """
+    found: dict[int, list[str]] = {}
+    for delta, point in picks.items():
+        found.setdefault(point, []).append(delta_words(delta))
+    return {f"named by {joined(names)}": point for point, names in found.items()}
 
 
 def _lone(bands: pd.DataFrame) -> str:
