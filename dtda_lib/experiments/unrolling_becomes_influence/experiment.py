@@ -56,7 +56,7 @@ class Experiment:
     def of(cls, cfg: Config) -> "Experiment":
         """Everything as `cfg` says; nothing trains."""
         task = get_task("concrete", n_train=cfg.n_train, n_query=100)
-        seeds, machine = seed_pairs(cfg.n_seeds), {"device": cfg.device, "workers": cfg.workers}
+        seeds, machine = _seeds(cfg), {"device": cfg.device, "workers": cfg.workers}
         steps_an_epoch = -(-cfg.n_train // network.BATCH)
         recipe = Recipe(
             "adam",
@@ -261,6 +261,11 @@ def _halved(n_steps: int, least: int) -> list[int]:
     return found
 
 
+def _seeds(cfg: Config) -> list[SeedPair]:
+    """Those of the runs: none on which half-life and width were chosen is among `paper`'s."""
+    return seed_pairs(cfg.first_run + cfg.n_seeds)[cfg.first_run :]
+
+
 def _banks(
     task: Task,
     model: Model,
@@ -308,7 +313,7 @@ def _larger(cfg: Config, machine: Mapping[str, Any]) -> list[Larger]:
         "wide": (wide, get_model("mlp", widths=(8, 64, 1), activation="tanh"), recipe),
         "cnn": (images, SmallConvNet, replace(recipe, lr=0.1)),
     }
-    seeds = seed_pairs(min(LARGE_SEEDS, cfg.n_seeds // 2))
+    seeds = _seeds(cfg)[: min(LARGE_SEEDS, cfg.n_seeds // 2)]
     points = range(min(LARGE_POINTS, cfg.n_left_out // 4))
     words = {
         "wide": "Concrete, {n} mixes, MLP 8-64-1 tanh",

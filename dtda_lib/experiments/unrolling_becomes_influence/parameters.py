@@ -12,6 +12,11 @@ class Parameters(ProfiledParameters, notebook="06_unrolling_becomes_influence"):
     n_seeds: int = whole_number(
         "runs of each recipe", at=(4, 8, 16), between=(4, 10_000), because=SPREAD
     )
+    first_run: int = whole_number(
+        "first of these in the stream of seeds; those before it chose the settings",
+        at=(0, 0, 16),
+        between=(0, 10_000),
+    )
     n_left_out: int = whole_number(
         "training points whose responses are followed", at=(4, 8, 32), between=(4, 100)
     )
