@@ -8,12 +8,13 @@ from IPython.display import Markdown
 
 from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
 from .evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence, Finding
-from .headlines import headline
+from .headlines import Headline, headline
 from .markdown import folded, table
 from .tables import displayed
 from .wording import bullets, measured, upper
 
 AGREE, DIFFER, TOO_SMALL = "intervals agree", "intervals differ", "too small to tell"
+ELSEWHERE = "intervals differ, and so does the setting"
 IN_THIS_RUN = "in this run"
 NO_EVIDENCE, NO_INTERVAL = "no evidence yet", "no interval to compare"
 
@@ -33,10 +34,12 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
     rows = [
         {
             "claim": line.words,
-            "evidence": _told(evidence.findings.get(claim.id), line.unit),
+            "evidence": _told(evidence.findings.get(claim.id), line),
             f"this run (`{run}`)": f"{measured(claim.estimate, claim.ci, line.unit)}, "
             f"{claim.status}, {claim.setting}",
-            "": "" if run == EVIDENCE else compared(claim, evidence.findings.get(claim.id)),
+            "agreement": ""
+            if run == EVIDENCE
+            else compared(claim, evidence.findings.get(claim.id)),
             "measured": line.number + (f"; expected: {line.expected}" if line.expected else ""),
         }
         for line, claim in lines
@@ -113,8 +116,8 @@ def _brief(statistic: str) -> str:
 def compared(claim: Claim, finding: Finding | None) -> str:
     """Whether a run and the evidence agree on a claim.
 
-    Disjoint intervals differ. Where intervals overlap, a run that decides the claim agrees, and one
-    that does not is too small to tell.
+    Disjoint intervals differ, which another setting may explain. Where intervals overlap, a run
+    that decides the claim agrees, and one that does not is too small to tell.
     """
     if finding is None or finding.verdict == NOT_TESTED:
         return NO_EVIDENCE
@@ -122,11 +125,12 @@ def compared(claim: Claim, finding: Finding | None) -> str:
         return NO_INTERVAL
     (low, high), (other_low, other_high) = claim.ci, finding.claim.ci
     if high < other_low or low > other_high:
-        return DIFFER
+        return DIFFER if claim.setting == finding.claim.setting else ELSEWHERE
     return TOO_SMALL if claim.status == INCONCLUSIVE else AGREE
 
 
-def _told(finding: Finding | None, unit: str) -> str:
+def _told(finding: Finding | None, line: Headline) -> str:
     if finding is None or finding.verdict == NOT_TESTED:
         return UNTESTED
-    return f"{finding.number(unit)}, **{finding.verdict}**, {finding.claim.setting}"
+    told = f"{finding.number(line.unit)}, **{finding.verdict}**, {finding.claim.setting}"
+    return f"{told}. Would decide it: {line.needs}" if finding.verdict == INCONCLUSIVE else told

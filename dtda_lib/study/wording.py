@@ -111,5 +111,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def upper(name: str) -> str:
-    """A name at the head of a sentence; the rest keeps its capitals."""
-    return name[:1].upper() + name[1:]
+    """A name at the head of a sentence; the rest keeps its capitals, and a Greek letter its case.
+
+    >>> upper("damped IF"), upper("σ of one pair")
+    ('Damped IF', 'σ of one pair')
+    """
+    return (name[:1].upper() if name[:1].isascii() else name[:1]) + name[1:]

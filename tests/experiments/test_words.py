@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dtda_lib.experiments.ground_truth_vs_estimated import words as of_estimates
 from dtda_lib.experiments.noise_vs_influence import words as of_noise
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.sources_of_noise import words as of_sources
@@ -44,7 +43,6 @@ def test_words_take_the_side_of_the_whole_interval(low, high, words):
 FINDINGS = [
     (of_noise, "B1-code", "confirmed"),
     (of_noise, "R6", "confirmed"),
-    (of_estimates, "B3-if_lissa", "confirmed"),
     (of_sources, "B4-loo", "refuted"),
     (of_limit, "C2-pinv", "confirmed"),
     (of_limit, "C2-usual-pinv", "refuted"),

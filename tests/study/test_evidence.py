@@ -180,6 +180,8 @@ def test_the_state_of_evidence_is_told(tmp_path):
         ({"ci": [-0.3, -0.1]}, beside.AGREE),
         ({"ci": [-0.3, -0.101]}, beside.DIFFER),
         ({"ci": [0.01, 0.05], "status": "inconclusive"}, beside.DIFFER),
+        ({"ci": [0.01, 0.05], "setting": "another"}, beside.ELSEWHERE),
+        ({"ci": [-0.2, -0.05], "setting": "another"}, beside.AGREE),
         ({"ci": None}, beside.NO_INTERVAL),
         ({"id": "B9-new"}, beside.NO_EVIDENCE),
     ],
@@ -196,6 +198,15 @@ def test_there_is_nothing_to_agree_with_where_the_evidence_has_no_verdict_or_int
     put(tmp_path, "paper", "01_x", {"ci": None})
     assert beside.compared(claim(), load(tmp_path)["B9"]) == beside.NO_INTERVAL
     assert beside.compared(claim(ci=None), load(tmp_path)["B9"]) == beside.NO_INTERVAL
+
+
+@pytest.mark.parametrize("status", ["confirmed", "inconclusive"])
+def test_what_would_decide_an_open_claim_is_said_beside_it(tmp_path, status):
+    put(tmp_path, "paper", "01_x", {"status": status})
+    needs = next(line.needs for line in HEADLINES if line.id == "B9")
+    assert (needs in beside.beside_page([claim()], load(tmp_path), "default")) == (
+        status == "inconclusive"
+    )
 
 
 def test_what_a_run_finds_is_said_without_keys_and_details():

@@ -17,8 +17,8 @@ _LISSA = "if_lissa"
 
 
 def answer(evidence: Evidence) -> list[str]:
-    """The published estimator and the nearest one beside their ceilings, what it is, block, step
-    and low noise, protocols; before the first run at `paper`, the verdicts of the claims.
+    """The published estimator below its ceiling, the nearest one, what it is, block, step and low
+    noise, protocols; before the first run at `paper`, the verdicts of the claims.
 
     Correlations are of means over seeds, between halves of the seeds; intervals are over seeds,
     training points and queries.
@@ -31,25 +31,12 @@ def answer(evidence: Evidence) -> list[str]:
         largest[largest["kind"] == kind].set_index("method") for kind in ("pearson", "spearman")
     )
     return [
-        f"{_apart(agreement, evidence)} {_nearest(values, ranks)}",
+        f"{_apart(agreement, evidence)} {_at_the_end(evidence)}",
+        _nearest(values, ranks),
         _published(evidence),
         f"{_block(evidence)} {_low_noise(evidence)}",
         _protocols(evidence),
     ]
-
-
-def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
-    if evidence.verdict_of(f"B3-{_LISSA}") != CONFIRMED:
-        return None
-    agreement = evidence.table(_NOTEBOOK, "agreement")
-    rows = agreement[(agreement["method"] == _LISSA) & (agreement["kind"] == "pearson")]
-    last = rows.sort_values("size").iloc[-1].to_dict()
-    return (
-        "**What an influence function misses is not noise alone.** With "
-        f"{last['size']} digits a class, that of the published code correlates with leave-one-out "
-        f"at {_of_ceiling(last)}."
-    )
 
 
 def _apart(agreement: pd.DataFrame, evidence: Evidence) -> str:
@@ -63,83 +50,98 @@ def _apart(agreement: pd.DataFrame, evidence: Evidence) -> str:
     }.get(evidence[f"B3-{_LISSA}"].verdict, "may predict leave-one-out as well as noise allows")
     return (
         f"The influence function of the published code, {METHODS[_LISSA].words}, {said}: with "
-        f"{first['size']} points a class it reaches a correlation of {_of_ceiling(first)}, with "
-        f"{last['size']} {_of_ceiling(last)}."
+        f"{first['size']} points a class its correlation falls short of that by {_short(first)}, "
+        f"with {last['size']} by {_short(last)}."
+    )
+
+
+def _at_the_end(evidence: Evidence) -> str:
+    """What the published estimator reaches where both are taken at the last checkpoint."""
+    row = _of_protocols(evidence, f"r {_LISSA}").loc["paired_scratch"]
+    return (
+        "It is taken at the last checkpoint there, leave-one-out as the mean of five; with both at "
+        f"the last, and the same seeds, the correlation is {told(row, 'value')}."
     )
 
 
 def _nearest(values: pd.DataFrame, ranks: pd.DataFrame) -> str:
-    """The estimator that comes nearest at the largest size, and those that may reach a ceiling."""
-    best, by_ranks = (rows["across"].idxmax() for rows in (values, ranks))
+    """The estimator that comes nearest at the largest size, by values and by ranks."""
+    best, by_ranks = (rows["gap"].idxmax() for rows in (values, ranks))
     name = METHODS[best].words
-    told = f"{upper(name)} comes nearest there: {_of_ceiling(values.loc[best])} by values"
+    least = f"{upper(name)} falls short least there: by {_short(values.loc[best])}"
     if by_ranks != best:
-        return f"{told}; {METHODS[by_ranks].words} {_of_ceiling(ranks.loc[by_ranks])} by ranks."
-    return f"{told}, {_of_ceiling(ranks.loc[best])} by ranks."
+        return f"{least}; by ranks {METHODS[by_ranks].words}, by {_short(ranks.loc[by_ranks])}."
+    return f"{least}, and by {_short(ranks.loc[best])} in ranks."
 
 
-def _of_ceiling(row: Mapping[str, Any]) -> str:
-    return f"{row['across']:.2f} where noise allows {row['ceiling']:.2f}"
+def _short(row: Mapping[str, Any]) -> str:
+    """Ceiling - correlation, with its interval."""
+    return measured(-row["gap"], (-row["gap_high"], -row["gap_low"]))
 
 
 def _published(evidence: Evidence) -> str:
     slope = evidence["R1"].claim
     said = {CONFIRMED: "is", REFUTED: "is not"}.get(slope.status, "may be")
+    low, high = slope.ci
     return (
-        f"{METHODS[_LISSA].words} {said} grad-dot times a constant "
-        f"({measured(slope.estimate, slope.ci)} of the predicted slope, over all models)."
+        f"In each model {METHODS[_LISSA].words} {said} grad-dot times the factor that first-order "
+        f"curvature predicts: {slope.estimate:.3f} times it, {low:.3f} to {high:.3f} over models."
     )
 
 
 def _block(evidence: Evidence) -> str:
-    block, between = (evidence[f"{key}-{_LISSA}"] for key in ("B7", "B7b"))
+    """Do local estimators form a block, and does a step lie between: by values, by ranks."""
     first = {
-        CONFIRMED: "Local estimators form a block that leave-one-out stays out of",
-        REFUTED: "Local estimators form no block of their own",
-        PARTLY: "Local estimators form a block apart from leave-one-out at some sizes only",
-    }.get(block.verdict, "Whether local estimators form a block apart is undecided")
+        CONFIRMED: "local estimators form a block that leave-one-out stays out of",
+        REFUTED: "local estimators form no block of their own",
+        PARTLY: "local estimators form a block apart from leave-one-out at some sizes only",
+    }
     second = {
         CONFIRMED: "an additional step lies between",
         REFUTED: "an additional step does not lie between",
         PARTLY: "an additional step lies between at some sizes only",
-    }.get(between.verdict, "so is whether an additional step lies between")
-    known = {CONFIRMED, PARTLY, REFUTED}
-    if between.verdict not in known and block.verdict in known:
-        second = "whether an additional step lies between is undecided"
-    numbers = [measured(one.claim.estimate, one.claim.ci) for one in (block, between)]
-    return (
-        f"{first} (correlation within it - with leave-one-out: {numbers[0]} at the largest size); "
-        f"{second} ({numbers[1]})."
-    )
+    }
+    told = []
+    for words, tail in (("By values", _LISSA), ("By ranks", f"spearman-{_LISSA}")):
+        block, between = (evidence[f"{key}-{tail}"] for key in ("B7", "B7b"))
+        blocked = first.get(block.verdict, "it is open whether local estimators form a block")
+        lies = second.get(between.verdict, "whether an additional step lies between is open")
+        told.append(
+            f"{words}, {blocked} (correlation within it - with leave-one-out, at the largest size: "
+            f"{block.number()}); {lies} ({between.number()})."
+        )
+    return " ".join(told)
 
 
 def _low_noise(evidence: Evidence) -> str:
     rise = evidence[f"B8-{_LISSA}"]
+    pairs = "the tenth of pairs with the least noise"
+    name = METHODS[_LISSA].words
     said = {
-        CONFIRMED: "agrees better on the tenth of pairs with the least noise",
-        REFUTED: "agrees no better on the tenth of pairs with the least noise",
-        PARTLY: "agrees better on the tenth of pairs with the least noise at some sizes only",
-    }.get(rise.verdict, "may or may not agree better on the tenth of pairs with the least noise")
-    return (
-        f"{METHODS[_LISSA].words} {said}: its correlation changes by "
-        f"{measured(rise.claim.estimate, rise.claim.ci)}."
-    )
+        CONFIRMED: f"{name} agrees better on {pairs}",
+        REFUTED: f"{name} agrees no better on {pairs}",
+        PARTLY: f"{name} agrees better on {pairs} at some sizes only",
+    }.get(rise.verdict, f"Whether {name} agrees better on {pairs} is open")
+    return f"{said}: its correlation changes by {rise.number()}."
 
 
 def _protocols(evidence: Evidence) -> str:
-    """Shares of pairs beyond noise at the smallest size of several batches; the change of R3."""
-    table = evidence.table(_NOTEBOOK, "protocols")
-    table = table[table["ordered"].astype(bool) & (table["quantity"] == "share t_fdr")]
-    size = table["size"].min()
-    shares = table[table["size"] == size].set_index("protocol")
-    paired, unpaired, continued = (
-        told(shares.loc[name], "value", "%")
-        for name in ("paired_scratch", "unpaired_scratch", "continued")
-    )
-    change = evidence["R3"].claim
+    """What going on from the trained model changes, in the place of retraining: R3."""
+    change = evidence["R3"]
+    matters = {
+        CONFIRMED: "Which leave-one-out is meant matters",
+        PARTLY: "Which leave-one-out is meant matters at some sizes",
+        REFUTED: "It hardly matters which leave-one-out is meant",
+    }.get(change.verdict, "Whether it matters which leave-one-out is meant is open")
     return (
-        f"Which leave-one-out is meant matters: with {size} points a class {paired} of pairs stand "
-        f"out from noise with paired retraining, {unpaired} with other seeds, {continued} when "
-        "training goes on from the trained model. That last protocol changes the correlation with "
-        f"{METHODS[_LISSA].words} by {measured(change.estimate, change.ci)} at the largest size."
+        f"{matters}: where training goes on from the trained model, in the place of paired "
+        f"retraining, the correlation with {METHODS[_LISSA].words} changes by {change.number()} at "
+        "the largest size."
     )
+
+
+def _of_protocols(evidence: Evidence, quantity: str) -> pd.DataFrame:
+    """Rows of one quantity at the largest size, by protocol."""
+    table = evidence.table(_NOTEBOOK, "protocols")
+    table = table[table["quantity"] == quantity]
+    return table[table["size"] == table["size"].max()].set_index("protocol")

@@ -169,4 +169,4 @@ def _figure(evidence: Evidence, notebook: str, name: str) -> list[str]:
     if not file.exists():
         return []
     caption = json.loads(file.read_text(encoding="utf-8"))["caption"]
-    return [f"![{alt(caption)}](../{stem}.png)", f"*{alt(caption)}*"]
+    return [f"![{alt(caption)}](../{stem}.png)", f"*{caption}*"]
