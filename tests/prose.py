@@ -326,6 +326,7 @@ DIGITS = "digits 0, 1 and 2"
 LITERALLY = {
     "00_conventions": {
         SCALE: (
+            "a *slope* in ε at 0",
             "a factor 2 up or down",
             "between 0 and 1",
             "exactly 0 at every query",
@@ -355,7 +356,7 @@ LITERALLY = {
             "the 50,000 training images",
             "from 20 to 30 and from 40 to 50",
             "and 30 epochs",
-            "224 pixels",
+            "ViT-B/16 at 224 pixels",
         ),
         SETTING: ("small (8,842 trained parameters",),
         RULE: ("`cifar_points` above 0",),
