@@ -170,9 +170,10 @@ FACTS = {
         published() | left_out(at) | {"points": tuple(3 * size for size in at["paper"].sizes)}
     ),
     "03_sources_of_noise": lambda at: published() | {"colour": n_parameters("cnn2l_rgb")},
-    "04_variance_changing_examples": lambda at: {
-        f"{name}_digits": 3 * p.digits_per_class for name, p in at.items()
-    },
+    "04_variance_changing_examples": lambda at: (
+        {f"{name}_digits": 3 * p.digits_per_class for name, p in at.items()}
+        | {f"{name}_lines": 1 + p.n_lines for name, p in at.items()}
+    ),
     "05_predicting_retrained_laws": lambda at: {
         f"{name}_digits": 3 * p.per_class for name, p in at.items()
     },
@@ -238,6 +239,7 @@ MADE_AGAIN = {
         "are analysed for {paper.all_digits_size} points",
     ),
     "04_variance_changing_examples": (
+        "40 points on each of {fact.paper_lines} random lines ({fact.default_lines} here)",
         "1-{default.line_width}-{default.line_width}-1 and 196-{paper.digit_width}-10",
         "`smoke` {smoke.n_seeds} + {smoke.n_seeds} seeds on one line; `default`, this page, "
         "{default.n_seeds} + {default.n_seeds} seeds on one line, {default.n_line_seeds} + "
@@ -363,7 +365,6 @@ LITERALLY = {
     },
     "04_variance_changing_examples": {
         DATA: (
-            "40 points on each of 40 random lines (6 here)",
             f"{DIGITS} at 14 x 14 pixels",
             "y = sin 3x + 0.3 x + noise",
             "51 queries between −2.5 and 2.5",

@@ -371,7 +371,7 @@ BESIDE = "checks.beside_evidence()"
 FIGURE = f"figures/default/{UNROLLING}-hyperbola"
 KINDS = {
     "seconds that a notebook takes": file(f"notebooks/{UNROLLING}.ipynb", r"`default` (\d[\d.]*) "),
-    "seconds on record": file(record.COSTS, rf'"{UNROLLING}": \{{\s+"default": ([\d.]+)'),
+    "seconds on record": file(record.COSTS, rf'"{UNROLLING}": \{{\s+"default": (\d)'),
     "status in a table of claims": notebook(UNROLLING, BESIDE, r"\| T3 \|.*?\*\*(\w+)\*\*"),
     "estimate in a table of claims": notebook(
         UNROLLING, BESIDE, r"\| C4-logistic \|.*?\| (-?[\d.]+) \["
