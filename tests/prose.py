@@ -20,11 +20,9 @@ from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.tolerant import NUMBER
 
 ROOT = Path(__file__).parents[1]
-SMALL = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
-)
-WORDS = dict(enumerate(SMALL)) | {30: "thirty", 40: "forty", 50: "fifty", 100: "hundred"}
+TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+MORE = ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen")
+WORDS = dict(enumerate(TO_TEN + MORE)) | {30: "thirty", 40: "forty", 50: "fifty", 100: "hundred"}
 PATTERNS = {
     "formulas, code and links": r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)",
     "papers and their parts": (
