@@ -260,7 +260,7 @@ STEMS = ("06_unrolling_becomes_influence", "12_scoreboard")
 def small_study(tmp_path_factory):
     """Two committed notebooks with their figures and pages; not to be changed."""
     root = tmp_path_factory.mktemp("small")
-    names = [ROOT / name for name in ("README.md", "CITATION.cff", record.RECORD)]
+    names = [ROOT / n for n in ("README.md", "CITATION.cff", record.RECORD, record.COSTS)]
     for stem in STEMS:
         names += [*ROOT.glob(f"figures/*/{stem}*"), *ROOT.glob(f"tests/reference/{stem}.json")]
         names.append(ROOT / "notebooks" / f"{stem}.ipynb")
@@ -370,6 +370,8 @@ UNROLLING, SCOREBOARD = STEMS
 BESIDE = "checks.beside_evidence()"
 FIGURE = f"figures/default/{UNROLLING}-hyperbola"
 KINDS = {
+    "seconds that a notebook takes": file(f"notebooks/{UNROLLING}.ipynb", r"`default` (\d[\d.]*) "),
+    "seconds on record": file(record.COSTS, rf'"{UNROLLING}": \{{\s+"default": (\d)'),
     "status in a table of claims": notebook(UNROLLING, BESIDE, r"\| T3 \|.*?\*\*(\w+)\*\*"),
     "estimate in a table of claims": notebook(
         UNROLLING, BESIDE, r"\| C4-logistic \|.*?\| (-?[\d.]+) \["

@@ -289,10 +289,12 @@ class RunBank(Shown):
             if found is not None:
                 self._compare(shard, found[0])
         except DamagedShard as damage:
-            aside = self.store.set_aside(shard.key)
+            place = self.store.set_aside(shard.key)
+            is_moved = place != self.store.path(shard.key)
+            now = f"is now {place.name}" if is_moved else "cannot be moved"
             warnings.warn(
-                f"bank {self.title}: shard {shard.key[:12]} is damaged: {damage}; it is now "
-                f"{aside.name}, and its {shard.runs} runs are trained again.",
+                f"bank {self.title}: shard {shard.key[:12]} is damaged: {damage}; it {now}, and "
+                f"its {shard.runs} runs are trained again.",
                 stacklevel=3,
             )
             return False

@@ -121,8 +121,11 @@ class Store:
         return self.folder / "shards" / key[:2] / f"{key}.safetensors"
 
     def has(self, key: str) -> bool:
-        """Whether a file is there; it is verified only when read."""
-        return self.path(key).exists()
+        """Whether a file is there, as far as this user may see; it is verified only when read."""
+        try:
+            return self.path(key).exists()
+        except PermissionError:  # of a folder above it
+            return False
 
     def read(self, key: str) -> tuple[Arrays, float] | None:
         """Arrays and training seconds of a shard; None if there is none.
@@ -132,7 +135,8 @@ class Store:
             UnreadableShard: a file that this user may not read.
         """
         path = self.path(key)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        missing = (FileNotFoundError, NotADirectoryError)
+        with contextlib.suppress(*missing, PermissionError):  # the last is told of below
             kind = stat.S_IFMT(path.lstat().st_mode)
             if kind != stat.S_IFREG:  # opening a named pipe would wait for ever
                 raise DamagedShard(f"{_KINDS.get(kind, 'no regular file')} is in its place")
@@ -141,7 +145,7 @@ class Store:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (FileNotFoundError, NotADirectoryError):
+        except missing:
             return None
         except PermissionError as error:
             raise UnreadableShard(
@@ -188,15 +192,16 @@ class Store:
             raise self._unusable(error) from error
 
     def set_aside(self, key: str) -> Path:
-        """Rename whatever is in the place of a damaged shard, and return its new name.
+        """Rename whatever is in the place of a damaged shard, and return where it lies now: where
+        it lay, if this user may not move it.
 
         Nothing is deleted: a folder or a link that somebody put there may be dear to them.
         """
         path = self.path(key)
-        aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
-        with contextlib.suppress(OSError):
-            path.rename(aside)
-        return aside
+        try:
+            return path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
+        except OSError:
+            return path
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[bool]:

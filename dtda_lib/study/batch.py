@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -22,9 +21,9 @@ from .artefacts import to_json
 from .command_line import PROFILE_NAMES, Refusal, print_table
 from .execution import ROOT, Execution, NotebookJob
 from .provenance import changed_sources
+from .record import COSTS, costs_on_record
 from .settings import StudyError, parameters_of, resolve
 
-COSTS = ROOT / "tests" / "reference" / "costs.json"
 READS_OTHERS = ("12_scoreboard",)
 
 
@@ -77,7 +76,7 @@ def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:
             failed = True
             print(f"{job.notebook.stem} failed: {error}", file=sys.stderr)
         rows.append(_row(job, "FAILED" if error else "done", outcome.seconds, outcome.summary))
-    if args.update and (error := _write_pages()):
+    if (args.update or args.bless) and (error := _write_pages()):
         failed = True
         print(f"the pages were not written: {error}", file=sys.stderr)
     print_table(["notebook", "state", "seconds", "runs cached", "checks passed", "claims"], rows)
@@ -93,7 +92,7 @@ def in_order(jobs: Sequence[NotebookJob]) -> list[NotebookJob]:
 
 def show_list(jobs: Sequence[NotebookJob]) -> int:
     """Print each notebook with its title, state, cached shards and measured cost."""
-    costs = _read_costs()
+    costs = costs_on_record(ROOT)
     rows = []
     for job in jobs:
         cost = costs.get(job.notebook.stem, {})
@@ -167,7 +166,7 @@ def test(workers: int | None) -> int:
 
 def _stages(notebooks: Sequence[Path], profile: str) -> list[list[str]]:
     """Names of notebooks that can run at once, longest first; then those that read them."""
-    costs = _read_costs()
+    costs = costs_on_record(ROOT)
     names = [path.stem for path in notebooks]
     names.sort(key=lambda name: costs.get(name, {}).get(profile, 0.0), reverse=True)
     readers = [name for name in READS_OTHERS if name in names]
@@ -259,17 +258,13 @@ def _shards(job: NotebookJob) -> str:
     return f"{sum(map(Store(folder).has, keys))}/{len(keys)} shards cached"
 
 
-def _read_costs() -> dict[str, dict[str, float]]:
-    return json.loads(COSTS.read_text()) if COSTS.exists() else {}
-
-
 def _write_cost(job: NotebookJob, outcome: Execution) -> None:
     if outcome.summary.get("runs_cached"):
         _say("  cost not recorded: part of the work came from the cache")
         return
-    costs = _read_costs()
+    costs = costs_on_record(ROOT)
     costs.setdefault(job.notebook.stem, {})[job.config.profile] = outcome.seconds
-    write_atomic(COSTS, to_json(costs))
+    write_atomic(ROOT / COSTS, to_json(costs))
 
 
 if __name__ == "__main__":

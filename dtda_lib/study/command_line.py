@@ -134,12 +134,19 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
             raise Refusal(
                 f"{name}={_quoted(value)} begins or ends with a blank: leave the blank out."
             )
+        if value.lower() in ("", "off"):
+            continue
         try:
-            Path(value).expanduser()
+            folder = Path(value).expanduser()
+            is_other = folder.exists() and not folder.is_dir()
         except RuntimeError:
             raise Refusal(
                 f"{name}={_quoted(value)} names the home of no user: give a folder."
             ) from None
+        except (OSError, ValueError):  # a name that is too long; a NUL, on some systems
+            is_other = True
+        if is_other:
+            raise Refusal(f"{name}={_quoted(value)} is no folder: give a folder.")
 
 
 def select(wanted: Sequence[str], folder: Path) -> list[Path]:
@@ -160,6 +167,8 @@ def select(wanted: Sequence[str], folder: Path) -> list[Path]:
         is_inside = "/" in word and Path(word).resolve().parent == folder.resolve()
         stem = Path(word).name if is_inside else word.removeprefix("notebooks/")
         stem = stem.removesuffix(".ipynb")
+        if not stem.strip():
+            raise Refusal(f"{_quoted(word)} names no notebook: give a name or a number.")
         matches = [name for name in found if name.startswith(stem)]
         if re.fullmatch(r"[0-9]{1,9}", stem):  # and not \d, which takes digits of other scripts
             matches = [name for name in found if int(name[:2]) == int(stem)]
@@ -244,8 +253,10 @@ def _profile(given: str) -> str:
 
 
 def _parameter(given: str) -> tuple[str, str]:
-    name, _, value = given.partition("=")
-    if not value.strip():
+    name, _, value = map(str.strip, given.partition("="))
+    if not name:
+        raise argparse.ArgumentTypeError(f"{_quoted(given)} has no name: write -p name=value.")
+    if not value:
         raise argparse.ArgumentTypeError(f"{_quoted(given)} has no value: write -p name=value.")
     if name in ("profile", "device", "workers"):
         raise argparse.ArgumentTypeError(

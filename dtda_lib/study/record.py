@@ -2,7 +2,7 @@
 
 `tests/reference/outputs.json` holds, for each code cell, a digest of what it showed and of the tags
 that say how a rerun is compared with that. `run_all.sh --update` writes it together with the
-notebook; nothing else does.
+notebook; nothing else does. `tests/reference/costs.json` holds the seconds that each profile took.
 """
 
 import json
@@ -16,6 +16,7 @@ from .artefacts import digest, to_json
 from .command_line import cells
 
 RECORD = Path("tests") / "reference" / "outputs.json"
+COSTS = RECORD.with_name("costs.json")
 
 Cell = Mapping[str, Any]
 
@@ -55,6 +56,12 @@ def record_of(notebook: Path) -> dict[str, str]:
 def read(root: Path) -> dict[str, dict[str, str]]:
     """Notebook -> its record, below a root."""
     path = root / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def costs_on_record(root: Path) -> dict[str, dict[str, float]]:
+    """Notebook -> profile -> seconds from an empty cache, as they were measured last."""
+    path = root / COSTS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -352,6 +352,88 @@ def test_shards_have_the_permissions_that_the_user_gives_to_files(tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
+def as_another_user(call):
+    """What `call` returns or raises, as text, for a user without any rights of root's."""
+    ends, begins = os.pipe()
+    if not (child := os.fork()):
+        if os.getuid() == 0:
+            os.setuid(65534)
+        try:
+            found = repr(call())
+        except OSError as error:
+            found = f"{type(error).__name__}: {error}"
+        os.write(begins, found.encode())
+        os._exit(0)
+    os.close(begins)
+    with os.fdopen(ends) as file:
+        found = file.read()
+    os.waitpid(child, 0)
+    return found
+
+
+@pytest.fixture
+def shared():
+    """A cache with one shard, in a folder that every user may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield written(Path(folder) / "cache")
+
+
+def set_modes(store, folders, files):
+    for path in [store.folder, *store.folder.rglob("*")]:
+        path.chmod(folders if path.is_dir() else files)
+
+
+def test_a_cache_that_may_only_be_read_is_read_and_not_written(shared):
+    set_modes(shared, 0o555, 0o444)
+    assert as_another_user(lambda: same(shared.read(KEY)[0], ARRAYS)) == "True"
+    assert as_another_user(shared.check_writable).startswith("CacheError: the cache folder")
+    assert as_another_user(lambda: shared.claim(KEY).__enter__()).startswith("CacheError")
+    assert as_another_user(lambda: shared.set_aside(KEY) == shared.path(KEY)) == "True"
+    assert files(shared.folder) == [shared.path(KEY).name]
+
+
+@pytest.mark.parametrize("closed", ["a file", "a folder"])
+def test_what_another_user_may_not_see_is_unreadable_and_stays(shared, closed):
+    path = shared.path(KEY)
+    before, place = path.read_bytes(), path if closed == "a file" else path.parent
+    place.chmod(0)
+    told = as_another_user(lambda: shared.read(KEY))
+    assert told.startswith("UnreadableShard: ")
+    assert "cannot be read (Permission denied); ask its owner" in told
+    assert as_another_user(lambda: shared.has(KEY)) == str(closed == "a file")
+    place.chmod(0o755)
+    assert path.read_bytes() == before
+
+
+def test_users_who_may_write_share_claims(shared):
+    """A lock that another user holds, or left when it was killed, is no obstacle of its own."""
+    mask = os.umask(0)
+    try:
+        set_modes(shared, 0o777, 0o666)
+        with shared.claim(KEY):
+            assert as_another_user(lambda: shared.claim(KEY).__enter__()) == "False"
+        if not (killed := os.fork()):
+            claim = shared.claim(KEY)
+            claim.__enter__()
+            os._exit(9)
+        os.waitpid(killed, 0)
+    finally:
+        os.umask(mask)
+    assert shared.path(KEY).with_suffix(".lock").exists()
+    assert as_another_user(lambda: shared.claim(KEY).__enter__()) == "True"
+
+
+def test_a_damaged_shard_that_cannot_be_moved_is_told_so(monkeypatch, expected):
+    first = bank().fill()
+    path = first.store.path(first.shards[0].key)
+    path.write_bytes(b"half")
+    monkeypatch.setattr(Path, "rename", fail(READ_ONLY)(None))
+    with pytest.warns(UserWarning, match="is damaged: .*; it cannot be moved, and its 1 runs"):
+        again = bank().fill()
+    assert again.dataset().identical(expected)
+
+
 def test_a_shard_that_may_not_be_read_is_left_and_its_runs_are_kept_in_memory(
     monkeypatch, expected
 ):

@@ -18,6 +18,7 @@ from dtda_lib.study.execution import edited_sources
 from dtda_lib.study.headlines import HEADLINES
 from dtda_lib.study.markdown import marked, replaced
 from dtda_lib.study.pages import gallery, notebooks, results
+from dtda_lib.study.record import COSTS
 from dtda_lib.study.wording import measured
 
 ROOT = Path(__file__).parents[2]
@@ -214,6 +215,8 @@ def test_references_and_claims_files_agree(path):
 
 def test_a_notebooks_answer_follows_the_evidence(study):
     path = study / "notebooks" / "01_noise_vs_influence.ipynb"
+    (study / COSTS).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / COSTS, study / COSTS)
     before = notebooks.render_notebook(path, load(study))
     assert before == path.read_text(encoding="utf-8")
     table = study / "figures" / "paper" / "01_noise_vs_influence-significant_shares.csv"

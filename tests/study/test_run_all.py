@@ -237,6 +237,8 @@ def bare(tmp_path):
         ([], {"DTDA_CACHE": " "}, ["DTDA_CACHE=' '"]),
         ([], {"DTDA_CACHE": "~nosuchuser/x"}, ["DTDA_CACHE='~nosuchuser/x'"]),
         ([], {"DTDA_CIFAR10": "~nosuchuser"}, ["DTDA_CIFAR10='~nosuchuser'"]),
+        ([], {"DTDA_CACHE": "/dev/null"}, ["DTDA_CACHE='/dev/null' is no folder"]),
+        ([], {"DTDA_CACHE": "x" * 5000}, ["DTDA_CACHE='xxx", "...' is no folder"]),
     ],
 )
 def test_script_refuses_before_any_set_up(bare, arguments, variables, words):
@@ -454,6 +456,10 @@ def refusal(tmp_path, monkeypatch, capsys):
         (["1", "-p", "n_seeds"], ["n_seeds", "name=value"]),
         (["1", "-p", "n_seeds="], ["n_seeds", "name=value"]),
         (["1", "-p", "n_seeds=１２"], ["n_seeds='１２'", "integer"]),
+        (["1", "-p", "=3"], ["'=3'", "no name", "name=value"]),
+        ([""], ["'' names no notebook"]),
+        (["notebooks/"], ["'notebooks/' names no notebook"]),
+        (["1", " "], ["' ' names no notebook"]),
         (["1", "-p", "_seeds=3"], ["'_seeds'", "'n_seeds'"]),
         (["1", "-p", "profile=smoke"], ["--profile smoke"]),
         (["1", "-p", "n_seeds= "], ["n_seeds", "name=value"]),
@@ -533,6 +539,13 @@ def test_options_may_stand_between_notebooks(bare):
     args = command_line.read_arguments([*given, "--workers", "2"], bare.folder)
     assert [path.stem for path in args.notebooks] == ["01_alpha", "02_beta"]
     assert (args.profile, args.workers, args.parameters) == ("smoke", 2, {"n_seeds": "a=b"})
+
+
+@pytest.mark.parametrize("given", ["n_seeds=3", "n_seeds = 3", " n_seeds=3 "])
+def test_blanks_around_a_parameter_are_of_no_account(bare, given):
+    assert command_line.read_arguments(["1", "-p", given], bare.folder).parameters == {
+        "n_seeds": "3"
+    }
 
 
 def test_checks_take_workers_and_conda(bare):

@@ -1,8 +1,9 @@
 """The cells of notebooks that code writes: parameters, the answer at the top, tables of results.
 
 The first code cell, tagged `parameters`, is made from the `Parameters` of the experiment. What the
-evidence writes stands between two comments that no reader sees, `<!-- answer:start -->` and
-`<!-- answer:end -->`. It is rewritten from the evidence, so that no page contradicts another.
+evidence writes, and what a run costs, stands between two comments that no reader sees, such as
+`<!-- answer:start -->` and `<!-- answer:end -->`. It is rewritten from the evidence and from the
+seconds on record, so that no page contradicts another.
 """
 
 import importlib
@@ -12,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from dtda_lib.names import PROFILE_NAMES
+from dtda_lib.runs.progress import readable_seconds
 from dtda_lib.study.beside import page_on_file
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.markdown import alt, marked, written_by
 from dtda_lib.study.parameters import ProfiledParameters
-from dtda_lib.study.record import is_beside
+from dtda_lib.study.record import costs_on_record, is_beside
 from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.wording import upper
 
@@ -30,6 +33,10 @@ _NOT_ALL = (
     "Claims that are called not tested have been run at the published sizes by earlier rules only; "
     "their numbers are those of `{}`."
 )
+
+
+_COST = "Measured on two CPU cores from an empty cache: {}."
+_NOT_MEASURED = " Not measured: {}."
 
 
 def answer_part(evidence: Evidence, notebook: str) -> str:
@@ -114,8 +121,18 @@ def results(evidence: Evidence, notebook: str) -> str:
     )
 
 
+def cost(evidence: Evidence, notebook: str) -> str:
+    """How long each profile took, as `run_all.sh --list` says it in seconds, too."""
+    seconds = costs_on_record(evidence.root).get(notebook, {})
+    known = [f"`{p}` {readable_seconds(seconds[p])}" for p in PROFILE_NAMES if p in seconds]
+    missing = [f"`{p}`" for p in PROFILE_NAMES if p not in seconds]
+    told = _COST.format(", ".join(known)) if known else ""
+    return (told + (_NOT_MEASURED.format(", ".join(missing)) if missing else "")).lstrip()
+
+
 PARTS: dict[str, Callable[[Evidence, str], str]] = {
     "answer": answer_part,
+    "cost": cost,
     "results": results,
 }
 """Name in the comments -> what writes the cell between them."""
