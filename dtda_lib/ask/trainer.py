@@ -86,7 +86,7 @@ def trainer_bank(
     Warns:
         UserWarning: one of both seeds changes nothing, or neither changes whole numbers.
     """
-    for name, number, least in (("n_train", n_train, 2), ("n_seeds", n_seeds, 1)):
+    for name, number, least in (("n_train", n_train, 2), ("n_seeds", n_seeds, 2)):
         if not isinstance(number, int | np.integer) or number < least:
             raise ValueError(f"trainer_bank: {name} = {short(number)}; give {least} or more.")
     trainer = own_trainer(train, depends_on)
@@ -95,13 +95,14 @@ def trainer_bank(
     settings = {"workers": workers, "executor": executor, "drop_diverged": drop_diverged}
     tries = _Tries(trainer, settings)
     pairs = seed_pairs(2, stream)
-    seen = tries.of_seeds(n_train, pairs)
+    seen, again = tries.of_seeds(n_train, pairs), tries.again(n_train, pairs[0])
     if own_trainer(train, depends_on).identity != trainer.identity:
         raise ValueError(
             f"trainer {trainer.name} changes what it has captured or a file that it reads, so that "
             "a run depends on those before; make models, lists and generators inside it."
         )
-    noise = tries.noise(n_train, pairs[0], seen[0])
+    noise = _noise(trainer.name, seen[0], again)
+    tries.banks[-1].settle()  # not before: what was refused is looked at anew
     random, law = _randomness(trainer.name, seen, noise)
     if np.isfinite(law).all():  # what the laws refuse is known before they are trained
         as_laws(law, law[:, np.newaxis], of=of, unit=unit, better=better)
@@ -167,7 +168,7 @@ class _Tries:
         self.trainer, self.settings = trainer, settings
         self.banks: list[TrainerBank] = []
 
-    def run(self, removals: Design, seeds: Sequence[SeedPair], repeat: int = 0) -> np.ndarray:
+    def run(self, removals: Design, seeds: Sequence[SeedPair], repeat: str = "") -> np.ndarray:
         """Values `(run, query, ...)` of one removal."""
         title = f"checks of {self.trainer.name}"
         runs = paired(removals, seeds)
@@ -182,16 +183,14 @@ class _Tries:
         seeds = [(init, order), (other_init, order), (init, other_order)]
         return self.run(nothing(n_train), seeds)
 
-    def noise(self, n_train: int, pair: SeedPair, first: np.ndarray) -> float:
-        """How far the same seeds lie apart; refused where that is more than rounding."""
-        noise = _apart(first, self.run(nothing(n_train), [pair], repeat=1)[0])
-        if noise > ROUNDING * np.abs(first).max():
-            raise ValueError(
-                f"trainer {self.trainer.name}: two runs with the same seeds differ by up to "
-                f"{noise:.2g}, so no removal could be told from noise; draw from init_seed and "
-                "order_seed alone (random_state=, torch.manual_seed, np.random.default_rng)."
-            )
-        return noise
+    def again(self, n_train: int, pair: SeedPair) -> np.ndarray:
+        """The first pair of seeds once more, `(query, ...)`.
+
+        In this process a trainer may keep a state that a worker loses, so that it is looked at in
+        either place.
+        """
+        inline = self.settings["workers"] == 1 and self.settings["executor"] is None
+        return self.run(nothing(n_train), [pair], "inline" if inline else "elsewhere")[0]
 
     def refuse_idle_weights(
         self, design: Design, pair: SeedPair, first: np.ndarray, noise: float
@@ -212,13 +211,25 @@ class _Tries:
         )
 
 
+def _noise(name: str, first: np.ndarray, again: np.ndarray) -> float:
+    """How far two runs with the same seeds lie apart; refused where that is more than rounding."""
+    noise = _apart(first, again)
+    if noise > ROUNDING * np.abs(first).max():
+        raise ValueError(
+            f"trainer {name}: two runs with the same seeds differ by up to {noise:.2g}, so no "
+            "removal could be told from noise; draw from init_seed and order_seed alone "
+            "(random_state=, torch.manual_seed, np.random.default_rng)."
+        )
+    return noise
+
+
 def _randomness(name: str, seen: np.ndarray, noise: float) -> tuple[str, np.ndarray]:
     """What differs between seeds, and the values of two of them, `(2, query, ...)`.
 
     Args:
         name: Of the trainer.
         seen: See `_Tries.of_seeds`.
-        noise: See `_Tries.noise`.
+        noise: See `_noise`.
     """
     matters = [_apart(seen[0], other) > noise for other in seen[1:]]
     if not any(matters):

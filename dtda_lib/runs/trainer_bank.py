@@ -195,7 +195,8 @@ class TrainerBank(Bank):
         runs: Seeds and removals, `(seed, removal)`.
         of, unit, better: Kept for `as_laws`, which says what they are.
         random: What differs between seeds, for plan, answer and page.
-        repeat: Above 0: the same runs once more, kept beside the others.
+        repeat: Where the same runs are trained once more, "inline" or "elsewhere"; they are kept
+            beside the others, once `settle` is called.
         title, workers, executor, drop_diverged: As of `Bank`.
     """
 
@@ -210,7 +211,7 @@ class TrainerBank(Bank):
         unit: str | None = None,
         better: str | None = None,
         random: str = "not stated",
-        repeat: int = 0,
+        repeat: str = "",
         title: str | None = None,
         workers: int = 1,
         executor: Executor | None = None,
@@ -261,6 +262,17 @@ class TrainerBank(Bank):
         ours = {shard.key: shard for shard in self.shards}
         for key in ours.keys() & other.results.keys():
             self._take(ours[key], other.results[key], other.seconds[key])
+
+    def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
+        if self.repeat:
+            self._take(shard, arrays, seconds)
+        else:
+            super()._keep(shard, arrays, seconds)
+
+    def settle(self) -> None:
+        """Keep runs that were trained once more, so that nobody trains them again."""
+        for shard in [s for s in self.shards if self.store and not self.store.has(s.key)]:
+            super()._keep(shard, self.results[shard.key], self.seconds[shard.key])
 
     def _take(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
         shape = arrays[MEASURED].shape[1:]
