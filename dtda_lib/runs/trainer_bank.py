@@ -164,7 +164,8 @@ def own_trainer(train: Trainer, depends_on: Sequence[Path | str] = ()) -> OwnTra
             "weights)."
         )
     name = getattr(train, "__name__", type(train).__name__)
-    code = source_digest(train, trained, opaque=(user_code,))
+    with _global_streams(0, 0):  # whose state is no part of code that draws from them
+        code = source_digest(train, trained, opaque=(user_code,))
     return OwnTrainer(train, name, {"code": code, "files": [_content(one) for one in depends_on]})
 
 

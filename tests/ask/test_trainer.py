@@ -319,6 +319,8 @@ def test_global_streams_are_drawn_from_the_seeds_and_put_back():
     bank = bank_of(drawing)
     assert bank.random == "init_seed and order_seed"
     assert random.getstate() == before
+    random.random()  # a key has nothing to do with where they stand
+    assert own_trainer(drawing).identity == bank.trainer.identity
     values = dt.as_laws(bank)
     assert len(np.unique(values["base"][:, 0])) == SEEDS
     np.testing.assert_allclose(  # paired: the same draws with and without a point
