@@ -147,7 +147,8 @@ def _design(
                 f"trainer_bank: the mask has the shape {groups.shape}; give (removal, train), here "
                 f"(..., {n_train}), True = left out."
             )
-        groups = [np.flatnonzero(row).tolist() for row in groups]
+        groups = [np.flatnonzero(row) for row in groups]
+    groups = [np.atleast_1d(group).tolist() for group in groups]
     if empty := [at for at, group in enumerate(groups) if not len(group)]:
         raise ValueError(f"trainer_bank: group {empty[0]} leaves out nothing; drop it.")
     return leave_groups_out(n_train, groups)
@@ -173,8 +174,13 @@ class _Tries:
         title = f"checks of {self.trainer.name}"
         runs = paired(removals, seeds)
         bank = TrainerBank(self.trainer, runs, repeat=repeat, title=title, **self.settings)
-        self.banks.append(bank)
-        bank.fill()
+        self.banks.append(bank.fill())
+        if bank.shape != self.banks[0].shape:
+            raise ValueError(
+                f"trainer {self.trainer.name} returned the shape {bank.shape} with other weights "
+                f"or at another time, and before {self.banks[0].shape}; return the same queries in "
+                "every run."
+            )
         return np.concatenate([bank.results[shard.key][MEASURED] for shard in bank.shards])
 
     def of_seeds(self, n_train: int, pairs: Sequence[SeedPair]) -> np.ndarray:

@@ -107,7 +107,7 @@ def trained(
             f"{who} returned the shape {values.shape}; return (query,), or (query, output)."
         )
     kind = np.float32 if values.dtype == np.float32 else np.float64
-    values = values.astype(kind)
+    values = np.array(values, kind, order="C")
     return values if np.isfinite(values).all() else np.full_like(values, np.nan)
 
 
