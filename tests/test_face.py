@@ -97,6 +97,7 @@ ROLES = {
     "specification": "experiment.py",
     "Parameters": "parameters.py",
     "answer": "words.py",
+    "finding": "words.py",
 }
 SCRIPTS = "main"
 # Values that several experiments may call alike, and one that a script without dtda_lib repeats

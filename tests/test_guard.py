@@ -427,7 +427,7 @@ KINDS = {
     "parameter of a figure": file(f"{FIGURE}.json", r'"n_steps": (\d+)'),
     "picture of a figure": swapped(f"{FIGURE}.png", f"figures/default/{UNROLLING}-practice.png"),
     "PDF of a figure": swapped(f"{FIGURE}.pdf", f"figures/default/{UNROLLING}-practice.pdf"),
-    "row of README": file("README.md", r"\| C4 \|.*?`default`: (\d+\.\d+) %"),
+    "row of README": file("README.md", r"\| C4 \|.*?\*\* \| (\d+\.\d+) %"),
     "verdict in README": file("README.md", r"\| C4 \|.*?\*\*([\w ]+)\*\*"),
     "row of the gallery": file("figures/README.md", r"\| C4-logistic \|.*? power (-0\.\d+) \["),
     "caption in the gallery": file("figures/README.md", r"\*\*Figure hyperbola\.\*\*.*?(\d+)"),

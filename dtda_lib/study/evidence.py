@@ -108,6 +108,10 @@ class Evidence:
     def __contains__(self, claim_id: object) -> bool:
         return claim_id in self.findings
 
+    def verdict_of(self, claim_id: str) -> str:
+        """The verdict on a claim; "not tested" where no run has stated it."""
+        return self.findings[claim_id].verdict if claim_id in self.findings else NOT_TESTED
+
     def of(self, notebook: str) -> list[Finding]:
         """All findings of a notebook, in the order in which it states them."""
         return [one for one in self.findings.values() if one.notebook == notebook]

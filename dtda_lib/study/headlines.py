@@ -111,7 +111,8 @@ HEADLINES = (
         expected="1 if size does not matter",
         because="the published network at five widths: the published networks differ in depth, "
         "kernels and fit as well as in size",
-        needs="200 more seeds at five widths (7,000 runs, about two hours on two cores)",
+        needs="if the estimate stays, 300 more seeds at five widths (10,500 runs, more than two hours "
+        "on two cores)",
     ),
     Headline(
         id="B7",

@@ -18,6 +18,11 @@ def plain(text: object) -> str:
     return re.sub(special, lambda found: f"\\{found[0]}", " ".join(str(text).split()))
 
 
+def alt(caption: str) -> str:
+    """The caption's first sentence as alternative text, without what would end a Markdown link."""
+    return re.sub(r"[\[\]\\]", "", re.split(r"(?<=[.!?])\s", caption)[0])
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table; its columns are the keys of the first row, and a cell is always one line."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]

@@ -25,7 +25,7 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     """Print what produced this notebook's outputs, and leave a machine-readable summary in it."""
     import torch
 
-    from .evidence import load
+    from .evidence import EVIDENCE
 
     banks = list(banks)
     seconds = time.monotonic() - cfg.started
@@ -36,7 +36,8 @@ def provenance(cfg: "Config", banks: Iterable[Any] = (), checks: Any = None) -> 
     print(f"device     {cfg.device}, {torch.get_num_threads()} threads, {cfg.workers} workers")
     print(f"source     {git_state(cfg.notebook)}")
     print(f"settings   {cfg.name}, hash {cfg.hash}")
-    print(f"evidence   {load().state(cfg.notebook)}")
+    # Its commit and state are not told: evidence is made and kept after a notebook was executed.
+    print(f"evidence   figures/{EVIDENCE}/{cfg.notebook}.claims.json; what is due: due.json there")
     for bank in banks:
         stats = bank.stats
         cached, trained = stats["runs_cached"], stats["runs_trained"]

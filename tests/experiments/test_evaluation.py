@@ -348,6 +348,21 @@ def test_no_true_variance_is_no_law():
     assert found["masked"] == pytest.approx(1)
 
 
+def test_a_correlation_that_has_no_interval_has_no_value_either():
+    truth = np.random.default_rng(4).standard_normal((10, 4, 3))
+    truth -= 0.9 * truth.mean(axis=0)  # no true variance ...
+    truth[:, :, 0] += [0.0, 1.0, 2.0, 3.0]  # ... but at the first query
+    assert np.isfinite(evaluation_estimands.target_values({"masked": truth}, truth)["law"])
+    truth = shifts(truth)
+    table = evaluation_estimands.estimand_table({"masked": truth}, {"m": truth})
+    rows = table.set_index(["method", "target"]).loc["m", ["estimate", "low", "high"]]
+    assert rows.loc["law"].isna().all()
+    assert rows.loc["masked"].notna().all()
+    plateau = evaluation_noise.plateau_table(truth, {"m": truth}, truth).iloc[0]
+    assert plateau[["estimate", "low", "high"]].isna().all()
+    assert np.isfinite(plateau["single"])
+
+
 def test_a_perfect_fixed_seed_method_is_a_row():
     own, predicted = three_runs(noise=2.0, fresh=3.0, points=24, queries=8)
     own = {name: shifts(values) for name, values in own.items()}

@@ -289,6 +289,33 @@ def test_steps_compare_seed_by_seed():
     assert steps.loc[("relative", "a", "c"), "estimate"] == pytest.approx(0.5)
 
 
+def changing_pairs(rng, axis):
+    """Scores of two settings, (8, 6, 6); sigma doubles, most pairs' by more or less than that.
+
+    What it is that differs is the point, the query, or the run: then all pairs of a run share their
+    noise, which is anew in the second setting.
+    """
+    shape, shared = (8, 6, 6), {"seed": (8, 1, 1), "train": (6, 1), "query": (1, 6)}
+    level = rng.normal(size=shape[1:])
+    change = np.log(2) + (rng.normal(size=shared[axis]) if axis != "seed" else np.zeros((1, 1)))
+    noise = [rng.normal(size=shape) for _ in range(2)]
+    if axis == "seed":
+        noise = [rng.normal(size=shared[axis]) + 0.2 * own for own in noise]
+    sigmas = np.exp(level), np.exp(level + change)
+    scores = [labelled(10 * s + s * own) for s, own in zip(sigmas, noise, strict=True)]
+    return dict(zip(("before", "after"), scores, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", ["seed", "train", "query"])
+def test_intervals_of_a_change_cover_it_for_new_seeds_points_and_queries(axis):
+    rng, covered = np.random.default_rng(7), []
+    for _ in range(30):
+        row = tables.step_table(changing_pairs(rng, axis)).set_index("quantity").loc["sigma"]
+        covered.append(row["low"] <= 2 <= row["high"])
+    assert np.mean(covered) > 0.84  # of 95 %; below in 1 % of such trials
+
+
 @pytest.mark.parametrize("n_seeds", [3, 8])
 def test_noise_alone_has_the_ratio_of_pure_noise(n_seeds):
     draws = np.random.default_rng(0).standard_normal((n_seeds, 1, 100_000))

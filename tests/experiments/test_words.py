@@ -1,4 +1,4 @@
-"""Sentences of notebooks 05 and 06 follow their tables: a doctored table changes them."""
+"""Findings, and sentences of 05 and 06, follow the evidence: doctored numbers change them."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dtda_lib.experiments.ground_truth_vs_estimated import words as of_estimates
+from dtda_lib.experiments.noise_vs_influence import words as of_noise
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
+from dtda_lib.experiments.sources_of_noise import words as of_sources
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.study import wording
 from dtda_lib.study.claims import Claim
@@ -34,6 +37,44 @@ def test_parts_of_sentences():
 def test_words_take_the_side_of_the_whole_interval(low, high, words):
     row = {"low": low, "high": high}
     assert wording.side(row, 0, above="up", below="down", unclear="?") == words
+
+
+# --- findings of README --------------------------------------------------------------------------
+
+FINDINGS = [
+    (of_noise, "B1-code", "confirmed"),
+    (of_noise, "R6", "confirmed"),
+    (of_estimates, "B3-if_lissa", "confirmed"),
+    (of_sources, "B4-loo", "refuted"),
+    (of_limit, "C2-pinv", "confirmed"),
+    (of_limit, "C2-usual-pinv", "refuted"),
+]
+"""Words of a notebook, a claim that its finding rests on, and the verdict that it takes."""
+
+
+def with_claim(name, **changes):
+    """The evidence, one claim of it changed; `profile` is that of its run."""
+    found = load()
+    profile = changes.pop("profile", "paper")
+    one = found[name]
+    changed = replace(one, claim=replace(one.claim, **changes), profile=profile)
+    return replace(found, findings=found.findings | {name: changed})
+
+
+@pytest.mark.parametrize(("words", "name", "verdict"), FINDINGS)
+def test_a_finding_is_told_as_long_as_each_verdict_is_the_one_that_it_tells(words, name, verdict):
+    said = words.finding(with_claim(name, status=verdict))
+    assert said.startswith("**")
+    assert said.partition(".** ")[2].endswith(".")
+    other = {"confirmed": "refuted", "refuted": "confirmed"}[verdict]
+    for status in (other, "partly", "inconclusive"):
+        assert words.finding(with_claim(name, status=status)) is None
+    assert words.finding(with_claim(name, status=verdict, profile="default")) is None
+
+
+@pytest.mark.parametrize(("words", "name"), [(of_noise, "R6"), (of_limit, "C2-pinv")])
+def test_a_finding_has_the_numbers_of_the_evidence(words, name):
+    assert "123 [120, 130]" in words.finding(with_claim(name, estimate=123.0, ci=(120.0, 130.0)))
 
 
 # --- notebook 05 ---------------------------------------------------------------------------------

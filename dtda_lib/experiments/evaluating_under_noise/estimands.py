@@ -23,7 +23,7 @@ from dtda_lib.statistics.over_seeds import require_same_pairs, require_seeds
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.tables import numbers
 
-from .noise import NOISE_GROUPS, covariance_parts, unit_over_points
+from .noise import NOISE_GROUPS, covariance_parts, unit_over_points, where_resolved
 
 OWN = ("masked", "re-shuffled", "deleted")
 LAW, MANY = "law", "law, many models"
@@ -99,7 +99,7 @@ def estimand_table(
     for method, scores in {**predicted, "retrained": own["masked"]}.items():
         require_same_pairs(*truths.values(), scores)
         data = xr.Dataset(truths | {"predicted": scores.astype(np.float64)})
-        found = over_sets(data, _values, groups=NOISE_GROUPS)
+        found = where_resolved(over_sets(data, _values, groups=NOISE_GROUPS))
         for name in found["target"].values:
             row = {"method": method, "target": str(name)} | numbers(found, target=name)
             rows.append(row | {"n_seeds": scores.sizes["seed"]})

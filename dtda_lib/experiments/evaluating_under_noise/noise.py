@@ -243,10 +243,19 @@ def plateau_table(
             _single_and_limit,
             groups=NOISE_GROUPS | {"run": 16},
         )
-        single, limit = found.sel(of="single"), found.sel(of="limit")
+        single, limit = found.sel(of="single"), where_resolved(found.sel(of="limit"))
         row = {"method": method} | numbers(single, "single") | numbers(limit)
         rows.append(row | {"n_seeds": truth.sizes["seed"]})
     return pd.DataFrame(rows)
+
+
+def where_resolved(found: xr.Dataset) -> xr.Dataset:
+    """Estimates of which noise is taken off, NaN where they have no interval.
+
+    Where some runs, points or queries alone leave no variance of the truth to divide by, the others
+    leave next to none, and the quotient may be anything.
+    """
+    return found.assign(estimate=found["estimate"].where(found["low"].notnull()))
 
 
 def _single_and_limit(data: xr.Dataset) -> xr.DataArray:

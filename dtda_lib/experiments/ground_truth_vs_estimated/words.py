@@ -38,6 +38,20 @@ def answer(evidence: Evidence) -> list[str]:
     ]
 
 
+def finding(evidence: Evidence) -> str | None:
+    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    if evidence.verdict_of(f"B3-{_LISSA}") != CONFIRMED:
+        return None
+    agreement = evidence.table(_NOTEBOOK, "agreement")
+    rows = agreement[(agreement["method"] == _LISSA) & (agreement["kind"] == "pearson")]
+    last = rows.sort_values("size").iloc[-1].to_dict()
+    return (
+        "**What an influence function misses is not noise alone.** With "
+        f"{last['size']} digits a class, that of the published code correlates with leave-one-out "
+        f"at {_of_ceiling(last)}."
+    )
+
+
 def _apart(agreement: pd.DataFrame, evidence: Evidence) -> str:
     """How far the published estimator stays below its ceiling, at the smallest and largest size."""
     rows = agreement[(agreement["method"] == _LISSA) & (agreement["kind"] == "pearson")]

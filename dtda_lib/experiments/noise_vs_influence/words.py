@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from dtda_lib.study.claims import CONFIRMED
 from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.wording import measured, side, told
 
@@ -39,6 +40,20 @@ def answer(evidence: Evidence) -> list[str]:
         f"grad-cos for {_share(_shares(shares, 'grad_cos', 't_fdr').iloc[-1])}.",
     ]
     return sentences
+
+
+def finding(evidence: Evidence) -> str | None:
+    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    alone, pairing = (evidence.verdict_of(name) for name in ("B1-code", "R6"))
+    if {alone, pairing} != {CONFIRMED}:
+        return None
+    size = evidence.table(_NOTEBOOK, "significant_shares")["size"].max()
+    return (
+        "**The influence of one training point drowns in the noise of training.** With "
+        f"{size} digits a class, one retraining without a digit stands out from noise for "
+        f"{evidence['B1-code'].number('%')} of pairs, although both trainings share their seeds. "
+        f"With seeds of their own the noise is {evidence['R6'].number()} times larger still."
+    )
 
 
 def _claimed(evidence: Evidence, profile: str) -> list[str]:

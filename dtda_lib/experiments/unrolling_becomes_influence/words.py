@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dtda_lib.study.claims import CONFIRMED, REFUTED
 from dtda_lib.study.evidence import Evidence
 from dtda_lib.study.tables import readable
 from dtda_lib.study.wording import measured, percent
@@ -58,6 +59,21 @@ def answer(evidence: Evidence) -> list[str]:
         "slope along a flat direction it grows like the sum of steps "
         f"({growth.number()} times that).",
     ]
+
+
+def finding(evidence: Evidence) -> str | None:
+    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    if (evidence.verdict_of("C2-pinv"), evidence.verdict_of("C2-usual-pinv")) != (
+        CONFIRMED,
+        REFUTED,
+    ):
+        return None
+    return (
+        "**Unrolling a training becomes the influence function, long after training usually "
+        "ends.** Near a minimum, with decaying steps, the two correlate at "
+        f"{evidence['C2-pinv'].number()}; after a usual training of the same network at "
+        f"{evidence['C2-usual-pinv'].number()}."
+    )
 
 
 def regime_table(late: pd.DataFrame, passed: pd.DataFrame) -> pd.DataFrame:

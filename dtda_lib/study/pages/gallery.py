@@ -4,19 +4,19 @@ Both are made from the evidence and the exported figures alone.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dtda_lib.study.evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence
-from dtda_lib.study.markdown import folded, replaced
+from dtda_lib.study.markdown import alt, folded, replaced
 
+from .notebooks import findings
 from .results import descriptions, findings_table, notebooks_table, results_table, summary
 
 SHOWN_PROFILES = (EVIDENCE, PREVIEW)
 """Profiles whose figures are committed: smoke shows only that cells run, the rest is a reader's."""
-RESULTS, NOTEBOOKS = "results", "notebooks"
+FINDINGS, RESULTS, NOTEBOOKS = "findings", "results", "notebooks"
 """Names of the places in `README.md`."""
 
 
@@ -29,6 +29,7 @@ def render_readme(evidence: Evidence) -> str:
     path = evidence.root / "README.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
+        text = replaced(text, FINDINGS, findings(evidence, "notebooks/"))
         text = replaced(text, RESULTS, render_results(evidence))
         return replaced(text, NOTEBOOKS, notebooks_table(evidence.root))
     except ValueError as missing:
@@ -159,8 +160,3 @@ def _claim_lines(evidence: Evidence, names: list[str]) -> Iterator[str]:
             yield f"- {name}, {verdict}: {one.claim.claim}"
         else:
             yield f"- {name}, no status recorded"
-
-
-def alt(caption: str) -> str:
-    """The caption's first sentence as alternative text, without what would end a Markdown link."""
-    return re.sub(r"[\[\]\\]", "", re.split(r"(?<=[.!?])\s", caption)[0])

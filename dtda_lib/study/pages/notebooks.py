@@ -14,14 +14,13 @@ from types import ModuleType
 
 from dtda_lib.study.beside import page_on_file
 from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
-from dtda_lib.study.markdown import marked, written_by
+from dtda_lib.study.markdown import alt, marked, written_by
 from dtda_lib.study.parameters import ProfiledParameters
 from dtda_lib.study.record import is_beside
 from dtda_lib.study.settings import parameters_of
 from dtda_lib.study.wording import upper
 
-from .gallery import alt
-from .results import results_table, summary
+from .results import link, results_table, summary
 
 _NONE = (
     "The published sizes have not been run, so that no claim has a verdict yet; the numbers are "
@@ -44,6 +43,25 @@ def answer_part(evidence: Evidence, notebook: str) -> str:
     if name := figure_name(notebook):
         parts += _figure(evidence, notebook, name)
     return "\n\n".join(parts)
+
+
+def findings(evidence: Evidence, base: str) -> str:
+    """Markdown: what a stranger should know, a numbered sentence or two for each notebook.
+
+    The words are those of `finding(evidence)` in the experiment's module `words`. It gives None
+    where the evidence does not say so, and that notebook is left out.
+
+    Args:
+        evidence: What the published sizes say.
+        base: Where the notebooks are, seen from the page.
+    """
+    told = []
+    for notebook in dict.fromkeys(one.notebook for one in evidence.findings.values()):
+        say: Callable[[Evidence], str | None] | None
+        say = getattr(_words(notebook), "finding", None)
+        if say and (text := say(evidence)):
+            told.append(f"{len(told) + 1}. {text} Notebook {link(notebook, base)}.")
+    return "\n".join(told) or "The published sizes have not been run yet."
 
 
 def figure_name(notebook: str) -> str | None:
