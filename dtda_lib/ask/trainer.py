@@ -54,7 +54,7 @@ def trainer_bank(
         train: `train(init_seed, order_seed, weights) -> losses or predictions of the queries`: an
             array `(query,)`, or for `of` `(query, output)`, as NumPy or torch hold it. `weights`
             is float64 `(train,)`, 1 for a point that is kept and 0 for one that is left out. A
-            trainer may do with one of both seeds; the answer is then about that randomness, and
+            trainer may use one of both seeds alone; the answer is then about that randomness, and
             says so. Global streams of `random`, NumPy and torch are drawn from both seeds before
             each run.
         n_train: Number of training points N.
