@@ -369,7 +369,7 @@ def longer(init_seed, order_seed, weights):
 @pytest.mark.parametrize(
     ("train", "told"),
     [
-        (unseeded, "two runs with the same seeds differ by up to .* random_state="),
+        (unseeded, "two runs with the same seeds differ by up to .*random_state="),
         (lambda a, b, w: sgd(0, 0, w), "neither init_seed nor order_seed changes"),
         (lambda a, b, w: sgd(a, b, np.ones(N)), "weights change nothing, .* sample_weight="),
         (lambda a, b, w: ["a"], "return real numbers"),
