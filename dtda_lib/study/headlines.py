@@ -111,8 +111,8 @@ HEADLINES = (
         expected="1 if size does not matter",
         because="the published network at five widths: the published networks differ in depth, "
         "kernels and fit as well as in size",
-        needs="if the estimate stays, 300 more seeds at five widths (10,500 runs, more than two hours "
-        "on two cores)",
+        needs="if the estimate stays, 300 more seeds at five widths (10,500 runs, more than two "
+        "hours on two cores)",
     ),
     Headline(
         id="B7",
@@ -327,8 +327,8 @@ HEADLINES = (
         unit="%",
         because="figure 5 sets the mean against the Wasserstein distance, on a line; one line is "
         "an example, so lines are drawn anew",
-        needs="notebook 04 at the published sizes: 40 lines in two disjoint sets of seeds (370,000 "
-        "runs, about 12 minutes on two cores)",
+        needs="80 further lines, and all with four times as many seeds, since three of 40 are open "
+        "(2.3 million more runs, about 90 minutes on two cores)",
         aside={
             "C6-exact": _BUILT,
             "C6-*-lone": _BUILT,

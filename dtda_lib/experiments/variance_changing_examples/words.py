@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from dtda_lib.study.claims import Claim
+from dtda_lib.study.claims import CONFIRMED, Claim
 from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.methods import METHODS
 from dtda_lib.study.wording import joined, measured, number, percent
@@ -41,6 +41,18 @@ def answer(evidence: Evidence) -> list[str]:
         f"{joined(number(factor) for factor in _factors(tables['examples']))}.",
         _predicted(claims),
     ]
+
+
+def finding(evidence: Evidence) -> str | None:
+    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    if evidence.verdict_of("C6-variance-lone") != CONFIRMED or "C7-points" not in evidence:
+        return None
+    return (
+        "**A training point can change how sure a model is, and leave what it says as it was.** "
+        f"{_lone(evidence.table(_NOTEBOOK, FIGURE))}. Single digits seldom do this: of the pairs "
+        f"whose mean stays, {evidence['C7-points'].number('%')} change their spread by more than "
+        f"{percent(RELEVANT)}."
+    )
 
 
 def lone_words(bands: pd.DataFrame) -> Markdown:
