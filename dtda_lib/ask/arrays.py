@@ -27,7 +27,7 @@ from dtda_lib.names import listing, short, unknown
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure
 from dtda_lib.runs.removal import Design
-from dtda_lib.runs.trainer_bank import MEASURED, TrainerBank
+from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
 from .functionals import Functional, OfQueries, of_all_queries
@@ -210,7 +210,7 @@ def _of_trainer(
     design = bank.runs.design
     _refuse_fractions(design)
     data = bank.dataset()
-    values, points = data[MEASURED], design.points[1:]
+    values, points = data[RETURNED], design.points[1:]
     laws = as_laws(
         values.isel(removal=0, drop=True),
         values.isel(removal=slice(1, None)),

@@ -16,7 +16,7 @@ import numpy as np
 from dtda_lib.names import short
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
 from dtda_lib.runs.removal import Design, leave_groups_out, leave_one_out, nothing
-from dtda_lib.runs.trainer_bank import MEASURED, OwnTrainer, Trainer, TrainerBank, own_trainer
+from dtda_lib.runs.trainer_bank import RETURNED, OwnTrainer, Trainer, TrainerBank, own_trainer
 
 from .arrays import as_laws
 from .functionals import Functional, OfQueries
@@ -181,7 +181,7 @@ class _Tries:
                 f"or at another time, and before {self.banks[0].shape}; return the same queries in "
                 "every run."
             )
-        return np.concatenate([bank.results[shard.key][MEASURED] for shard in bank.shards])
+        return np.concatenate([bank.results[shard.key][RETURNED] for shard in bank.shards])
 
     def of_seeds(self, n_train: int, pairs: Sequence[SeedPair]) -> np.ndarray:
         """A pair of seeds, another init seed, another order seed: `(3, query, ...)`."""

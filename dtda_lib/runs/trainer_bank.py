@@ -28,7 +28,7 @@ from .protocols import Runs
 from .shards import Estimate, Packed, Shard
 from .store import Arrays, DamagedShard
 
-MEASURED = "measured"
+RETURNED = "returned"
 """What the dataset of a `TrainerBank` calls the values that its trainer returned."""
 
 
@@ -126,7 +126,7 @@ class TrainerJob(Packed):
     def measured(self) -> dict[str, Tensor]:
         """`(1, query, ...)`: one run."""
         values = trained(self.train, self.init_seed, self.order_seed, self.weights, self.who)
-        return {MEASURED: torch.from_numpy(values[np.newaxis])}
+        return {RETURNED: torch.from_numpy(values[np.newaxis])}
 
 
 # ---------------------------------------------------------------- what a key sees
@@ -276,7 +276,7 @@ class TrainerBank(Bank):
             super()._keep(shard, self.results[shard.key], self.seconds[shard.key])
 
     def _take(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
-        shape = arrays[MEASURED].shape[1:]
+        shape = arrays[RETURNED].shape[1:]
         if self.results and shape != self.shape:
             who = self._job(shard.start, shard.stop).who
             raise ValueError(
@@ -286,18 +286,18 @@ class TrainerBank(Bank):
         super()._take(shard, arrays, seconds)
 
     def _compare_form(self, shard: Shard, arrays: Arrays) -> None:
-        if set(arrays) != {MEASURED}:
-            raise DamagedShard(f"it holds {', '.join(sorted(arrays))}, not {MEASURED}")
-        array = arrays[MEASURED]
+        if set(arrays) != {RETURNED}:
+            raise DamagedShard(f"it holds {', '.join(sorted(arrays))}, not {RETURNED}")
+        array = arrays[RETURNED]
         if array.ndim not in (1, 2, 3) or len(array) != 1 or not array.size:
-            raise DamagedShard(f"{MEASURED} has the shape {array.shape}, not that of one run")
+            raise DamagedShard(f"{RETURNED} has the shape {array.shape}, not that of one run")
         if array.dtype not in (np.float32, np.float64):
-            raise DamagedShard(f"{MEASURED} holds {array.dtype}, which it never is")
+            raise DamagedShard(f"{RETURNED} holds {array.dtype}, which it never is")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what a run measures, once one is known."""
-        return next(iter(self.results.values()))[MEASURED].shape[1:]
+        return next(iter(self.results.values()))[RETURNED].shape[1:]
 
     @property
     def n_query(self) -> int:
@@ -309,7 +309,7 @@ class TrainerBank(Bank):
     @property
     def value_bytes(self) -> int:
         """Bytes of what one run measures."""
-        return next(iter(self.results.values()))[MEASURED].nbytes
+        return next(iter(self.results.values()))[RETURNED].nbytes
 
     def estimate(self) -> Estimate:
         """Cost of filling the bank, by what the runs took that are known; NaN if none is."""
@@ -321,16 +321,16 @@ class TrainerBank(Bank):
     def dataset(self) -> xr.Dataset:
         """What every run measured, `(seed, removal, query[, output])`; trains what is missing.
 
-        One variable, `MEASURED`. Coordinates and `drop_diverged` as of `RunBank.dataset`.
+        One variable, `RETURNED`. Coordinates and `drop_diverged` as of `RunBank.dataset`.
 
         Raises:
             FloatingPointError, RuntimeError, ValueError: see `Bank.fill` and `trained`.
         """
         self.fill()
-        runs = np.concatenate([self.results[shard.key][MEASURED] for shard in self.shards])
+        runs = np.concatenate([self.results[shard.key][RETURNED] for shard in self.shards])
         values = runs.reshape(*self.runs.init_seeds.shape, *runs.shape[1:])
         dims = ("seed", "removal", "query", "output")[: values.ndim]
-        data = xr.Dataset({MEASURED: (dims, values)}, self._seeds_and_removals())
+        data = xr.Dataset({RETURNED: (dims, values)}, self._seeds_and_removals())
         data = data.assign_coords(point=("removal", np.array(self.runs.design.points)))
         data = data.assign_attrs(title=self.title, bank=self.key)
         return self._without_diverged(data) if self.drop_diverged else data

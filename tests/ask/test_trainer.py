@@ -16,7 +16,7 @@ from torch import nn
 import dtda_lib as dt
 from dtda_lib.ask.refusals import why_refused
 from dtda_lib.runs.removal import down_weighted
-from dtda_lib.runs.trainer_bank import MEASURED, TrainerBank, own_trainer
+from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank, own_trainer
 
 ROOT = Path(__file__).parents[2]
 N, QUERIES, SEEDS, POINTS = 12, 3, 4, (1, 5, 8)
@@ -110,7 +110,7 @@ def test_fractions_are_weights_and_no_removals():
     design = down_weighted(N, [2], [0.25])
     bank = bank_of(groups=design)
     (init, order), *_ = dt.seed_pairs(SEEDS)
-    found = bank.dataset()[MEASURED]
+    found = bank.dataset()[RETURNED]
     np.testing.assert_array_equal(found[0, 1], sgd(init, order, 1 - 0.25 * np.eye(N)[2]))
     with pytest.raises(ValueError, match="weighs points down"):
         dt.shifts(bank)
@@ -279,14 +279,14 @@ def test_a_shard_of_another_form_is_trained_again():
     shard = bank.shards[3]
     for wrong in (
         {"other": np.ones((1, 3))},
-        {MEASURED: np.ones((2, 3))},
-        {MEASURED: np.ones((1, 3), int)},
+        {RETURNED: np.ones((2, 3))},
+        {RETURNED: np.ones((1, 3), int)},
     ):
         bank.store.write(shard.key, wrong, 1.0, shard.spec)
         with pytest.warns(UserWarning, match="damaged"):
             again = bank_of().fill()
         np.testing.assert_array_equal(
-            again.results[shard.key][MEASURED], bank.results[shard.key][MEASURED]
+            again.results[shard.key][RETURNED], bank.results[shard.key][RETURNED]
         )
 
 
