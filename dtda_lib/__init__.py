@@ -53,6 +53,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Your own question": {
         "ask.question": ("retraining_bank", "estimator_bank", "shifts", "scores"),
+        "ask.trainer": ("trainer_bank",),
         "ask.plan": ("plan",),
         "ask.answer": ("reliable", "points_of", "screen", "hits"),
         "ask.arrays": ("as_laws", "as_scores"),
@@ -91,6 +92,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .ask.question import shifts as shifts
     from .ask.refusals import check_model as check_model
     from .ask.refusals import why_refused as why_refused
+    from .ask.trainer import trainer_bank as trainer_bank
     from .attribution.registry import get_estimator as get_estimator
     from .attribution.unrolled_bank import UnrolledBank as UnrolledBank
     from .data.images import cifar10 as cifar10

@@ -26,6 +26,8 @@ from numpy.typing import ArrayLike
 from dtda_lib.names import listing, short, unknown
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.measures import Measure
+from dtda_lib.runs.removal import Design
+from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
 from .functionals import Functional, OfQueries, of_all_queries
@@ -41,7 +43,7 @@ _MANY = 100  # values of one sign that are hardly shifts
 
 
 def as_laws(
-    base: ArrayLike | xr.DataArray | RunBank,
+    base: ArrayLike | xr.DataArray | RunBank | TrainerBank,
     removed: ArrayLike | xr.DataArray | None = None,
     *,
     left_out: Sequence[Any] | np.ndarray | None = None,
@@ -68,7 +70,8 @@ def as_laws(
 
     Args:
         base: `(seed, query)`, measured with all training points; or a `RunBank` with removals,
-            whose first measure is taken, averaged over the kept checkpoints of a run.
+            whose first measure is taken, averaged over the kept checkpoints of a run; or a
+            `TrainerBank`, whose `of`, `unit` and `better` hold where none are given here.
         removed: `(seed, removal, query)`, measured without them. Labelled arrays may have their
             axes in any order, and the axis `train` in place of `removal`, if each removal is one
             point. Raw outputs have a further axis `output`, for `of`. Without the axis `query`, a
@@ -104,6 +107,8 @@ def as_laws(
     """
     if isinstance(base, RunBank):
         return _of_bank(base)
+    if isinstance(base, TrainerBank):
+        return _of_trainer(base, of, unit, better)
     if removed is None:
         raise ValueError("as_laws: give the measurements without each removal as second argument.")
     base, removed = _named(base, removed, dims)
@@ -171,8 +176,7 @@ def better(measured: Measure) -> str:
 def _of_bank(bank: RunBank) -> xr.Dataset:
     """The laws of a bank, of its first measure; trains what is missing."""
     measure, design = bank.measures[0], bank.runs.design
-    if ((design.weights != 0) & (design.weights != 1)).any():
-        raise ValueError("as_laws: the bank weighs points down; laws know them left out or not.")
+    _refuse_fractions(design)
     data = bank.dataset()
     seeds = ("init_seed", "order_seed")
     values = data[measure.name].drop_vars([s for s in seeds if s in data.coords])
@@ -194,6 +198,33 @@ def _of_bank(bank: RunBank) -> xr.Dataset:
         dropped=data.attrs.get("dropped", ""),
         random=randomness(bank.model),
     )
+
+
+def _of_trainer(
+    bank: TrainerBank,
+    of: str | Functional | OfQueries | Mapping[str, str | Functional | OfQueries] | None,
+    unit: str | None,
+    better: str | None,
+) -> xr.Dataset:
+    """The laws of a trainer of one's own: those of its values as arrays; trains what is missing."""
+    design = bank.runs.design
+    _refuse_fractions(design)
+    data = bank.dataset()
+    values, points = data[RETURNED], design.points[1:]
+    laws = as_laws(
+        values.isel(removal=0, drop=True),
+        values.isel(removal=slice(1, None)),
+        left_out=points if min(points) >= 0 else (design.weights[1:] == 0).numpy(),
+        of=bank.of if of is None else of,
+        unit=bank.unit if unit is None else unit,
+        better=bank.better if better is None else better,
+    )
+    return laws.assign_attrs(dropped=data.attrs.get("dropped", ""), random=bank.random)
+
+
+def _refuse_fractions(design: Design) -> None:
+    if ((design.weights != 0) & (design.weights != 1)).any():
+        raise ValueError("as_laws: the bank weighs points down; laws know them left out or not.")
 
 
 # ---------------------------------------------------------------- scores

@@ -116,8 +116,11 @@ def _law(found: xr.Dataset) -> str:
     said = []
     if dropped := found.attrs.get("dropped"):
         said.append(f" Diverged and left out of both laws: {dropped}.")
-    if found.attrs.get("random") == "batch order alone":
+    random = found.attrs.get("random", "")
+    if random == "batch order alone":
         said.append(" Seeds differ in batch order alone: all start from the same weights.")
+    elif random.endswith(" alone"):
+        said.append(f" Seeds differ in {random}.")
     return "".join(said)
 
 

@@ -13,8 +13,9 @@ import xarray as xr
 
 from dtda_lib.models.networks import initial_theta
 from dtda_lib.names import Shown
-from dtda_lib.runs.bank import RunBank
+from dtda_lib.runs.bank import Bank, RunBank
 from dtda_lib.runs.progress import readable_seconds
+from dtda_lib.runs.trainer_bank import TrainerBank
 from dtda_lib.statistics.over_seeds import mean_and_sd
 from dtda_lib.statistics.power import detectable_snr, discovery_level, seeds_needed
 from dtda_lib.statistics.significance import DEFAULT_TEST
@@ -143,7 +144,7 @@ class Plan(Shown):
 
 
 def plan(
-    bank: RunBank | xr.DataArray,
+    bank: RunBank | TrainerBank | xr.DataArray,
     *,
     family: str = "all",
     q: float = 0.05,
@@ -161,8 +162,8 @@ def plan(
     Levels are those of Benjamini-Hochberg for Gaussian, independent pairs (`discovery_level`).
 
     Args:
-        bank: From `retraining_bank`; or shifts `(seed, train, query)`, from `shifts` or
-            `as_scores`, which are their own pilot.
+        bank: From `retraining_bank` or `trainer_bank`; or shifts `(seed, train, query)`, from
+            `shifts` or `as_scores`, which are their own pilot.
         family: As for `reliable`: which pairs are tested at once.
         q: Share of false discoveries.
         target: Wanted probability of finding a pair.
@@ -178,7 +179,7 @@ def plan(
     """
     if not 0 < real <= 1:
         raise ValueError(f"plan: real = {real} is a share of pairs, above 0 and at most 1.")
-    if isinstance(bank, RunBank):
+    if isinstance(bank, Bank):
         facts, left = _of_bank(bank, timed)
     else:
         pilot = upon_removal(bank)
@@ -202,7 +203,7 @@ def plan(
     )
 
 
-def _of_bank(bank: RunBank, timed: bool) -> tuple[dict[str, Any], int]:
+def _of_bank(bank: RunBank | TrainerBank, timed: bool) -> tuple[dict[str, Any], int]:
     """What a bank says of a plan, and the seeds that are left of it."""
     left, diverged = bank.runs.n_seeds, bank.diverged_text()
     if diverged and bank.drop_diverged:
@@ -210,9 +211,20 @@ def _of_bank(bank: RunBank, timed: bool) -> tuple[dict[str, Any], int]:
         diverged = f"{diverged}: they leave every law"
     elif diverged:
         diverged = f"{diverged}: drop_diverged=True leaves them out"
-    facts = {
+    if isinstance(bank, RunBank):
+        own = {
+            "queries": bank.task.n_query,
+            "unit": bank.measures[0].unit,
+            "random": randomness(bank.model),
+        }
+    else:
+        own = {
+            "queries": bank.n_query,
+            "unit": bank.unit or "not stated",
+            "random": bank.random,
+        }
+    facts = own | {
         "points": len(bank.runs.design) - 1,
-        "queries": bank.task.n_query,
         "seeds": bank.runs.n_seeds,
         "runs": len(bank.runs),
         "missing": sum(shard.runs for shard in bank.missing()),
@@ -220,8 +232,6 @@ def _of_bank(bank: RunBank, timed: bool) -> tuple[dict[str, Any], int]:
         "disk_bytes": disk_bytes(bank),
         "seconds": bank.estimate().seconds if timed else math.nan,
         "workers": bank.workers,
-        "unit": bank.measures[0].unit,
-        "random": randomness(bank.model),
         "diverged": diverged,
     }
     return facts, left
@@ -244,15 +254,20 @@ def _of_shifts(shift: xr.DataArray) -> tuple[dict[str, Any], int]:
     return facts | {"diverged": f"{dropped}: they left every law" if dropped else ""}, seeds
 
 
-def disk_bytes(bank: RunBank) -> int:
+def disk_bytes(bank: RunBank | TrainerBank) -> int:
     """Bytes of the shards of a bank: its measurements, and what describes them."""
+    each = _bytes_measured(bank) if isinstance(bank, RunBank) else bank.value_bytes
+    about = sum(len(shard.spec.replace('"', '\\"')) + HEADER_BYTES for shard in bank.shards)
+    return len(bank.runs) * each + about
+
+
+def _bytes_measured(bank: RunBank) -> int:
+    """Bytes of what one run measures."""
     theta = initial_theta(bank.model, 0, bank.task.train_x.dtype)
     with torch.no_grad():
         kept = [m(bank.network, theta, bank.task) for m in bank.measures]
     each = sum(value.numel() * value.element_size() for value in kept)
-    each *= len(bank.recipe.checkpoints)
-    about = sum(len(shard.spec.replace('"', '\\"')) + HEADER_BYTES for shard in bank.shards)
-    return len(bank.runs) * each + about
+    return each * len(bank.recipe.checkpoints)
 
 
 def readable_bytes(number: float) -> str:

@@ -29,9 +29,10 @@ from dtda_lib.runs.protocols import paired, seed_pairs
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.removal import leave_one_out, nothing
 from dtda_lib.runs.shifts import shift_upon_removal
+from dtda_lib.runs.trainer_bank import TrainerBank
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
-from .arrays import better, shift_of_laws
+from .arrays import as_laws, better, shift_of_laws
 from .refusals import check_model, randomness
 
 
@@ -148,7 +149,7 @@ def estimator_bank(
     )
 
 
-def shifts(bank: RunBank | xr.Dataset) -> xr.DataArray:
+def shifts(bank: RunBank | TrainerBank | xr.Dataset) -> xr.DataArray:
     """Shifts `(seed, train, query)` of a retraining bank, or of laws that you have already.
 
     m(theta(D without the point)) - m(theta(D)) in the unit of the measure, averaged over the kept
@@ -158,8 +159,11 @@ def shifts(bank: RunBank | xr.Dataset) -> xr.DataArray:
     seeds.
 
     Args:
-        bank: A retraining bank, which trains what is missing, or laws from `as_laws`.
+        bank: A bank of `retraining_bank` or `trainer_bank`, which trains what is missing, or laws
+            from `as_laws`.
     """
+    if isinstance(bank, TrainerBank):
+        bank = as_laws(bank)
     if not isinstance(bank, RunBank):
         return shift_of_laws(bank)
     data = bank.dataset()

@@ -54,6 +54,12 @@ def check_model(
             "a new one, because every seed draws its own initial weights."
         )
     first, again, second = (new_module(model, seed) for seed in (0, 0, 1))
+    if any(kind.__name__ == "LightningModule" for kind in type(first).__mro__):
+        raise ValueError(
+            f"model {_kind(first)}: a LightningModule trains by its own training_step and "
+            "optimisers, which would be passed over; give the network inside it, or train it by "
+            "its Trainer through trainer_bank."
+        )
     for name, layer in first.named_modules():
         if refusal := _refusal(layer):
             where = f" (its layer {name!r})" if name else ""

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -29,138 +30,66 @@ from .measures import MEASURES, Measure, get_measure, take
 from .progress import Progress
 from .protocols import Runs
 from .recipes import Recipe
-from .shards import Estimate, Job, Shard, probe_job, seconds_per_run, train_shard
+from .shards import Estimate, Job, Packed, Shard, probe_job, seconds_per_run, train_shard
 from .store import Arrays, CacheError, DamagedShard, Store, UnreadableShard, cache_folder
 from .training import best_chunk
 
 CONVOLUTION_SHARD_RUNS = 8  # a shard is what an interruption may cost: some ten seconds here
 
 
-class RunBank(Shown):
-    """Many trainings of one model on one task, cached and resumable.
+class Bank(Shown):
+    """Runs that are declared, then trained shard by shard, kept and found again.
+
+    What a run is, a subclass says: `_declare` names its shards, `_job` makes what a worker trains,
+    `_compare_form` knows what a shard holds.
 
     Args:
-        task, model, recipe: What is trained, and how.
         runs: Seeds and removals, `(seed, removal)`.
-        measures: Names in `MEASURES` or `Measure` objects, taken at each kept checkpoint.
         title: How progress lines call this bank.
-        device: "cpu", "cuda", ...; GPUs train in this process.
-        workers: Worker processes on a CPU; None takes all cores.
+        workers: Worker processes.
         executor: Your own `concurrent.futures.Executor`; it is given `workers` + 1 shards at once.
-        chunk: Runs per vectorised pass; None takes the measured best.
         drop_diverged: A seed of which any run diverges leaves every law, and the dataset says so;
             if False, such a run ends the training.
 
     Raises:
-        ValueError: the design does not fit the task, measures are unknown, share a name or cannot
-            be taken on this model (`Measure.check`), or the executor would hang.
+        ValueError: the executor would hang.
         TypeError: the executor is none.
-        RuntimeError: a measure of one's own fails or ends the process.
     """
 
     trained_finite = True  # a run is finite, or NaN throughout because it diverged
+    lost_is, cure = "training diverged", "lower the learning rate"
 
     def __init__(
         self,
-        task: Task,
-        model: Model,
-        recipe: Recipe,
         runs: Runs,
-        measures: Sequence[str | Measure] = ("query_loss",),
         *,
-        title: str | None = None,
-        device: str = "cpu",
-        workers: int | None = None,
-        executor: Executor | None = None,
-        chunk: int | None = None,
-        drop_diverged: bool = False,
+        title: str,
+        workers: int,
+        executor: Executor | None,
+        drop_diverged: bool,
     ) -> None:
-        if runs.design.n_train != task.n_train:
-            raise ValueError(
-                f"bank: the removal design is for {runs.design.n_train} training points but task "
-                f"{task.name!r} has {task.n_train}."
-            )
-        self.task, self.model, self.recipe, self.runs = task, model, recipe, runs
-        self.measures = tuple(get_measure(m) for m in measures)
-        if not self.measures:
-            raise ValueError("bank: no measure was given; ask for at least one.")
-        names = [m.name for m in self.measures]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(
-                f"bank: two measures are called {twice[0]!r}; rename one by "
-                "dataclasses.replace(measure, name=...)."
-            )
-        self.title = title or task.name
-        self.device, self.chunk, self.drop_diverged = str(device), chunk, drop_diverged
+        self.runs, self.title, self.drop_diverged = runs, title, drop_diverged
         self.executor = executor if executor is None else checked_executor(executor)
-        on_cpu = torch.device(device).type == "cpu"
-        cores = available_cores() if workers is None else workers
-        self.workers = cores if on_cpu or executor else 1
+        self.workers = workers
         folder = cache_folder()
         self.store = Store(folder) if folder else None
-        self.network = Network.of(model)
-        for m in self.measures:
-            if m.check:
-                m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
         self.shards = self._declare()
         self.results: dict[str, Arrays] = {}
+        self.seconds: dict[str, float] = {}  # key of a shard -> what training it took
         self.lost: dict[str, np.ndarray] = {}  # key of a shard -> which of its runs diverged
         self.unreadable: set[str] = set()  # keys of shards that only another user may read
         self.stats = {"runs_cached": 0, "runs_trained": 0, "seconds": 0.0}
         self.stats["shards"] = [shard.key for shard in self.shards]
 
     def _declare(self) -> list[Shard]:
-        """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
-        bank with more seeds begins with the shards of one with fewer."""
-        size = CONVOLUTION_SHARD_RUNS if self.network.convolutional else self._lanes()
-        if self.network.convolutional and any("train" in m.dims for m in self.measures):
-            size = 1  # estimators take longer than training, and banks of them have few runs
-        return self._cut(size)
+        raise NotImplementedError
 
-    def _cut(self, size: int, **also: object) -> list[Shard]:
-        """Shards of `size` runs; `also` is what their content depends on besides."""
-        entries = (*self._job(0, 1).entries(), self.task.per_example_loss)
-        common = also | {
-            "format": 3,
-            "task": self.task.digest,
-            "dtype": str(self.task.train_x.dtype),
-            "model": model_identity(self.model),
-            "recipe": asdict(self.recipe),
-            "measures": [measure_identity(m) for m in self.measures],
-            "does": behaviour(self.model, self.task, self.measures),
-            "code": source_digest(*entries, opaque=(MEASURES, user_code)),
-            "torch": torch.__version__,
-            "device": torch.device(self.device).type,
-        }
-        shards = []
-        for start in range(0, len(self.runs), size):
-            job = self._job(start, min(start + size, len(self.runs)))
-            spec = common | {
-                "init_seeds": job.init_seeds,
-                "order_seeds": job.order_seeds,
-                "weights": sha256(job.weights.numpy().tobytes()),
-            }
-            text = canonical(spec)
-            shards.append(Shard(start, start + len(job.init_seeds), sha256(text), text))
-        return shards
+    def _job(self, start: int, stop: int) -> Packed:
+        raise NotImplementedError
 
-    def _lanes(self) -> int:
-        return self.chunk or best_chunk(self.network, torch.device("cpu"))
-
-    def _job(self, start: int, stop: int) -> Job:
-        flat = np.arange(start, stop)
-        seed, removal = np.unravel_index(flat, self.runs.init_seeds.shape)
-        return Job(
-            task=self.task,
-            model=self.model,
-            recipe=self.recipe,
-            init_seeds=self.runs.init_seeds[seed, removal].tolist(),
-            order_seeds=self.runs.order_seeds[seed, removal].tolist(),
-            weights=self.runs.design.weights[removal],
-            measures=self.measures,
-            device=self.device,
-            chunk=self.chunk,
-        )
+    def _compare_form(self, shard: Shard, arrays: Arrays) -> None:
+        """Names, lengths and kind of number of a shard; `DamagedShard` if they are not ours."""
+        raise NotImplementedError
 
     @property
     def key(self) -> str:
@@ -171,21 +100,6 @@ class RunBank(Shown):
         """Shards that are neither in memory nor in the cache (cached files are not read yet)."""
         absent = [s for s in self.shards if s.key not in self.results]
         return [s for s in absent if not (self.store and self.store.has(s.key))]
-
-    def estimate(self) -> Estimate:
-        """Cost of filling the bank, from a timed probe on all workers at once."""
-        missing = self.missing()
-        if not missing:
-            return Estimate(len(self.runs), 0, 0.0, self.workers)
-        # A CNN trains alone, so one run is a fair sample; a stack must be probed at its size.
-        stop = 1 if self.network.convolutional else missing[0].runs
-        probe = self._job(missing[0].start, missing[0].start + stop)
-        with self._pool() as pool, self._naming_dead_workers():
-            futures = [pool.submit(probe_job, probe) for _ in range(self.workers)]
-            each = seconds_per_run(probe, [future.result() for future in futures])
-        runs = sum(shard.runs for shard in missing)
-        slots = min(self.workers, len(missing))
-        return Estimate(len(self.runs), runs, each * runs / slots, self.workers)
 
     @contextmanager
     def _naming_dead_workers(self) -> Iterator[None]:
@@ -200,7 +114,7 @@ class RunBank(Shown):
     def _pool(self) -> AbstractContextManager[Executor]:
         return nullcontext(self.executor) if self.executor else worker_pool(self.workers)
 
-    def fill(self) -> "RunBank":
+    def fill(self) -> Self:
         """Train what is missing.
 
         Raises:
@@ -239,7 +153,7 @@ class RunBank(Shown):
         held: list[Shard] = []
         claims: dict[int, ExitStack] = {}
 
-        def claimed() -> Iterator[tuple[Shard, Job]]:
+        def claimed() -> Iterator[tuple[Shard, Packed]]:
             for shard in todo:
                 claim = ExitStack()
                 if not self._claim(shard, claim):
@@ -309,12 +223,12 @@ class RunBank(Shown):
             return False
         if found is None:
             return False
-        self._take(shard, found[0])
+        self._take(shard, *found)
         self.stats["runs_cached"] += shard.runs
         return True
 
-    def _take(self, shard: Shard, arrays: Arrays) -> None:
-        self.results[shard.key] = arrays
+    def _take(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
+        self.results[shard.key], self.seconds[shard.key] = arrays, seconds
         if self.trained_finite and (lost := _diverged(arrays)).any():
             self.lost[shard.key] = lost
 
@@ -324,23 +238,7 @@ class RunBank(Shown):
         Raises:
             DamagedShard: names, lengths, kind of number or finiteness are not those of this bank.
         """
-        wanted = {m.name: m for m in self.measures}
-        if set(arrays) != set(wanted):
-            raise DamagedShard(f"it holds {', '.join(sorted(arrays))}, not {', '.join(wanted)}")
-        known = {
-            "run": shard.runs,
-            "checkpoint": len(self.recipe.checkpoints),
-            "train": len(self._positions("train", self.task.n_train)),
-            "query": self.task.n_query,
-        }
-        for name, array in arrays.items():
-            dims = ("run", "checkpoint", *self._axes(wanted[name]))
-            sizes = [known.get(dim, n) for dim, n in zip(dims, array.shape)]
-            if len(dims) != array.ndim or sizes != list(array.shape):
-                axes = ", ".join(str(known.get(dim, dim)) for dim in dims)
-                raise DamagedShard(f"{name} has the shape {array.shape}, not ({axes})")
-            if not self._may_hold(wanted[name], array.dtype):
-                raise DamagedShard(f"{name} holds {array.dtype}, which it never is")
+        self._compare_form(shard, arrays)
         if not self.trained_finite:
             return
         diverged = _diverged(arrays)
@@ -348,27 +246,6 @@ class RunBank(Shown):
             rows = array.reshape(shard.runs, -1)
             if not np.isfinite(rows[~diverged]).all() or not np.isnan(rows[diverged]).all():
                 raise DamagedShard(f"{name} is not finite")
-
-    def _may_hold(self, m: Measure, dtype: np.dtype) -> bool:
-        """Whether values of a measure may be of this type.
-
-        Ours are no coarser than the task, those of one's own what they are at initial parameters;
-        along "train", which may take long to see, any real numbers.
-        """
-        if "train" in self._axes(m):
-            return dtype.kind in "fiub"
-        if m.is_own:
-            return dtype == self._own_types[m.name]
-        task = torch.finfo(self.task.train_x.dtype)
-        return dtype.kind == "f" and np.finfo(dtype).eps <= task.eps
-
-    @cached_property
-    def _own_types(self) -> dict[str, np.dtype]:
-        """Type of the values of each measure of one's own that is not along "train"."""
-        theta = initial_theta(self.model, 1, self.task.train_x.dtype)
-        own = [m for m in self.measures if m.is_own and "train" not in self._axes(m)]
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return {m.name: take(m, self.network, theta, self.task).numpy().dtype for m in own}
 
     def diverged(self) -> xr.DataArray:
         """Which runs are known to have diverged, `(seed, removal)`: False also where none ran yet.
@@ -394,18 +271,17 @@ class RunBank(Shown):
     def _refuse_diverged(self) -> None:
         if self.lost and not self.drop_diverged:
             raise FloatingPointError(
-                f"bank {self.title}: training diverged{self._or_measure()}, "
-                f"{_told(self._diverged())}; lower the learning rate, or pass drop_diverged=True "
-                "to leave such seeds out of every law."
+                f"bank {self.title}: {self.lost_is}{self._or_measure()}, "
+                f"{_told(self._diverged())}; {self.cure}, or pass drop_diverged=True to leave such "
+                "seeds out of every law."
             )
 
     def _or_measure(self) -> str:
-        """A measure of one's own may be what is not finite: no run tells these apart."""
-        own = [repr(m.name) for m in self.measures if m.is_own]
-        return f" (or {' or '.join(own)} is not finite)" if own else ""
+        """What else may not be finite, where no run tells it apart."""
+        return ""
 
     def _keep(self, shard: Shard, arrays: Arrays, seconds: float) -> None:
-        self._take(shard, arrays)
+        self._take(shard, arrays, seconds)
         self.stats["runs_trained"] += shard.runs
         if not self.store or shard.key in self.unreadable:
             return
@@ -418,6 +294,205 @@ class RunBank(Shown):
         # Hours may have been spent already: go on in memory rather than lose them.
         warnings.warn(f"bank {self.title}: {error} Results stay in memory.", stacklevel=3)
         self.store = None
+
+    def _without_diverged(self, data: xr.Dataset) -> xr.Dataset:
+        diverged = self._diverged()
+        kept = ~diverged.any("removal").values  # (seed,)
+        if not kept.any():
+            raise FloatingPointError(
+                f"bank {self.title}: {self.lost_is}, {_told(diverged)}: no seed is left; "
+                f"{self.cure}."
+            )
+        return data.isel(seed=kept).assign_attrs(dropped=_told(diverged))
+
+    def _seeds_and_removals(self) -> dict[str, object]:
+        return {
+            "seed": np.arange(self.runs.n_seeds),
+            "removal": list(self.runs.design.labels),
+            "init_seed": (("seed", "removal"), self.runs.init_seeds),
+            "order_seed": (("seed", "removal"), self.runs.order_seeds),
+        }
+
+
+class RunBank(Bank):
+    """Many trainings of one model on one task, cached and resumable.
+
+    Args:
+        task, model, recipe: What is trained, and how.
+        runs: Seeds and removals, `(seed, removal)`.
+        measures: Names in `MEASURES` or `Measure` objects, taken at each kept checkpoint.
+        title: How progress lines call this bank.
+        device: "cpu", "cuda", ...; GPUs train in this process.
+        workers: Worker processes on a CPU; None takes all cores.
+        executor: Your own `concurrent.futures.Executor`; it is given `workers` + 1 shards at once.
+        chunk: Runs per vectorised pass; None takes the measured best.
+        drop_diverged: A seed of which any run diverges leaves every law, and the dataset says so;
+            if False, such a run ends the training.
+
+    Raises:
+        ValueError: the design does not fit the task, measures are unknown, share a name or cannot
+            be taken on this model (`Measure.check`), or the executor would hang.
+        TypeError: the executor is none.
+        RuntimeError: a measure of one's own fails or ends the process.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        recipe: Recipe,
+        runs: Runs,
+        measures: Sequence[str | Measure] = ("query_loss",),
+        *,
+        title: str | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        executor: Executor | None = None,
+        chunk: int | None = None,
+        drop_diverged: bool = False,
+    ) -> None:
+        if runs.design.n_train != task.n_train:
+            raise ValueError(
+                f"bank: the removal design is for {runs.design.n_train} training points but task "
+                f"{task.name!r} has {task.n_train}."
+            )
+        self.task, self.model, self.recipe = task, model, recipe
+        self.measures = tuple(get_measure(m) for m in measures)
+        if not self.measures:
+            raise ValueError("bank: no measure was given; ask for at least one.")
+        names = [m.name for m in self.measures]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"bank: two measures are called {twice[0]!r}; rename one by "
+                "dataclasses.replace(measure, name=...)."
+            )
+        self.device, self.chunk = str(device), chunk
+        self.network = Network.of(model)
+        for m in self.measures:
+            if m.check:
+                m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
+        on_cpu = torch.device(device).type == "cpu"
+        cores = available_cores() if workers is None else workers
+        super().__init__(
+            runs,
+            title=title or task.name,
+            workers=cores if on_cpu or executor else 1,
+            executor=executor,
+            drop_diverged=drop_diverged,
+        )
+
+    def _declare(self) -> list[Shard]:
+        """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
+        bank with more seeds begins with the shards of one with fewer."""
+        size = CONVOLUTION_SHARD_RUNS if self.network.convolutional else self._lanes()
+        if self.network.convolutional and any("train" in m.dims for m in self.measures):
+            size = 1  # estimators take longer than training, and banks of them have few runs
+        return self._cut(size)
+
+    def _cut(self, size: int, **also: object) -> list[Shard]:
+        """Shards of `size` runs; `also` is what their content depends on besides."""
+        entries = (*self._job(0, 1).entries(), self.task.per_example_loss)
+        common = also | {
+            "format": 3,
+            "task": self.task.digest,
+            "dtype": str(self.task.train_x.dtype),
+            "model": model_identity(self.model),
+            "recipe": asdict(self.recipe),
+            "measures": [measure_identity(m) for m in self.measures],
+            "does": behaviour(self.model, self.task, self.measures),
+            "code": source_digest(*entries, opaque=(MEASURES, user_code)),
+            "torch": torch.__version__,
+            "device": torch.device(self.device).type,
+        }
+        shards = []
+        for start in range(0, len(self.runs), size):
+            job = self._job(start, min(start + size, len(self.runs)))
+            spec = common | {
+                "init_seeds": job.init_seeds,
+                "order_seeds": job.order_seeds,
+                "weights": sha256(job.weights.numpy().tobytes()),
+            }
+            text = canonical(spec)
+            shards.append(Shard(start, start + len(job.init_seeds), sha256(text), text))
+        return shards
+
+    def _lanes(self) -> int:
+        return self.chunk or best_chunk(self.network, torch.device("cpu"))
+
+    def _job(self, start: int, stop: int) -> Job:
+        flat = np.arange(start, stop)
+        seed, removal = np.unravel_index(flat, self.runs.init_seeds.shape)
+        return Job(
+            task=self.task,
+            model=self.model,
+            recipe=self.recipe,
+            init_seeds=self.runs.init_seeds[seed, removal].tolist(),
+            order_seeds=self.runs.order_seeds[seed, removal].tolist(),
+            weights=self.runs.design.weights[removal],
+            measures=self.measures,
+            device=self.device,
+            chunk=self.chunk,
+        )
+
+    def estimate(self) -> Estimate:
+        """Cost of filling the bank, from a timed probe on all workers at once."""
+        missing = self.missing()
+        if not missing:
+            return Estimate(len(self.runs), 0, 0.0, self.workers)
+        # A CNN trains alone, so one run is a fair sample; a stack must be probed at its size.
+        stop = 1 if self.network.convolutional else missing[0].runs
+        probe = self._job(missing[0].start, missing[0].start + stop)
+        with self._pool() as pool, self._naming_dead_workers():
+            futures = [pool.submit(probe_job, probe) for _ in range(self.workers)]
+            each = seconds_per_run(probe, [future.result() for future in futures])
+        runs = sum(shard.runs for shard in missing)
+        slots = min(self.workers, len(missing))
+        return Estimate(len(self.runs), runs, each * runs / slots, self.workers)
+
+    def _compare_form(self, shard: Shard, arrays: Arrays) -> None:
+        wanted = {m.name: m for m in self.measures}
+        if set(arrays) != set(wanted):
+            raise DamagedShard(f"it holds {', '.join(sorted(arrays))}, not {', '.join(wanted)}")
+        known = {
+            "run": shard.runs,
+            "checkpoint": len(self.recipe.checkpoints),
+            "train": len(self._positions("train", self.task.n_train)),
+            "query": self.task.n_query,
+        }
+        for name, array in arrays.items():
+            dims = ("run", "checkpoint", *self._axes(wanted[name]))
+            sizes = [known.get(dim, n) for dim, n in zip(dims, array.shape)]
+            if len(dims) != array.ndim or sizes != list(array.shape):
+                axes = ", ".join(str(known.get(dim, dim)) for dim in dims)
+                raise DamagedShard(f"{name} has the shape {array.shape}, not ({axes})")
+            if not self._may_hold(wanted[name], array.dtype):
+                raise DamagedShard(f"{name} holds {array.dtype}, which it never is")
+
+    def _may_hold(self, m: Measure, dtype: np.dtype) -> bool:
+        """Whether values of a measure may be of this type.
+
+        Ours are no coarser than the task, those of one's own what they are at initial parameters;
+        along "train", which may take long to see, any real numbers.
+        """
+        if "train" in self._axes(m):
+            return dtype.kind in "fiub"
+        if m.is_own:
+            return dtype == self._own_types[m.name]
+        task = torch.finfo(self.task.train_x.dtype)
+        return dtype.kind == "f" and np.finfo(dtype).eps <= task.eps
+
+    @cached_property
+    def _own_types(self) -> dict[str, np.dtype]:
+        """Type of the values of each measure of one's own that is not along "train"."""
+        theta = initial_theta(self.model, 1, self.task.train_x.dtype)
+        own = [m for m in self.measures if m.is_own and "train" not in self._axes(m)]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            return {m.name: take(m, self.network, theta, self.task).numpy().dtype for m in own}
+
+    def _or_measure(self) -> str:
+        """A measure of one's own may be what is not finite: no run tells these apart."""
+        own = [repr(m.name) for m in self.measures if m.is_own]
+        return f" (or {' or '.join(own)} is not finite)" if own else ""
 
     def dataset(self) -> xr.Dataset:
         """All measurements, axes `(seed, removal, checkpoint, ...)`; trains what is missing.
@@ -453,24 +528,6 @@ class RunBank(Shown):
         data.attrs = {"title": self.title, "task": self.task.name, "bank": self.key}
         data = data.assign_attrs(recipe=canonical(asdict(self.recipe)))
         return self._without_diverged(data) if self.drop_diverged else data
-
-    def _without_diverged(self, data: xr.Dataset) -> xr.Dataset:
-        diverged = self._diverged()
-        kept = ~diverged.any("removal").values  # (seed,)
-        if not kept.any():
-            raise FloatingPointError(
-                f"bank {self.title}: training diverged, {_told(diverged)}: no seed is left; lower "
-                "the learning rate."
-            )
-        return data.isel(seed=kept).assign_attrs(dropped=_told(diverged))
-
-    def _seeds_and_removals(self) -> dict[str, object]:
-        return {
-            "seed": np.arange(self.runs.n_seeds),
-            "removal": list(self.runs.design.labels),
-            "init_seed": (("seed", "removal"), self.runs.init_seeds),
-            "order_seed": (("seed", "removal"), self.runs.order_seeds),
-        }
 
     def _axes(self, m: Measure) -> tuple[str, ...]:
         """Axes of what is kept of a measure at one checkpoint."""

@@ -36,8 +36,22 @@ class Shard:
         return self.stop - self.start
 
 
+class Packed:
+    """What a worker trains: a dataclass that any executor can send.
+
+    Models, measures and trainers that a notebook defines go with it.
+    """
+
+    def __reduce__(self) -> tuple:
+        return _unpacked, (type(self), cloudpickle.dumps(self.__dict__))
+
+
+def _unpacked(kind: type[Packed], fields: bytes) -> Packed:
+    return kind(**cloudpickle.loads(fields))
+
+
 @dataclass(frozen=True)
-class Job:
+class Job(Packed):
     """All that a worker needs to train one shard."""
 
     task: Task
@@ -68,14 +82,6 @@ class Job:
     def entries(self) -> tuple[Callable, ...]:
         """Where the code is entered that decides what `measured` returns, besides measures."""
         return train, Recipe, full_precision, *new_optimiser.besides(self.recipe)
-
-    def __reduce__(self) -> tuple:
-        # So that any executor can send measures, and models that a notebook defines.
-        return _unpacked, (type(self), cloudpickle.dumps(self.__dict__))
-
-
-def _unpacked(kind: type[Job], fields: bytes) -> Job:
-    return kind(**cloudpickle.loads(fields))
 
 
 # Initialisation borrows torch's global stream and recording patches torch, so the threads of one

@@ -26,6 +26,7 @@ from dtda_lib.runs.fingerprint import source_digest
 from dtda_lib.runs.measures import MEASURES
 from dtda_lib.runs.recipes import RECIPES, Recipe, new_optimiser, objective_l2
 from dtda_lib.runs.shards import full_precision
+from dtda_lib.runs.trainer_bank import TrainerBank
 from dtda_lib.runs.training import train
 
 from .artefacts import digest
@@ -35,7 +36,7 @@ from .record import code_cells, source
 from .settings import StudyError, parameters_of, resolve
 
 _PACKAGE = "dtda_lib"
-_MACHINERY = (RunBank, UnrolledBank, user_code)
+_MACHINERY = (RunBank, TrainerBank, UnrolledBank, user_code)
 """What keeps runs, and decides no number."""
 _TRAINERS = (train, Recipe, full_precision, unrolled_shifts, metagradient_shifts, source_shifts)
 """What a bank calls."""

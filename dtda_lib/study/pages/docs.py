@@ -111,7 +111,18 @@ def _short(text: str) -> str:
 
 
 def _members(kind: type) -> Iterator[str]:
-    """Public methods and properties that a class defines, each with its first line."""
+    """Public methods and properties of a class, each with its first line.
+
+    Those of a base are among them, unless that is a public name with an entry of its own.
+    """
+    for base in kind.__mro__:
+        if base is not kind and base.__name__ in dtda_lib.__all__:
+            return
+        if base.__module__.partition(".")[0] == dtda_lib.__name__:
+            yield from _defined(base)
+
+
+def _defined(kind: type) -> Iterator[str]:
     for name, member in vars(kind).items():
         is_field = dataclasses.is_dataclass(kind) and name in kind.__dataclass_fields__
         if name.startswith("_") or is_field:
