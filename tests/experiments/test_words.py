@@ -11,6 +11,7 @@ from dtda_lib.experiments.noise_vs_influence import words as of_noise
 from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.sources_of_noise import words as of_sources
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
+from dtda_lib.experiments.variance_changing_examples import words as of_lines
 from dtda_lib.study import wording
 from dtda_lib.study.claims import Claim
 from dtda_lib.study.evidence import load
@@ -44,6 +45,9 @@ FINDINGS = [
     (of_noise, "B1-code", "confirmed"),
     (of_noise, "R6", "confirmed"),
     (of_sources, "B4-loo", "refuted"),
+    (of_lines, "C6-variance-lone", "confirmed"),
+    (of_laws, "C1-unrolling-w2", "confirmed"),
+    (of_laws, "R8", "confirmed"),
     (of_limit, "C2-pinv", "confirmed"),
     (of_limit, "C2-usual-pinv", "refuted"),
 ]

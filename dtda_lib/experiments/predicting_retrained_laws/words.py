@@ -55,6 +55,20 @@ def answer(evidence: Evidence) -> list[str]:
     ]
 
 
+def finding(evidence: Evidence) -> str | None:
+    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    names = ("C1-unrolling-w2", "R8")
+    if {evidence.verdict_of(name) for name in names} != {CONFIRMED}:
+        return None
+    law, spread = (evidence[name] for name in names)
+    return (
+        "**What retraining would do to the whole law can be predicted without retraining.** On "
+        "tables, the law that unrolling predicts is nearer to the true one than no change is, and "
+        f"than the prediction for another group, at {law.number('%')} of queries. It explains "
+        f"{spread.number('%')} of the squared change of the spread."
+    )
+
+
 def _error(row: pd.Series) -> str:
     return told(row, "error", "%")
 
