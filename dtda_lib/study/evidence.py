@@ -204,8 +204,11 @@ def load(root: Path | str | None = None) -> Evidence:
 
 
 def _judged_by(claim: Claim) -> tuple[str, str]:
-    """Rule and statistic of a claim, without the numbers that a run puts into their words."""
-    measured_by = re.sub(r"\([^()]*\)", "", claim.statistic).partition(";")[0]
+    """Rule and statistic of a claim, without what a run puts into their words.
+
+    That stands in brackets, or behind a colon or semicolon: numbers, and names in their order.
+    """
+    measured_by = re.split("[:;]", re.sub(r"\([^()]*\)", "", claim.statistic))[0]
     words = re.sub(r"-?[\d.,]+(e-?\d+)?", "", measured_by).split()
     return claim.rule, " ".join(words)
 

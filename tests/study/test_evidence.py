@@ -129,8 +129,18 @@ def test_a_verdict_by_another_rule_is_none(tmp_path):
     assert (evidence["B9"].verdict, evidence["B9"].profile) == (NOT_TESTED, "default")
     assert evidence["B2"].verdict == "partly"
     assert (evidence.profile("01_x"), evidence.outdated("01_x")) == ("default", True)
-    for statistic in ("its fall with 4 runs", "its fall with 9 runs (12.5; -1e-3); more"):
-        put(tmp_path, "paper", "01_x", {"statistic": "its fall with 120 runs (3)"}, {"id": "B2"})
+    for statistic in (
+        "its fall with 4 runs",
+        "its fall with 9 runs (12.5; -1e-3); more",
+        "its fall with 9 runs: second 0.2; first 0.1",  # the larger first
+    ):
+        put(
+            tmp_path,
+            "paper",
+            "01_x",
+            {"statistic": "its fall with 120 runs (3): first 1; second 0"},
+            {"id": "B2"},
+        )
         put(tmp_path, "default", "01_x", {"statistic": statistic}, {"id": "B2"})
         evidence = load(tmp_path)
         assert (evidence.profile("01_x"), evidence.outdated("01_x")) == ("paper", False)
