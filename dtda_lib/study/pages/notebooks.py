@@ -35,7 +35,7 @@ _NOT_ALL = (
 )
 
 
-_COST = "Measured on two CPU cores from an empty cache: {}."
+_COST = "Measured on two CPU cores from an empty cache, `paper` beside other work: {}."
 _NOT_MEASURED = " Not measured: {}."
 
 
