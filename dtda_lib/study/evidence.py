@@ -35,7 +35,6 @@ class Finding:
     claim: Claim
     notebook: str
     profile: str
-    commit: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -148,16 +147,6 @@ class Evidence:
         """
         return pd.read_csv(self.root / "figures" / profile / f"{notebook}-{figure}.csv")
 
-    def state(self, notebook: str) -> str:
-        """Where the evidence of a notebook comes from, and why it is due, if it is."""
-        commits = dict.fromkeys(
-            one.commit for one in self.of(notebook) if one.profile == EVIDENCE and one.commit
-        )
-        made = EVIDENCE in self._profiles(notebook)
-        told = f"figures/{EVIDENCE}, {', '.join(commits) or 'commit not on record'}"
-        due = f"; due: {self.due[notebook]}" if notebook in self.due else ""
-        return f"{told if made else 'none'}{due}"
-
     def profile(self, notebook: str) -> str | None:
         """The profile that speaks for a notebook; None where none has been run.
 
@@ -183,7 +172,7 @@ class Evidence:
 
 
 def load(root: Path | str | None = None) -> Evidence:
-    """All evidence below a folder (default: of the study); files without commit are old ones.
+    """All evidence below a folder (default: of the study).
 
     Raises:
         ValueError: two notebooks state a claim of one id.
@@ -218,13 +207,7 @@ def _findings(root: Path) -> Iterable[Finding]:
         for path in sorted((root / "figures" / profile).glob("*.claims.json")):
             file = json.loads(path.read_text(encoding="utf-8"))
             for entry in file["claims"]:
-                yield Finding(_claim(entry), file["notebook"], profile, _made_by(file))
-
-
-def _made_by(file: Mapping[str, Any]) -> str | None:
-    """The commit that made a file of claims, and the one that it was kept for; see `renewal`."""
-    kept = f", kept for {file['kept']['for']}" if "kept" in file else ""
-    return f"{file['commit']}{kept}" if "commit" in file else None
+                yield Finding(_claim(entry), file["notebook"], profile)
 
 
 def _claim(entry: Mapping[str, Any]) -> Claim:

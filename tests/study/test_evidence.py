@@ -167,15 +167,6 @@ def test_two_notebooks_may_not_state_one_claim(tmp_path):
         load(tmp_path)
 
 
-def test_the_state_of_evidence_is_told(tmp_path):
-    put(tmp_path, "paper", "01_x", {}, commit="commit abc1234")
-    put(tmp_path, "default", "02_y", {"id": "B3-x"})
-    (tmp_path / "figures" / "paper" / "due.json").write_text('{"02_y": "never run"}')
-    evidence = load(tmp_path)
-    assert evidence.state("01_x") == "figures/paper, commit abc1234"
-    assert evidence.state("02_y") == "none; due: never run"
-
-
 # --- this run beside the evidence ----------------------------------------------------------------
 
 

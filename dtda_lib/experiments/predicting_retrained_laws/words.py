@@ -63,9 +63,9 @@ def finding(evidence: Evidence) -> str | None:
     law, spread = (evidence[name] for name in names)
     return (
         "**What retraining would do to the whole law can be predicted without retraining.** On "
-        "tables, the law that unrolling predicts is nearer to the true one than no change is, and "
-        f"than the prediction for another group, at {law.number('%')} of queries. It explains "
-        f"{spread.number('%')} of the squared change of the spread."
+        "UCI Concrete, the law that unrolling predicts is nearer to the true one than no change "
+        f"is, and than the prediction for another group, at {law.number('%')} of queries. It "
+        f"explains {spread.number('%')} of the squared change of the spread."
     )
 
 

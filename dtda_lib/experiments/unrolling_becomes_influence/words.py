@@ -63,10 +63,8 @@ def answer(evidence: Evidence) -> list[str]:
 
 def finding(evidence: Evidence) -> str | None:
     """What a stranger should know of this notebook; None where the evidence does not say it."""
-    if (evidence.verdict_of("C2-pinv"), evidence.verdict_of("C2-usual-pinv")) != (
-        CONFIRMED,
-        REFUTED,
-    ):
+    limit, usual = (evidence.verdict_of(name) for name in ("C2-pinv", "C2-usual-pinv"))
+    if limit != CONFIRMED or usual != REFUTED:
         return None
     return (
         "**Unrolling a training becomes the influence function, long after training usually "

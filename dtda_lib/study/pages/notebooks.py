@@ -35,7 +35,10 @@ _NOT_ALL = (
 )
 
 
-_COST = "Measured on two CPU cores from an empty cache, `paper` beside other work: {}."
+_COST = (
+    "Measured on two CPU cores from an empty cache, `paper` beside other work: {}. A slow or busy "
+    "machine has taken up to three times as long."
+)
 _NOT_MEASURED = " Not measured: {}."
 
 
