@@ -424,10 +424,6 @@ def test_committed_evidence_is_as_new_as_its_code_or_listed_as_due():
     assert due.problems(ROOT) == []
 
 
-def test_the_committed_evidence_is_newer_than_its_code_or_listed_as_due():
-    assert due.problems(ROOT) == []
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")))
 def test_the_code_of_every_notebooks_numbers_can_be_followed(path):
     assert len(due.code_of(path)) == 64
