@@ -309,9 +309,8 @@ MADE_AGAIN = {
             for name, extra in (("default", ", each left out"), ("paper", ""))
         ),
     ),
-    "12_scoreboard": (),
 }
-"""Notebook -> templates of what its text says of parameters, code and figures."""
+"""Notebook -> templates of what its text says of parameters, code and figures, if anything."""
 
 
 PAPER = "what a paper or its code says"

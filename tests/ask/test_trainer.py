@@ -16,7 +16,7 @@ from torch import nn
 import dtda_lib as dt
 from dtda_lib.ask.refusals import why_refused
 from dtda_lib.runs.removal import down_weighted
-from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank, own_trainer
+from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank, own_trainer, trained
 
 ROOT = Path(__file__).parents[2]
 N, QUERIES, SEEDS, POINTS = 12, 3, 4, (1, 5, 8)
@@ -467,6 +467,12 @@ def test_values_that_are_not_finite_end_it_or_leave_every_law():
     assert laws.attrs["dropped"] == told
     np.testing.assert_array_equal(laws["removed"], np.delete(by_hand()[1], 2, axis=0))
     assert "they leave every law" in dt.plan(bank).diverged
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_run_is_whole_or_not_there(bad):
+    values = trained(lambda a, b, w: np.array([1.0, bad, 3.0]), 1, 2, np.ones(4), "a run")
+    np.testing.assert_array_equal(values, [np.nan] * 3)
 
 
 class LightningModule(nn.Module):

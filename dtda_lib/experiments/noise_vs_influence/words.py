@@ -46,7 +46,7 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    """Noise drowns a single retraining, although seeds are shared; None unless B1 and R6 hold."""
     alone, pairing = (evidence.verdict_of(name) for name in ("B1-code", "R6"))
     if {alone, pairing} != {CONFIRMED}:
         return None

@@ -56,7 +56,7 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    """Unrolling predicts whole laws, and their spread; None unless C1 and R8 are confirmed."""
     names = ("C1-unrolling-w2", "R8")
     if {evidence.verdict_of(name) for name in names} != {CONFIRMED}:
         return None

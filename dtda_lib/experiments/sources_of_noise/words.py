@@ -47,7 +47,8 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    """Noise is of both seeds together; None unless B4 is refuted and their interaction is nearly
+    all."""
     if evidence.verdict_of("B4-loo") != REFUTED:
         return None
     table = evidence.table(_NOTEBOOK, "components")
