@@ -110,6 +110,10 @@ def left_out(at):
     return {name: 3 * p.points_per_class for name, p in at.items()}
 
 
+def queries(at):
+    return {f"{name}_queries": 3 * p.queries_per_class for name, p in at.items()}
+
+
 def facts_09(at):
     """Trainings that are scored, on two sets of seeds, and that judge: all points, and removals."""
     found = {}
@@ -163,7 +167,7 @@ def facts_11(at):
 
 FACTS = {
     "00_conventions": facts_00,
-    "01_noise_vs_influence": lambda at: published() | left_out(at),
+    "01_noise_vs_influence": lambda at: published() | left_out(at) | queries(at),
     "02_ground_truth_vs_estimated": lambda at: (
         published() | left_out(at) | {"points": tuple(3 * size for size in at["paper"].sizes)}
     ),
@@ -202,6 +206,7 @@ MADE_AGAIN = {
         "CNN2-L ({fact.cnn2l:,} parameters)",
         "learning rate {fact.lr}, L2 {fact.l2}, batches of {fact.batch}, {fact.epochs} epochs",
         "last {paper.n_checkpoints:word} epochs",
+        "{fact.paper_queries} queries at `paper`, {fact.default_queries} here",
         "{paper.n_sets:word} sets of {paper.n_seeds:word} at `paper`, {default.n_sets:word} here",
         "`smoke` {smoke.sizes} points a class; `default`, this page, {default.sizes} a class, "
         "{fact.default} points left out; `paper` {paper.sizes} a class, {fact.paper} points left",

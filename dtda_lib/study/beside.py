@@ -66,7 +66,9 @@ def verdicts(claims: Iterable[Claim]) -> Markdown:
     variants: dict[str, list[Claim]] = {}
     for claim in map(_as_on_file, claims):
         variants.setdefault(claim.claim, []).append(claim)
-    return bullets(f"{upper(text)}. {_found(alike)}." for text, alike in variants.items())
+    return bullets(
+        f"{upper(displayed(text))}. {_found(alike)}." for text, alike in variants.items()
+    )
 
 
 def verdicts_on_file(

@@ -16,7 +16,7 @@ from scipy import stats
 
 from .markdown import numbered, table
 from .rounding import rounded
-from .tables import ends
+from .tables import displayed, ends
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -328,9 +328,9 @@ def described(claim: Mapping[str, Any], rules: Mapping[str, int]) -> dict[str, A
     paper = claim["paper_value"]
     return {
         "id": claim["id"],
-        "claim": claim["claim"],
+        "claim": displayed(claim["claim"]),
         "status": f"**{claim['status']}**",
-        "what is measured": claim["statistic"],
+        "what is measured": displayed(claim["statistic"]),
         "estimate": estimate(claim) + ("" if paper is None else f"; the paper: {paper}"),
         "n": claim["n"],
         "setting": claim["setting"],

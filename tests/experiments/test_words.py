@@ -14,7 +14,7 @@ from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.experiments.variance_changing_examples import words as of_lines
 from dtda_lib.study import wording
 from dtda_lib.study.claims import Claim
-from dtda_lib.study.evidence import load
+from dtda_lib.study.evidence import Evidence, load
 
 # --- parts ---------------------------------------------------------------------------------------
 
@@ -77,6 +77,25 @@ def test_a_finding_is_told_as_long_as_each_verdict_is_the_one_that_it_tells(word
 @pytest.mark.parametrize(("words", "name"), [(of_noise, "R6"), (of_limit, "C2-pinv")])
 def test_a_finding_has_the_numbers_of_the_evidence(words, name):
     assert "123 [120, 130]" in words.finding(with_claim(name, estimate=123.0, ci=(120.0, 130.0)))
+
+
+# --- notebook 01 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("high", "said"),
+    [(0.9, None), (1.2, "so σ is not shown to fall with 10, 20 and 50 points a class.")],
+)
+def test_averaging_checkpoints_says_where_the_noise_does_not_fall(monkeypatch, high, said):
+    found, table = load(), Evidence.table
+
+    def doctored(self, notebook, figure, profile="paper"):
+        data = table(self, notebook, figure, profile)
+        return data.assign(sigma_high=high) if figure == "checkpoints" else data
+
+    monkeypatch.setattr(Evidence, "table", doctored)
+    (sentence,) = [one for one in of_noise.answer(found) if "Averaging late" in one]
+    assert sentence.endswith(said) if said else "not shown" not in sentence
 
 
 # --- notebook 05 ---------------------------------------------------------------------------------

@@ -110,6 +110,11 @@ def _result(standing: Standing, base: str) -> dict[str, str]:
     others = Counter(one.verdict for one in standing.variants if one.verdict != NOT_TESTED)
     if standing.verdict == NOT_TESTED and others:
         number += f". Other variants: {counted_verdicts(others)}"
+    for variant in standing.variants:
+        words = line.beside.get(variant.claim.id)
+        if words and variant.verdict != NOT_TESTED:
+            told = told_with_condition(variant.verdict, variant.claim)
+            number += f". Beside it, {words}: {variant.number()}, {told}"
     if line.needs and standing.verdict in (INCONCLUSIVE, NOT_TESTED):
         number += f". Would decide it: {line.needs}"
     verdict = f"**{standing.told}**"
