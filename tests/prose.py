@@ -171,7 +171,9 @@ FACTS = {
     "02_ground_truth_vs_estimated": lambda at: (
         published() | left_out(at) | {"points": tuple(3 * size for size in at["paper"].sizes)}
     ),
-    "03_sources_of_noise": lambda at: published() | {"colour": n_parameters("cnn2l_rgb")},
+    "03_sources_of_noise": lambda at: (
+        published() | queries(at) | {"colour": n_parameters("cnn2l_rgb")}
+    ),
     "04_variance_changing_examples": lambda at: (
         {f"{name}_digits": 3 * p.digits_per_class for name, p in at.items()}
         | {f"{name}_lines": 1 + p.n_lines for name, p in at.items()}
@@ -230,6 +232,7 @@ MADE_AGAIN = {
         "{fact.points.least} to {fact.points.most} training points. With {paper.sizes.least} a",
     ),
     "03_sources_of_noise": (
+        "There are {fact.paper_queries} queries at `paper`, {fact.default_queries} here",
         "learning rate {fact.lr}, L2 {fact.l2}, batches of {fact.batch}, {fact.epochs} epochs",
         "`smoke` {smoke.nested_sizes} points a class; `default`, this page, {default.nested_sizes} "
         "points a class, {default.n_init} × {default.n_order} crossed seeds; `paper` "
