@@ -178,9 +178,9 @@ FACTS = {
         {f"{name}_digits": 3 * p.digits_per_class for name, p in at.items()}
         | {f"{name}_lines": 1 + p.n_lines for name, p in at.items()}
     ),
-    "05_predicting_retrained_laws": lambda at: {
-        f"{name}_digits": 3 * p.per_class for name, p in at.items()
-    },
+    "05_predicting_retrained_laws": lambda at: (
+        queries(at) | {f"{name}_digits": 3 * p.per_class for name, p in at.items()}
+    ),
     "06_unrolling_becomes_influence": lambda at: {
         "wide": n_parameters("mlp", widths=(8, 64, 1), activation="tanh"),
         "cnn": small_convnet(),
@@ -256,7 +256,8 @@ MADE_AGAIN = {
     ),
     "05_predicting_retrained_laws": (
         "{paper.n_train} mixes at `paper` ({paper.fewer} besides",
-        "{fact.paper_digits} images",
+        "{fact.paper_digits} images. Queries at `paper`: {paper.n_query} mixes, "
+        "{fact.paper_queries} digits",
         "two hidden layers of {paper.width:word} GELU units",
         "{paper.epochs} passes at `paper`. The learning rate falls from {paper.rate} to 0, weight "
         "decay is {paper.decay}",
