@@ -329,7 +329,6 @@ DATA = "what the data are, in the words of their task"
 SCALE = "the end of a scale, or the value of no effect"
 RULE = "a threshold that the text itself sets"
 SETTING = "a setting that is no parameter; a change of it changes the key of what trains"
-PILOT = "seen once, before the runs"
 TESTED = "compared with the plan in tests/experiments/test_your_own_model.py"
 DIGITS = "digits 0, 1 and 2"
 

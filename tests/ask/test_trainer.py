@@ -303,8 +303,9 @@ def test_a_shard_of_another_form_is_trained_again():
 def test_a_law_over_one_seed_says_so(alone, idle, train):
     with pytest.warns(
         UserWarning, match=f"{idle} changes nothing, so the law is over {alone} alone"
-    ):
+    ) as said:
         bank = bank_of(train)
+    assert said[0].filename == __file__  # of who declares the bank
     assert f"{alone} alone" in str(dt.plan(bank))
     found = dt.reliable(dt.shifts(bank), test="t")
     assert f"Seeds differ in {alone} alone." in dt.page(found).text
@@ -338,7 +339,7 @@ def test_a_point_that_does_nothing_is_no_reason_to_refuse():
 def test_whole_numbers_hide_changes_and_are_warned_of():
     with pytest.warns(UserWarning, match="hidden by whole numbers") as said:
         bank = bank_of(lambda a, b, w: np.array([1, 0, 2]))
-    assert len(said) == 2
+    assert [one.filename for one in said] == [__file__] * 2
     assert bank.random == "not stated"
 
 

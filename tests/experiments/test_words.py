@@ -12,32 +12,8 @@ from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.sources_of_noise import words as of_sources
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.experiments.variance_changing_examples import words as of_lines
-from dtda_lib.study import wording
 from dtda_lib.study.claims import Claim
 from dtda_lib.study.evidence import Evidence, load
-
-# --- parts ---------------------------------------------------------------------------------------
-
-
-def test_parts_of_sentences():
-    assert wording.joined([]) == "none"
-    assert wording.joined(["a", "b", "c"]) == "a, b and c"
-    assert wording.bullets(["a", "b"]).data == "* a\n* b"
-    assert wording.counted(1, "pair") == "1 pair"
-    assert wording.counted(2_000, "pair") == "2,000 pairs"
-    row = {"r": 0.5, "r_low": 0.25, "r_high": 0.756}
-    assert wording.bracketed(row, "r") == "0.50 [0.25, 0.76]"
-    assert wording.bracketed({"estimate": 1, "low": 0, "high": 2}, digits=1) == "1.0 [0.0, 2.0]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 0.2, "up"), (-0.2, -0.1, "down"), (-0.1, 0.1, "?"), (0, 1, "?"), (np.nan, np.nan, "?")],
-)
-def test_words_take_the_side_of_the_whole_interval(low, high, words):
-    row = {"low": low, "high": high}
-    assert wording.side(row, 0, above="up", below="down", unclear="?") == words
-
 
 # --- findings of README --------------------------------------------------------------------------
 

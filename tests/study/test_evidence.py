@@ -202,6 +202,30 @@ def test_there_is_nothing_to_agree_with_where_the_evidence_has_no_verdict_or_int
     assert beside.compared(claim(ci=None), load(tmp_path)["B9"]) == beside.NO_INTERVAL
 
 
+def test_a_run_says_in_its_row_what_it_claims_and_measures(tmp_path):
+    put(tmp_path, "paper", "01_x", {})
+    head, _, row, *_ = beside.beside_page([claim()], load(tmp_path), "smoke").splitlines()
+    line = next(line for line in HEADLINES if line.id == "B9")
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert [name.strip("| ") for name in cells] == [
+        "claim",
+        "evidence",
+        "this run (`smoke`)",
+        "agreement",
+        "measured",
+    ]
+    told = "-0.060 [-0.100, -0.020]"
+    assert [cell.strip("| ") for cell in cells.values()] == [
+        line.words,
+        f"{told}, **confirmed**, digits",
+        f"{told}, confirmed, digits",
+        beside.AGREE,
+        line.number,
+    ]
+    assert "with their rules" in beside.page_on_file(load(tmp_path), "01_x", "paper")
+    assert beside.page_on_file(load(tmp_path), "01_x", "smoke") is None
+
+
 @pytest.mark.parametrize("status", ["confirmed", "inconclusive"])
 def test_what_would_decide_an_open_claim_is_said_beside_it(tmp_path, status):
     put(tmp_path, "paper", "01_x", {"status": status})
@@ -434,10 +458,6 @@ def test_claims_that_only_default_has_tested_are_due(small):
 
 
 def test_committed_evidence_is_as_new_as_its_code_or_listed_as_due():
-    assert due.problems(ROOT) == []
-
-
-def test_the_committed_evidence_is_newer_than_its_code_or_listed_as_due():
     assert due.problems(ROOT) == []
 
 
