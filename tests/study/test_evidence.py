@@ -13,9 +13,10 @@ import torch
 
 from dtda_lib.data import sources
 from dtda_lib.study import beside, due
-from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, Claim
+from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, PARTLY, Claim, condition
 from dtda_lib.study.evidence import UNTESTED, load
 from dtda_lib.study.headlines import HEADLINES, STUDY, headline, headline_of
+from dtda_lib.study.pages.results import results_table
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = load(ROOT)
@@ -232,6 +233,42 @@ def test_what_would_decide_an_open_claim_is_said_beside_it(tmp_path, status):
     assert (needs in beside.beside_page([claim()], load(tmp_path), "default")) == (
         status == "inconclusive"
     )
+
+
+@pytest.mark.parametrize(
+    ("statistic", "told"),
+    [
+        ("share (t-test) of pairs (10 a class 0.4; 50 a class 0.1); sd (3)",
+         "10 a class 0.4; 50 a class 0.1"),
+        ("share of queries; by size: 1 % 0.5; 5 % 0.3", "by size: 1 % 0.5; 5 % 0.3"),
+        ("F over F: even 0.1, uneven 0.2", "even 0.1, uneven 0.2"),
+        ("share of pairs", ""),
+    ],
+)  # fmt: skip
+def test_what_holds_partly_says_on_what_it_depends(statistic, told):
+    assert condition(claim(status=PARTLY, statistic=statistic)) == told
+    assert condition(claim(status="refuted", statistic=statistic)) == ""
+
+
+def test_every_partial_verdict_on_record_says_on_what_it_depends():
+    partial = [one.claim for one in EVIDENCE.findings.values() if one.claim.status == PARTLY]
+    assert partial
+    assert [one.id for one in partial if not condition(one)] == []
+
+
+@pytest.mark.parametrize("status", ["partly", "confirmed"])
+def test_tables_say_what_a_partial_verdict_depends_on(tmp_path, status):
+    parts = {"status": status, "statistic": "p (10 a class 0.4; 50 a class 0.1)"}
+    put(tmp_path, "paper", "01_x", parts)
+    told = f"**{status}**" + (" (10 a class 0.4; 50 a class 0.1)" if status == "partly" else "")
+    evidence = load(tmp_path)
+    [row] = [r for r in results_table(evidence, "").splitlines() if r.startswith("| B9 ")]
+    assert f"| {told} |" in row
+    beside_it = beside.beside_page([claim(**parts)], evidence, "default").partition("<details>")[0]
+    assert f"{told}, digits |" in beside_it
+    assert f"{told.replace('*', '')}, digits |" in beside_it
+    put(tmp_path, "default", "01_x", parts | {"rule": "another"})  # no verdict, no condition
+    assert "10 a class" not in results_table(load(tmp_path), "")
 
 
 def test_what_a_run_finds_is_said_without_keys_and_details():
