@@ -33,8 +33,8 @@ class Decisions(Shown):
     Args:
         pairs: `(train, query)`, or `(removal, query)` of groups: `decision` (words), `mean`, `low`,
             `high` (valid at all looks at once, for one pair), `p` (of mean shift 0, sequential) and
-            `more` (further seeds that will decide it, about; 0 if it is decided); `seeds` `(train,)`
-            after which the point was last looked at.
+            `more` (about how many further seeds will decide it; 0 if it is decided); `seeds`
+            `(train,)`, after which the point was last looked at.
         runs: Trainings that this rests on, those of the full data included.
         of: Trainings of all seeds with and without every point: the fixed design.
         variance_ratio: Mean variance over seeds with the control to that without; NaN without one.
@@ -106,7 +106,8 @@ def decide(
         q: Share of false ones among pairs called "helps" or "harms"; of mean shift 0 or wrong sign.
         miss: Of pairs with a shift of delta or more, the share that may be called "no effect beyond
             delta": the power that is given up for fewer retrainings.
-        looks: Numbers of seeds after which pairs are tested; None: 4, 6, 8, 12, 16, 24, ... and all.
+        looks: Numbers of seeds after which pairs are tested; None: 4, 6, 8, 12, 16, 24 and so on,
+            and all.
         predictions: `(seed, train, query)` of an estimator, from `scores`: points of large
             predicted shift come first, which counts where there is a `budget`.
         control: Take the predictions as control variates as well: of the same seeds as the source,

@@ -174,7 +174,7 @@ def test_a_budget_goes_to_the_points_of_the_largest_prediction():
     predicted = np.zeros((2, N, 2))
     predicted[:, 11], predicted[:, 3], predicted[:, 8, 1] = 0.1, 3.0, -0.9
     predictions = dt.as_scores(
-        predicted + [[[0.0]], [[1e-9]]], sign="removal", points=range(N), queries=[0, 1]
+        predicted + np.array([[[0.0]], [[1e-9]]]), sign="removal", points=range(N), queries=[0, 1]
     )
     found = dt.decide(bank_of(), DELTA, predictions=predictions, budget=4 * 4 + 3)
     assert found.runs == 4 * 4
