@@ -1,7 +1,7 @@
 """Retraining in stages: seeds go where they decide, and the answer is valid whenever it ends.
 
-`decide` takes any of the three doors: a bank of networks, a bank of a trainer of one's own, or
-shifts that are there already. What is tested, and what it is worth: `statistics/sequential.py`.
+`decide_pairs` takes any of the three doors: a bank of networks, a bank of a trainer of one's own,
+or shifts that are there already. What is tested, and what it is worth: `statistics/sequential.py`.
 """
 
 import sys
@@ -70,7 +70,7 @@ class Decisions(Shown):
         return facts
 
 
-def decide(
+def decide_pairs(
     source: Doors,
     delta: float,
     *,
@@ -94,7 +94,7 @@ def decide(
     >>> base = 1 + rng.normal(size=(16, 2))  # losses of 16 seeds on 2 queries
     >>> removed = base[:, None] + 0.1 * rng.normal(size=(16, 40, 2))
     >>> removed[:, 3] += 0.5  # point 3 helps: without it, both losses rise
-    >>> found = dt.decide(dt.as_laws(base, removed), delta=0.3)
+    >>> found = dt.decide_pairs(dt.as_laws(base, removed), delta=0.3)
     >>> found.table().query("decision == 'helps'")["point"].tolist()
     [3, 3]
 
@@ -133,10 +133,12 @@ def decide(
     settings = {"delta": delta, "looks": looks, "q": q, "miss": miss}
     sequential.spending(looks, miss)  # refuses looks before anything is trained
     if looks[-1] > most:
-        raise ValueError(f"decide: looks {looks} exceed the {most} seeds of the source.")
+        raise ValueError(f"decide_pairs: looks {looks} exceed the {most} seeds of the source.")
     predicted = None if predictions is None else _predicted(predictions, point, points)
     if control and predicted is None:
-        raise ValueError("decide: control=True takes predictions=, the scores of an estimator.")
+        raise ValueError(
+            "decide_pairs: control=True takes predictions=, the scores of an estimator."
+        )
     zero = sequential.mean_zero(predicted, most) if control else None
     if isinstance(source, RunBank | TrainerBank):
         order = np.arange(len(points)) if predicted is None else sequential.by_prediction(predicted)
@@ -161,17 +163,18 @@ def _points_of(bank: RunBank | TrainerBank) -> tuple[np.ndarray, str]:
     """Labels of the removals of a bank, and the name of their axis."""
     if type(bank) not in (RunBank, TrainerBank):
         raise ValueError(
-            f"decide: a {type(bank).__name__} cannot be trained in stages; give a bank of "
+            f"decide_pairs: a {type(bank).__name__} cannot be trained in stages; give a bank of "
             "retraining_bank or trainer_bank."
         )
     if bank.drop_diverged:
         raise ValueError(
-            "decide: a seed that diverges later would leave laws that are decided already; pass "
-            "drop_diverged=False and lower the learning rate, or fill the bank and give its shifts."
+            "decide_pairs: a seed that diverges later would leave laws that are decided already; "
+            "pass drop_diverged=False and lower the learning rate, or fill the bank and give its "
+            "shifts."
         )
     design = bank.runs.design
     if len(design) < 2:
-        raise ValueError("decide: the bank leaves nothing out; give it points.")
+        raise ValueError("decide_pairs: the bank leaves nothing out; give it points.")
     single = min(design.points[1:]) >= 0
     return np.array(design.points[1:] if single else design.labels[1:]), (
         "train" if single else "removal"
@@ -184,7 +187,7 @@ def _shifts_of(source: xr.Dataset | xr.DataArray) -> xr.DataArray:
     point = axis_of_removals(shift)
     if set(shift.dims) != {"seed", point, "query"}:
         raise ValueError(
-            f"decide: shifts have the axes seed, train (or removal) and query, not "
+            f"decide_pairs: shifts have the axes seed, train (or removal) and query, not "
             f"{', '.join(map(str, shift.dims))}; rename them."
         )
     warn_of_losses(shift)
@@ -194,19 +197,20 @@ def _shifts_of(source: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 def _predicted(predictions: xr.DataArray, point: str, points: np.ndarray) -> np.ndarray:
     """Predictions `(seed, point, query)` of these points, in their order."""
-    if not isinstance(predictions, xr.DataArray) or set(predictions.dims) != {
-        "seed",
-        point,
-        "query",
-    }:
-        raise ValueError(f"decide: predictions have the axes seed, {point} and query, as `scores`.")
+    wanted = {"seed", point, "query"}
+    if not isinstance(predictions, xr.DataArray) or set(predictions.dims) != wanted:
+        raise ValueError(
+            f"decide_pairs: predictions have the axes seed, {point} and query, as `scores`."
+        )
     labels = predictions[point].values.tolist()
     if missing := [p for p in points.tolist() if p not in labels]:
-        raise ValueError(f"decide: predictions have no {point} {missing[0]!r}; give all points.")
+        raise ValueError(
+            f"decide_pairs: predictions have no {point} {missing[0]!r}; give all points."
+        )
     rows = [labels.index(p) for p in points.tolist()]
     values = predictions.transpose("seed", point, "query").values[:, rows]
     if not np.isfinite(values).all():
-        raise ValueError("decide: predictions are not finite; leave such models out of both.")
+        raise ValueError("decide_pairs: predictions are not finite; leave such models out of both.")
     return values.astype(np.float64)
 
 
@@ -228,7 +232,7 @@ def _in_stages(
         rows = order
         if shift is not None:
             found = sequential.decisions(shift.values, control=control, **settings)
-            is_open = (found.decision == sequential.UNDECIDED).any(axis=1)
+            is_open = (found.decision == sequential.IS_OPEN).any(axis=1)
             # A point that had no seeds of an earlier stage, for lack of budget, is not tried later.
             rows = order[(is_open & (found.seeds == before))[order]]
             _tell(bank, found, n)
@@ -249,8 +253,8 @@ def _in_stages(
         spent, before = spent + (n - before) * (1 + len(rows)), n
     if shift is None:
         raise ValueError(
-            f"decide: the first stage takes {looks[0] * (1 + n_points)} trainings, and none are "
-            "there or allowed; give a larger budget, or train=True."
+            f"decide_pairs: the first stage takes {looks[0] * (1 + n_points)} trainings, and none "
+            "are there or allowed; give a larger budget, or train=True."
         )
     return shift
 
@@ -296,7 +300,7 @@ def _stage(
 
 def _tell(bank: RunBank | TrainerBank, found: Decided, following: int | None = None) -> None:
     """One line on stderr: how many points are decided, and how many seeds the others get next."""
-    left = int((found.decision == sequential.UNDECIDED).any(axis=1).sum())
+    left = int((found.decision == sequential.IS_OPEN).any(axis=1).sum())
     pairs = ", ".join(
         f"{(found.decision == code).sum()} {DECISIONS[code]}" for code in range(1, len(DECISIONS))
     )

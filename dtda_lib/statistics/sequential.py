@@ -36,7 +36,7 @@ from .bootstrap_t import N_RESAMPLES, exceedance, quantile, resampled_null
 _FIRST = (4, 6)  # looks are these times 1, 2, 4, ...
 _PATHS = 20_000  # of `spending`
 
-UNDECIDED, HELPS, HARMS, NONE = range(4)
+IS_OPEN, IS_HELP, IS_HARM, IS_NONE = range(4)
 DECISIONS = ("needs more seeds", "helps", "harms", "no effect beyond delta")
 """What is said of a pair, by its code."""
 
@@ -150,7 +150,7 @@ def decisions(
     )
     there = np.isfinite(values).all(axis=2)  # (seed, point)
     for at, (n, w, level) in enumerate(zip(looks, shares, levels)):
-        open_points = (found.decision == UNDECIDED).any(axis=1)
+        open_points = (found.decision == IS_OPEN).any(axis=1)
         rows = np.flatnonzero(open_points & there[:n].all(axis=0)) if n <= len(values) else ()
         if len(rows):
             seen = values[:n, rows]
@@ -188,21 +188,21 @@ def _look(
         return np.where(error > 0, exceedance(null, t), distance == 0)
 
     nearer = np.maximum(delta - np.abs(mean), 0.0)  # to the nearer of -delta and delta
-    still = found.decision[rows] == UNDECIDED
+    still = found.decision[rows] == IS_OPEN
     absent = still & (nearer > 0) & (beyond(nearer) / 2 <= v)
     p = np.where(still, np.minimum(found.p[rows], beyond(mean) / w), found.p[rows])
     found.p[rows] = np.where(absent, 1.0, p)
-    found.decision[rows] = np.where(absent, NONE, found.decision[rows])
+    found.decision[rows] = np.where(absent, IS_NONE, found.decision[rows])
     half = quantile(null, q * w) * np.where(error > 0, error, 1.0)
     half = np.where(error > 0, half, 0.0)
     found.mean[rows], found.low[rows], found.high[rows] = mean, mean - half, mean + half
     found.seeds[rows] = n
     adjusted = stats.false_discovery_control(found.p.ravel()).reshape(found.p.shape)
-    new = (adjusted <= q) & (found.decision == UNDECIDED)
-    found.decision[new] = np.where(found.mean[new] > 0, HELPS, HARMS)
+    new = (adjusted <= q) & (found.decision == IS_OPEN)
+    found.decision[new] = np.where(found.mean[new] > 0, IS_HELP, IS_HARM)
     level = q * w * max(1, (adjusted <= q).sum()) / found.p.size  # of the next discovery
     found.more[rows] = _more(n, mean, sd, nearer, level, v)
-    found.more[found.decision != UNDECIDED] = 0
+    found.more[found.decision != IS_OPEN] = 0
 
 
 def _more(
@@ -245,25 +245,37 @@ def mean_zero(predictions: np.ndarray, n: int) -> np.ndarray:
 def controlled(values: np.ndarray, control: np.ndarray) -> np.ndarray:
     """`values - beta_{-s} control`, with less noise where the control goes along, and equal mean.
 
-    beta_{-s} is one number a query, the least-squares slope over all points by the seeds other than
-    s. As it knows nothing of seed s, E[beta_{-s} control_s] = 0: the mean stays unbiased whatever
-    the control is worth (cross-fitting). Where it is worth nothing the noise is hardly larger.
+    beta_{-s} = rho sd(values) / sd(control) of each pair by the seeds other than s, with rho their
+    mean correlation over all points of a query. As it knows nothing of seed s,
+    E[beta_{-s} control_s] = 0: the mean stays unbiased whatever the control is worth
+    (cross-fitting). rho is shrunk by 1 - 1 / ((n - 3) rho^2), and to 0 where that is negative:
+    points of a query share their runs, so that they count as one.
 
     Args:
         values: `(seed, point, query)`.
         control: The same, of mean 0 and independent over seeds: see `mean_zero`.
 
-    Source: Lavenberg and Welch 1981 (control variates); Angelopoulos et al. 2023 (predictions).
+    Source: Lavenberg and Welch 1981 (control variates); Angelopoulos et al. 2023 (predictions);
+    James and Stein 1961 (shrinking).
     """
     n = len(values)
+    if n < 5:  # three other seeds have no correlation that could be told from 0
+        return values
     d, c = (x - x.mean(axis=0) for x in (values, control))
-    # Sums about the mean of the other seeds: those about the mean of all, less n / (n - 1) x_s y_s.
-    up = (d * c).sum(axis=0) - n / (n - 1) * d * c
-    down = (c**2).sum(axis=0) - n / (n - 1) * c**2
-    up, down = up.sum(axis=1), down.sum(axis=1)  # over points: (seed, query)
-    positive = down > 1e-12 * (c**2).sum(axis=(0, 1))
-    beta = np.where(positive, up / np.where(positive, down, 1.0), 0.0)
-    return values - beta[:, None] * control
+
+    def others(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Sum of products about the mean of the seeds other than s, `(seed, point, query)`."""
+        return (one * other).sum(axis=0) - n / (n - 1) * one * other
+
+    size_d, size_c = (
+        np.sqrt(np.where(found > 1e-12 * (x**2).sum(axis=0), found, np.inf))  # more than rounding
+        for x, found in ((d, others(d, d)), (c, others(c, c)))
+    )
+    rho = (others(d, c) / size_d / size_c).mean(axis=1, keepdims=True)  # (seed, 1, query)
+    with np.errstate(divide="ignore"):
+        rho = rho * np.maximum(0.0, 1 - 1 / ((n - 3) * rho**2))
+    ratio = np.where(np.isfinite(size_d) & np.isfinite(size_c), size_d, 0.0) / size_c
+    return values - rho * ratio * control
 
 
 def variance_ratio(values: np.ndarray, control: np.ndarray) -> float:

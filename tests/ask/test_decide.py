@@ -1,4 +1,4 @@
-"""`decide` through each door: what is trained, what is kept, and that stages change no answer."""
+"""`decide_pairs` through each door: what is trained and kept, and that stages change no answer."""
 
 from pathlib import Path
 
@@ -65,13 +65,13 @@ def test_a_trainer_is_called_for_undecided_points_alone_and_the_answer_is_that_o
     train = counting(tmp_path / "calls")
     bank = bank_of(train, unit="nats")
     tried = len(list((tmp_path / "calls").iterdir()))
-    found = dt.decide(bank, DELTA)
+    found = dt.decide_pairs(bank, DELTA)
     calls = len(list((tmp_path / "calls").iterdir()))
     of_bank = 2  # of the checks' runs, full data and the first seeds, belong to the bank
     assert calls - tried + of_bank in (found.runs, found.runs + 1)
     assert found.of == SEEDS * (1 + N)
     assert found.runs < 0.7 * found.of
-    every = dt.decide(dt.shifts(bank_of(train, unit="nats")), DELTA)
+    every = dt.decide_pairs(dt.shifts(bank_of(train, unit="nats")), DELTA)
     same(found, every)
     assert every.runs == every.of
     pairs = found.pairs["decision"]
@@ -86,13 +86,13 @@ def test_a_trainer_is_called_for_undecided_points_alone_and_the_answer_is_that_o
 
 
 def test_without_a_cache_it_is_the_same(monkeypatch, tmp_path):
-    kept = dt.decide(bank_of(), DELTA)
+    kept = dt.decide_pairs(bank_of(), DELTA)
     monkeypatch.setenv("DTDA_CACHE", "off")
-    same(dt.decide(bank_of(), DELTA), kept)
+    same(dt.decide_pairs(bank_of(), DELTA), kept)
 
 
 def test_groups_are_decided_by_their_labels():
-    found = dt.decide(bank_of(groups=[[3, 1], [2], [0, 9]]), DELTA)
+    found = dt.decide_pairs(bank_of(groups=[[3, 1], [2], [0, 9]]), DELTA)
     assert found.pairs["removal"].values.tolist() == ["1+3", "2", "0+9"]
     assert found.pairs["decision"].dims == ("removal", "query")
     np.testing.assert_array_equal(found.pairs["mean"][0] > 2, True)
@@ -108,7 +108,7 @@ def test_a_bank_of_networks_gives_what_all_of_its_runs_give():
     bank = network_bank()
     shift = dt.shifts(network_bank())
     delta = 3 * float(np.abs(shift).median())
-    found, every = dt.decide(bank, delta), dt.decide(shift, delta)
+    found, every = dt.decide_pairs(bank, delta), dt.decide_pairs(shift, delta)
     np.testing.assert_array_equal(found.pairs["decision"], every.pairs["decision"])
     np.testing.assert_allclose(found.pairs["mean"], every.pairs["mean"], rtol=1e-3, atol=1e-6)
     assert found.runs < found.of == SEEDS * 11
@@ -129,20 +129,20 @@ def test_the_first_stage_is_the_plain_bank_of_as_many_seeds():
 
 def test_laws_and_scores_with_a_sign_are_taken():
     laws = dt.as_laws(bank_of())
-    one = dt.decide(laws, DELTA)
+    one = dt.decide_pairs(laws, DELTA)
     shift = dt.shifts(laws)
     turned = dt.as_scores(-shift.values, sign="adding", unit=shift.attrs["unit"])
-    same(dt.decide(turned, DELTA), one)
+    same(dt.decide_pairs(turned, DELTA), one)
     values = shift.transpose("query", "train", "seed")
-    same(dt.decide(values, DELTA), one)
+    same(dt.decide_pairs(values, DELTA), one)
 
 
 def test_runs_that_are_not_there_yet_are_asked_for():
     shift = dt.shifts(bank_of()).copy()
     shift[4:, 11] = np.nan
     shift[:, 0] = np.nan
-    found = dt.decide(shift, DELTA)
-    whole = dt.decide(bank_of(), DELTA)
+    found = dt.decide_pairs(shift, DELTA)
+    whole = dt.decide_pairs(bank_of(), DELTA)
     assert {0, 11} <= set(found.undecided) <= {0, 11, *whole.undecided}
     assert found.pairs["seeds"].values[[0, 11]].tolist() == [0, 4]
     assert (found.pairs["more"].values[0] == 4).all()
@@ -153,20 +153,20 @@ def test_runs_that_are_not_there_yet_are_asked_for():
 
 
 def test_an_interruption_leaves_an_answer_and_loses_one_run(tmp_path):
-    whole = dt.decide(bank_of(), DELTA)
+    whole = dt.decide_pairs(bank_of(), DELTA)
     first = 4 * (1 + N)
     train = counting(tmp_path / "calls", break_at=first + 10)
     bank = bank_of(train)
     with pytest.raises(KeyboardInterrupt):
-        dt.decide(bank, DELTA)
-    early = dt.decide(bank_of(train), DELTA, train=False)
+        dt.decide_pairs(bank, DELTA)
+    early = dt.decide_pairs(bank_of(train), DELTA, train=False)
     assert early.runs == first
     decided = early.pairs["decision"] != DECISIONS[0]
     assert 0 < int(decided.sum()) < 2 * N
     assert ((early.pairs["decision"] == whole.pairs["decision"]) | ~decided).all()
-    same(dt.decide(bank_of(train), DELTA), whole)
+    same(dt.decide_pairs(bank_of(train), DELTA), whole)
     calls = len(list((tmp_path / "calls").iterdir()))
-    same(dt.decide(bank_of(train), DELTA), whole)
+    same(dt.decide_pairs(bank_of(train), DELTA), whole)
     assert len(list((tmp_path / "calls").iterdir())) == calls  # all of it was kept
 
 
@@ -176,16 +176,16 @@ def test_a_budget_goes_to_the_points_of_the_largest_prediction():
     predictions = dt.as_scores(
         predicted + np.array([[[0.0]], [[1e-9]]]), sign="removal", points=range(N), queries=[0, 1]
     )
-    found = dt.decide(bank_of(), DELTA, predictions=predictions, budget=4 * 4 + 3)
+    found = dt.decide_pairs(bank_of(), DELTA, predictions=predictions, budget=4 * 4 + 3)
     assert found.runs == 4 * 4
     assert found.pairs["train"].values[found.pairs["seeds"].values > 0].tolist() == [3, 8, 11]
     assert set(found.undecided) >= set(range(N)) - {3, 8, 11}
-    more = dt.decide(bank_of(), DELTA, predictions=predictions[:, ::-1], budget=10**6)
-    same(more, dt.decide(bank_of(), DELTA))
+    more = dt.decide_pairs(bank_of(), DELTA, predictions=predictions[:, ::-1], budget=10**6)
+    same(more, dt.decide_pairs(bank_of(), DELTA))
     with pytest.raises(ValueError, match="larger budget"):
-        dt.decide(bank_of(), DELTA, budget=7)
+        dt.decide_pairs(bank_of(), DELTA, budget=7)
     with pytest.raises(ValueError, match="or train=True"):
-        dt.decide(bank_of(lambda i, o, w: noisy(i, o + 1, w)), DELTA, train=False)
+        dt.decide_pairs(bank_of(lambda i, o, w: noisy(i, o + 1, w)), DELTA, train=False)
 
 
 # --- control variates -----------------------------------------------------------------------------
@@ -197,24 +197,24 @@ def test_predictions_of_the_same_seeds_take_noise_away():
     shift = xr.DataArray(truth, dims=("seed", "train", "query"), attrs={"unit": "nats"})
     predictions = xr.DataArray(5 + 0.3 * pairs, dims=("seed", "train", "query"))
     predictions = predictions.assign_coords(train=np.arange(N))
-    plain = dt.decide(shift, 2.0, predictions=predictions)
-    helped = dt.decide(shift, 2.0, predictions=predictions, control=True)
+    plain = dt.decide_pairs(shift, 2.0, predictions=predictions)
+    helped = dt.decide_pairs(shift, 2.0, predictions=predictions, control=True)
     assert np.isnan(plain.variance_ratio)
     assert helped.variance_ratio < 1
     assert helped.pairs["seeds"].sum() < plain.pairs["seeds"].sum()
     useless = predictions.copy(data=np.random.default_rng(1).normal(size=predictions.shape))
-    assert dt.decide(shift, 2.0, predictions=useless, control=True).variance_ratio > 0.95
+    assert dt.decide_pairs(shift, 2.0, predictions=useless, control=True).variance_ratio > 0.95
     with pytest.raises(ValueError, match="give 24 or more"):
-        dt.decide(shift, 2.0, predictions=predictions[:20], control=True)
+        dt.decide_pairs(shift, 2.0, predictions=predictions[:20], control=True)
     with pytest.raises(ValueError, match="takes predictions="):
-        dt.decide(shift, 2.0, control=True)
+        dt.decide_pairs(shift, 2.0, control=True)
 
 
 # --- what is said ---------------------------------------------------------------------------------
 
 
 def test_the_answer_says_what_it_is():
-    found = dt.decide(bank_of(unit="nats"), DELTA)
+    found = dt.decide_pairs(bank_of(unit="nats"), DELTA)
     text = repr(found)
     assert text.startswith("Decisions(")
     assert "helps=2" in text
@@ -234,19 +234,19 @@ def test_the_answer_says_what_it_is():
 def test_what_cannot_be_decided_is_refused():
     shift = dt.shifts(bank_of())
     with pytest.raises(ValueError, match="drop_diverged=False"):
-        dt.decide(bank_of(drop_diverged=True), DELTA)
+        dt.decide_pairs(bank_of(drop_diverged=True), DELTA)
     with pytest.raises(ValueError, match="exceed the 12 seeds"):
-        dt.decide(bank_of(), DELTA, looks=(4, 20))
+        dt.decide_pairs(bank_of(), DELTA, looks=(4, 20))
     with pytest.raises(ValueError, match="smallest shift that matters"):
-        dt.decide(shift, 0.0)
+        dt.decide_pairs(shift, 0.0)
     with pytest.raises(ValueError, match="axes seed, train"):
-        dt.decide(shift.isel(query=0, drop=True), DELTA)
+        dt.decide_pairs(shift.isel(query=0, drop=True), DELTA)
     with pytest.raises(ValueError, match="has no named axes"):
-        dt.decide(shift.values, DELTA)
+        dt.decide_pairs(shift.values, DELTA)
     with pytest.raises(ValueError, match="no train 2"):
-        dt.decide(shift, DELTA, predictions=shift.isel(train=[0, 1, 3]))
+        dt.decide_pairs(shift, DELTA, predictions=shift.isel(train=[0, 1, 3]))
     with pytest.raises(ValueError, match="as `scores`"):
-        dt.decide(shift, DELTA, predictions=shift.values)
+        dt.decide_pairs(shift, DELTA, predictions=shift.values)
 
     class Other(TrainerBank):
         pass
@@ -254,7 +254,7 @@ def test_what_cannot_be_decided_is_refused():
     bank = bank_of()
     other = Other(bank.trainer, bank.runs)
     with pytest.raises(ValueError, match="Other cannot be trained in stages"):
-        dt.decide(other, DELTA)
+        dt.decide_pairs(other, DELTA)
     assert RETURNED in bank.dataset()
 
 

@@ -1,4 +1,4 @@
-"""How many retrainings `decide` takes, beside the fixed design that finds as much; with its errors.
+"""How many retrainings `decide_pairs` takes, beside the fixed design that finds as much.
 
     python sequential.py [--studies 40] [--points 100] [--real]
 
@@ -14,9 +14,9 @@ size known, all effects delta and the level that of the fixed design: expected s
 share of those of a fixed one-sided test with the same two error rates.
 
 `--real` trains small networks on digits and Concrete instead and prints for each estimator the
-variance ratio of its predictions as control variates, and how many trainings `decide` takes, delta
-being half, once and twice the median standard deviation of a shift over seeds. There every seed is
-trained, so that all of these read the same runs; nobody knows the truth there.
+variance ratio of its predictions as control variates, and how many trainings `decide_pairs` takes,
+delta being half, once and twice the median standard deviation of a shift over seeds. There every
+seed is trained, so that all of these read the same runs; nobody knows the truth there.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def run(setting: Setting, points: int, studies: int) -> np.ndarray:
         looks = sequential.looks_up_to(MOST)
         found = sequential.decisions(values[:MOST], DELTA, looks=looks, q=Q)
         sign = np.array([0, 1, -1, 0])[found.decision]
-        missed = (found.decision == sequential.NONE)[mean != 0].mean()
+        missed = (found.decision == sequential.IS_NONE)[mean != 0].mean()
         trainings = found.seeds.sum() + found.seeds.max()
         each = np.array([fixed(values[:n], mean, study) for n in FIXED])
         rows.append([*rates(sign, mean), missed, trainings, *each[:, 1], *each[:, 0]])
@@ -153,7 +153,7 @@ def real() -> None:
                     dt.estimator_bank(task, model, RECIPE, 2 * REAL_SEEDS, estimator, **bank_of)
                 )
             for factor in (0.5, 1.0, 2.0):
-                found = dt.decide(
+                found = dt.decide_pairs(
                     shift, factor * sd, predictions=scores, control=scores is not None
                 )
                 trained = int(found.pairs["seeds"].sum() + found.pairs["seeds"].max())
