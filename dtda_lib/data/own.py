@@ -77,15 +77,9 @@ def as_task(
         query_x, query_y = x[at], y[at]
     else:
         at, query_x, query_y = _given_queries(query, target, columns, n_query)
-    n_train = len(order) if n_train is None else n_train
-    _require_share("n_train", n_train, len(order))
-    rows = np.sort(order[:n_train])
-    train_x, train_y = x[rows], y[rows]
-    classes: tuple[str, ...] = ()
-    if loss == "cross_entropy":
-        train_y, query_y, classes = _numbered(y, train_y, query_y, name)
-    elif y.dtype.kind not in "fiub":
-        raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
+    rows = _training_rows(order, n_train)
+    train_x = x[rows]
+    train_y, query_y, classes = _as_loss_needs(loss, y, y[rows], query_y, name)
     _warn_of_twins(train_x, query_x, name)
     if train_x.ndim == 2 if standardise is None else standardise:
         train_x, query_x = _standardised(train_x, query_x)
@@ -116,6 +110,13 @@ def _kept_from_training(order: np.ndarray, n_query: int | None) -> tuple[np.ndar
     return np.sort(order[:n_query]), order[n_query:]
 
 
+def _training_rows(order: np.ndarray, n_train: int | None) -> np.ndarray:
+    """Rows of the first `n_train` that are no queries, ascending; None: of all."""
+    n_train = len(order) if n_train is None else n_train
+    _require_share("n_train", n_train, len(order))
+    return np.sort(order[:n_train])
+
+
 def _given_queries(
     query: Any, target: str | None, columns: tuple[str, ...], n_query: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,6 +127,17 @@ def _given_queries(
     n_query = len(x) if n_query is None else n_query
     _require_share("n_query", n_query, len(x))
     return np.arange(n_query), x[:n_query], y[:n_query]
+
+
+def _as_loss_needs(
+    loss: str, y: np.ndarray, train_y: np.ndarray, query_y: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Targets and their labels: none of real numbers, which words are not."""
+    if loss == "cross_entropy":
+        return _numbered(y, train_y, query_y, name)
+    if y.dtype.kind not in "fiub":
+        raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
+    return train_y, query_y, ()
 
 
 def _numbered(
