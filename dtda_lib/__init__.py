@@ -57,6 +57,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
         "ask.plan": ("plan",),
         "ask.answer": ("reliable", "points_of", "screen", "hits"),
         "ask.arrays": ("as_laws", "as_scores"),
+        "ask.decide": ("decide_pairs",),
         "ask.agreement": ("agreement", "law_changes"),
         "ask.page": ("page",),
     },
@@ -84,6 +85,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .ask.answer import screen as screen
     from .ask.arrays import as_laws as as_laws
     from .ask.arrays import as_scores as as_scores
+    from .ask.decide import decide_pairs as decide_pairs
     from .ask.page import page as page
     from .ask.plan import plan as plan
     from .ask.question import estimator_bank as estimator_bank
