@@ -252,7 +252,6 @@ MADE_AGAIN = {
         "{default.n_line_seeds} on {default.n_lines:word} others, {default.n_digit_sets} sets of "
         "{default.n_digit_seeds} on {fact.default_digits} digits; `paper` {paper.n_seeds:,} + "
         "{paper.n_seeds:,}, {paper.n_line_seeds} + {paper.n_line_seeds} on {paper.n_lines} others, "
-        "{paper.n_again} more where these leave W2 open, "
         "{paper.n_digit_sets} sets of {paper.n_digit_seeds} on {fact.paper_digits} digits",
     ),
     "05_predicting_retrained_laws": (
