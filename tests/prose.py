@@ -221,8 +221,8 @@ MADE_AGAIN = {
     "02_ground_truth_vs_estimated": (
         "training sets of {fact.points} points",
         "CNN2-L ({fact.cnn2l:,} parameters) and recipe (Adam, {fact.epochs} epochs), "
-        "{paper.n_seeds:word} published seeds",
-        "{paper.n_checkpoints:word} at `paper`, {default.n_checkpoints:word} here",
+        "{paper.n_seeds:word} published seeds; means of the last {paper.n_checkpoints:word}",
+        "last checkpoint above {fact.points.least} points",
         "Hessian of {fact.cnn2l:,} parameters",
         "`smoke` {smoke.sizes} points a class; `default`, this page, {default.sizes} a class, "
         "{fact.default} points left out; `paper` {paper.sizes} a class, {fact.paper} points left",
