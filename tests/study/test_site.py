@@ -1,4 +1,4 @@
-"""The site: its sources are made from committed files, and its pages load nothing from elsewhere."""
+"""The site: made from committed files, and its pages load nothing from elsewhere."""
 
 import json
 import re

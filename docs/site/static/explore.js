@@ -12,7 +12,12 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const two = (x) => Number(x.toPrecision(2)).toString().replace("-", "\u2212");
   const scale = (low, high, from, to) => (x) => from + ((x - low) / (high - low)) * (to - from);
-  const ticks = (low, high) => [0, 1, 2, 3, 4].map((i) => low + (i * (high - low)) / 4);
+  const ticks = (low, high) => { // round numbers: multiples of 1, 2 or 5 times a power of ten
+    const rough = (high - low) / 5, power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((one) => one * power >= rough);
+    const first = Math.ceil(low / step), last = Math.floor(high / step);
+    return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+  };
 
   const start = (id, draw) => {
     const view = document.getElementById(id);
