@@ -58,6 +58,9 @@ TOUR: dict[str, str] = {
 }
 """Key of a figure -> the question that it answers, in the order of the tour."""
 
+_IMAGES = "../_images"
+"""Where Sphinx puts pictures, seen from a folder of pages: for HTML that it does not read."""
+
 _TO_BUILD = ("conf.py", "static")  # of docs/site; all else there is a page
 
 
@@ -251,7 +254,7 @@ def _all_claims(evidence: Evidence) -> str:
 
 def _sheet(figures: list[Figure], citation: Path) -> str:
     cards = [
-        f'<figure><a href="{one.key}.html"><img loading="lazy" src="{one.stem}.png" '
+        f'<figure><a href="{one.key}.html"><img loading="lazy" src="{_IMAGES}/{one.notebook}-{one.name}.png" '
         f'alt="{html.escape(alt(one.about["caption"]))}"></a>'
         f"<figcaption><b>{one.key}</b> {html.escape(alt(one.about['caption']))}</figcaption>"
         "</figure>"
@@ -316,7 +319,7 @@ def _explore(evidence: Evidence) -> str:
 def _view(name: str, data: Mapping[str, Any], static: list[str]) -> str:
     """A view with its data; the figures that show the same stand there until scripts draw."""
     pictures = "".join(
-        f'<img src="../figures/{EVIDENCE}/{"-".join(FIGURES[key])}.png" alt="Figure {key}, static">'
+        f'<img src="{_IMAGES}/{"-".join(FIGURES[key])}.png" alt="Figure {key}, static">'
         for key in static
     )
     text = json.dumps(data).replace("</", "<\\/")
