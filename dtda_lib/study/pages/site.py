@@ -254,7 +254,8 @@ def _all_claims(evidence: Evidence) -> str:
 
 def _sheet(figures: list[Figure], citation: Path) -> str:
     cards = [
-        f'<figure><a href="{one.key}.html"><img loading="lazy" src="{_IMAGES}/{one.notebook}-{one.name}.png" '
+        f'<figure><a href="{one.key}.html"><img loading="lazy" '
+        f'src="{_IMAGES}/{one.notebook}-{one.name}.png" '
         f'alt="{html.escape(alt(one.about["caption"]))}"></a>'
         f"<figcaption><b>{one.key}</b> {html.escape(alt(one.about['caption']))}</figcaption>"
         "</figure>"
