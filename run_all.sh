@@ -17,6 +17,8 @@
 #   --bless           rewrite the reference values of this profile
 #   --test            lint, tests, all notebooks at smoke in a copy, and a check of the committed
 #                     ones, each from an empty cache; only --workers goes with it
+#   --site            build the site from what is committed into .runs/site/html, executing nothing;
+#                     no other option but --conda goes with it
 #   --conda           use the conda environment dtda-study (made from environment.yml)
 #   -h, --help        show this text
 #
@@ -55,6 +57,7 @@ for argument in "$@"; do
         --conda) environment="conda" ;;
         --list) list="yes" ;;
         --test) needs="test" ;;
+        --site) needs="site" ;;
     esac
 done
 

@@ -44,7 +44,8 @@ def requirements(lines):
 
 def test_the_conda_route_installs_the_same():
     project = PYPROJECT["project"]
-    pip = requirements(project["dependencies"] + project["optional-dependencies"]["test"])
+    extras = project["optional-dependencies"]
+    pip = requirements(project["dependencies"] + extras["test"] + extras["site"])
     listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     conda = requirements(line for line in listed if isinstance(line, str))
     assert conda.pop("python") == {project["requires-python"]}

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_foreign_package()
         if args.test:
             return test(args.workers)
+        if args.site:
+            return build_site()
         jobs = [_job(notebook, args) for notebook in args.notebooks]
         return show_list(jobs) if args.list else run_notebooks(jobs, args)
     except (Refusal, StudyError) as refusal:
@@ -49,6 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped:
         print("run_all.sh: stopped; finished shards and notebooks are kept.", file=sys.stderr)
         return 130
+
+
+def build_site() -> int:
+    """Build the site below `.runs/site`; 0, or 1 where Sphinx failed or warned."""
+    from .pages import site  # reads the evidence and words of all experiments: no other call does
+
+    began, folder = time.monotonic(), ROOT / ".runs" / "site"
+    failed = site.build(folder, ROOT)
+    if not failed:
+        size = sum(path.stat().st_size for path in (folder / "html").rglob("*") if path.is_file())
+        seconds = time.monotonic() - began
+        _say(f"the site: {folder / 'html' / 'index.html'}, {size / 1e6:.0f} MB, {seconds:.0f} s")
+    return failed
 
 
 def run_notebooks(jobs: Sequence[NotebookJob], args: argparse.Namespace) -> int:

@@ -69,6 +69,7 @@ def parser() -> Parser:
     add("--update", action="store_true", help="replace the committed notebooks and figures")
     add("--bless", action="store_true", help="rewrite the reference values of this profile")
     add("--test", action="store_true", help="lint, tests, and cold checks of all notebooks")
+    add("--site", action="store_true", help="build the site, executing nothing")
     add("--conda", action="store_true", help="of run_all.sh: use the conda environment")
     return options
 
@@ -95,7 +96,7 @@ def read_arguments(arguments: Sequence[str], root: Path) -> argparse.Namespace:
         *(["profile"] if args.profile != "default" else []),
         *args.parameters,
     }
-    for notebook in [] if args.test else args.notebooks:
+    for notebook in [] if args.test or args.site else args.notebooks:
         known = parameter_names(notebook) if changed else set()
         for name in sorted(changed - known):
             if not known:
@@ -287,6 +288,8 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         raise Refusal(
             "--test checks everything: of the other options, only --workers goes with it."
         )
+    if args.site and vars(args) != {**vars(parser().parse_args(["--site"])), "conda": args.conda}:
+        raise Refusal("--site shows what is committed: no other option or notebook goes with it.")
     changes = args.parameters or args.device or args.workers
     if changes and (args.update or args.bless):
         raise Refusal(

@@ -2,7 +2,7 @@
 
 Standard library only, and nothing of dtda_lib: it runs before anything is installed, by its path.
 
-    python environment.py suitable ROOT NEEDS    exit code 0 or 1; NEEDS is run or test
+    python environment.py suitable ROOT NEEDS    exit code 0 or 1; NEEDS is run, test or site
     python environment.py install ROOT           exit code 0, 1 (failed), 2 (refused) or 130
 """
 
@@ -30,15 +30,15 @@ def suitable(root: Path, needs: str) -> bool:
 
     Args:
         root: The checkout.
-        needs: "run", or "test", which asks for the extra `test` as well.
+        needs: "run"; "site" asks for the extra `site` as well, "test" for both extras.
     """
     try:
         from packaging.requirements import Requirement
 
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         wanted = list(project["dependencies"])
-        if needs == "test":
-            wanted += project["optional-dependencies"]["test"]
+        for extra in {"test": ["test", "site"], "site": ["site"]}.get(needs, []):
+            wanted += project["optional-dependencies"][extra]
         for requirement in map(Requirement, wanted):
             version = importlib.metadata.version(requirement.name)
             if not requirement.specifier.contains(version, prereleases=True):
@@ -94,7 +94,7 @@ def _install(root: Path, lock: IO[str]) -> int:
     else:
         _say("pyproject.toml or DTDA_PIP_ARGS changed: renewing .venv.")
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-    if not (done and run(*pip, *shlex.split(options), "-e", ".[test]")):
+    if not (done and run(*pip, *shlex.split(options), "-e", ".[test,site]")):
         _say("the set-up of .venv failed (see above): mend the cause and call again.")
         return 1
     _write(stamp, wanted)

@@ -353,7 +353,7 @@ def test_set_up_is_made_once_renewed_and_repaired(checkout):
     assert call().wait(120) == 0
     assert call(DTDA_PIP_ARGS="--pre 'a b'").wait(120) == 0
     assert installations() == 3
-    assert "'--pre', 'a b', '-e', '.[test]'" in (checkout / "pip.log").read_text()
+    assert "'--pre', 'a b', '-e', '.[test,site]'" in (checkout / "pip.log").read_text()
     assert marker.exists()  # renewed, not made anew
 
     (checkout / ".venv" / "dtda-setup").write_text("unfinished")  # as a killed pip leaves it

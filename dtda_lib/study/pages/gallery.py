@@ -117,6 +117,30 @@ def bibtex(citation: Path) -> str:
     return "\n\n".join(entries)
 
 
+def figure_bibtex(citation: Path, key: str, notebook: str, commit: str, digest: str) -> str:
+    """BibTeX of one figure: the study with the figure, the commit and the digest of its data.
+
+    Args:
+        citation: `CITATION.cff`; its `repository-code`, where set, gives the URL.
+        key: Of the figure, as `F04a`.
+        notebook: The one that draws it.
+        commit: The state that made it.
+        digest: sha256 of the data that it shows.
+    """
+    import yaml
+
+    cff = yaml.safe_load(citation.read_text(encoding="utf-8"))
+    fields = {
+        "title": f"{cff['title']}, figure {key}",
+        "author": _authors(cff),
+        "year": str(cff["date-released"])[:4],
+        "version": cff["version"],
+        "url": cff.get("repository-code"),
+        "note": f"Notebook {notebook.replace('_', chr(92) + '_')}, {commit}, data sha256 {digest}",
+    }
+    return _bibtex("software", f"dtda_study_{key}", fields)
+
+
 def _bibtex(kind: str, key: str, fields: dict[str, Any]) -> str:
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
