@@ -42,7 +42,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "F05a": ("05_predicting_retrained_laws", "queries"),
     "F05b": ("05_predicting_retrained_laws", "spread"),
     "F06a": ("06_unrolling_becomes_influence", "limit"),
-    "F07a": ("07_cold_posterior_transport", "best_scale"),
+    "F07a": ("07_cold_posterior_transport", "manifolds"),
 }
 """Key -> notebook and figure of the evidence that carries a finding. A key once given stays."""
 
