@@ -202,7 +202,7 @@ def image_tag(image: Tensor, *, within: tuple[float, float] = (0.0, 1.0)) -> str
     at the highest, never inverted. Of 0 to 1, which images mostly hold, both stay as they are.
     """
     low, high = within
-    low, high = (0.0, 1.0) if 0 <= low and 0.5 < high <= 1 else (low, high)
+    low, high = (0.0, 1.0) if low >= 0 and 0.5 < high <= 1 else (low, high)
     values = (image.numpy() - low) / ((high - low) or 1.0)
     pixels = (values.clip(0, 1) * 255).round().astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))

@@ -22,8 +22,8 @@ def losses_without_a_model(task: Task) -> dict[str, float]:
     """Mean loss of the queries, in the unit of the query loss, of two predictors without a model.
 
     Returns:
-        "constant": every query is given the training targets' mean, or of classes their shares
-        (smoothed by one example a class). "nearest input": the target of the nearest training
+        "constant": every query is given the training targets' mean; of classes their shares there
+        (smoothed by one example a class) or equal ones, whichever is better. "nearest input": the target of the nearest training
         point; of classes, with probability 0.9 for its class. Empty where a task has a loss of its
         own or no targets.
     """
@@ -32,10 +32,12 @@ def losses_without_a_model(task: Task) -> dict[str, float]:
     near = torch.cdist(task.query_x.flatten(1), task.train_x.flatten(1)).argmin(dim=1)
     if task.loss == "cross_entropy":
         counts = torch.bincount(task.train_y, minlength=task.n_outputs).double() + 1
-        constant = counts.log().expand(task.n_query, -1)
-        others = torch.tensor(0.1 / max(1, task.n_outputs - 1))
-        shares = torch.full((task.n_query, task.n_outputs), float(others), dtype=torch.float64)
-        nearest = shares.scatter(1, task.train_y[near][:, None], 0.9).log()
+        shares = [counts, torch.ones_like(counts)]
+        tried = [one.log().expand(task.n_query, -1) for one in shares]
+        constant = min(tried, key=lambda one: float(_loss(task, one, task.query_y).mean()))
+        other = 0.1 / max(1, task.n_outputs - 1)
+        sure = torch.full((task.n_query, task.n_outputs), other, dtype=torch.float64)
+        nearest = sure.scatter(1, task.train_y[near][:, None], 0.9).log()
     else:
         constant = _column(task.train_y.double()).mean(dim=0).expand(task.n_query, -1)
         nearest = _column(task.train_y.double()[near])

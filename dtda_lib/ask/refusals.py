@@ -226,7 +226,14 @@ def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None
         torch.manual_seed(0)
         try:
             together = network(theta, x)
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            AssertionError,
+        ) as error:
             raise ValueError(
                 f"model {kind}: it cannot take inputs of shape {tuple(x.shape)} ({_first(error)}); "
                 f"{_cure_of_inputs(error)}."
@@ -259,8 +266,7 @@ def _try_outputs(kind: str, network: Network, theta: Tensor, task: Task) -> None
 
 
 def _cure_of_inputs(error: Exception) -> str:
-    text = str(error)
-    if "embedding" in text or ("Long" in text and "indices" in text):
+    if "indices" in str(error) and "Long" in str(error):
         return "as token ids are whole numbers, pass whole=True to as_task"
     return "fit its first layer to the data"
 

@@ -46,9 +46,9 @@ def unpacked(x: Tensor, inputs: Sequence[Input]) -> dict[str, Tensor]:
     """Arrays by name, `(example, *shape)` each, from rows `(example, value)`; whole ones int64."""
     parts = x.split([math.prod(one.shape) for one in inputs], dim=1)
     return {
-        one.name: part.reshape(len(x), *one.shape).long() if one.whole else part.reshape(
-            len(x), *one.shape
-        )
+        one.name: part.reshape(len(x), *one.shape).long()
+        if one.whole
+        else part.reshape(len(x), *one.shape)
         for one, part in zip(inputs, parts)
     }
 

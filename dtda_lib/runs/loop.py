@@ -58,7 +58,9 @@ class LoopRecipe(Recipe):
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"recipe: clip = {self.clip!r} is impossible.")
         if not 0 <= self.warm_up < 1:
-            raise ValueError(f"recipe: warm_up = {self.warm_up!r} is a share of the steps, below 1.")
+            raise ValueError(
+                f"recipe: warm_up = {self.warm_up!r} is a share of the steps, below 1."
+            )
         if self.nesterov and (self.optimiser != "sgd" or not self.momentum):
             raise ValueError("recipe: nesterov is for 'sgd' with momentum.")
 
@@ -213,7 +215,7 @@ class _Run:
                 if warm:
                     rate = recipe.lr * min(1.0, (step + 1) / warm)
                     update.recipe = replace(own, lr=rate)
-                update(self.theta, gradient, max(0, step - warm) / (total - warm))
+                update(self.theta, gradient, max(0, step - warm) / max(1, total - warm))
                 step += 1
             yield epoch
 
