@@ -23,9 +23,9 @@ def losses_without_a_model(task: Task) -> dict[str, float]:
 
     Returns:
         "constant": every query is given the training targets' mean; of classes their shares there
-        (smoothed by one example a class) or equal ones, whichever is better. "nearest input": the target of the nearest training
-        point; of classes, with probability 0.9 for its class. Empty where a task has a loss of its
-        own or no targets.
+        (smoothed by one example a class) or equal ones, whichever is better. "nearest input": the
+        target of the nearest training point; of classes, with probability 0.9 for its class. Empty
+        where a task has a loss of its own or no targets.
     """
     if task.own_loss is not None or task.loss == "mean_square":
         return {}
@@ -105,7 +105,7 @@ def remarks_before(bank: RunBank) -> str:
 
 
 def remarks_after(bank: RunBank, values: xr.DataArray) -> str:
-    """The same, with how good the models are, from a bank's values `(seed, removal, ..., query)`."""
+    """The same, with how good the models are: of a bank's values `(seed, removal, ..., query)`."""
     first = bank.measures[0].name
     base = values.isel(removal=0)
     others = [dim for dim in base.dims if dim not in ("seed", "query")]

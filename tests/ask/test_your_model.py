@@ -414,8 +414,8 @@ def test_an_own_function_or_measure_is_an_estimator():
 def test_an_estimator_of_another_shape_is_refused_before_anything_trains():
     with pytest.raises(ValueError, match="returned the shape"):
         dt.estimator_bank(task_of(), net, SGD, 2, lambda n, t, task: task.train_x, **ALONE)
+    wrong = dt.measure(("query",), "none")(lambda n, t, task: task.query_y)
     with pytest.raises(ValueError, match="it needs train and query"):
-        wrong = dt.measure(("query",), "none")(lambda n, t, task: task.query_y)
         dt.estimator_bank(task_of(), net, SGD, 2, wrong, **ALONE)
     with pytest.raises(ValueError, match="give a name, a function"):
         dt.estimator_bank(task_of(), net, SGD, 2, 3, **ALONE)

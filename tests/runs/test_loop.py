@@ -234,10 +234,10 @@ def test_impossible_settings_are_refused(name):
 def test_settings_of_a_loop_and_of_a_loss_are_sent_to_their_place():
     with pytest.raises(ValueError, match="clip is a setting of LoopRecipe"):
         Recipe("sgd", clip=1.0)
-    with pytest.raises(ValueError, match="class_weights belongs to the loss; .*as_task"):
+    with pytest.raises(ValueError, match=r"class_weights belongs to the loss; .*as_task"):
         Recipe("sgd", class_weights=(1, 2))
+    runs = paired(leave_one_out(12, [0]), seed_pairs(1))
     with pytest.raises(ValueError, match="one at a time; use retraining_bank"):
-        runs = paired(leave_one_out(12, [0]), seed_pairs(1))
         dt.RunBank(TASK, MLP, LoopRecipe("sgd", clip=1.0), runs)
     with pytest.raises(ValueError, match="unknown setting of Recipe 'epoch'"):
         Recipe("sgd", epoch=3)
