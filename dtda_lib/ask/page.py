@@ -23,6 +23,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from dtda_lib.data.own import own
 from dtda_lib.data.task import Task
 from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.methods import HELPS, HURTS
@@ -141,7 +142,7 @@ def _refuse_another_task(found: xr.Dataset, task: Task | None) -> None:
 def _labels(task: Task, part: str) -> list[str]:
     """Of points or queries: name or row of the data, and target."""
     ids = task.train_id if part == "train" else task.query_id
-    names = task.names[0 if part == "train" else 1]
+    names = own(task).names[0 if part == "train" else 1]
     targets = task.train_y if part == "train" else task.query_y
     told = names or [f"row {one}" for one in ids]
     return [f"{name}, target {_target(task, y)}" for name, y in zip(told, targets.tolist())]
@@ -156,7 +157,7 @@ def _target(task: Task, y: Any) -> str:
 
 def _picture_of(task: Task) -> Picture:
     """Images as images, whole numbers as text, and anything else as bars."""
-    if any(one.whole for one in task.inputs):
+    if any(one.whole for one in own(task).inputs):
         return _written
     if task.train_x.ndim == 4:
         low = float(min(task.train_x.min(), task.query_x.min()))

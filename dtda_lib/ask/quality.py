@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
+from dtda_lib.data.own import own
 from dtda_lib.data.task import Task
 from dtda_lib.names import listing
 from dtda_lib.runs.bank import RunBank
@@ -27,7 +28,8 @@ def losses_without_a_model(task: Task) -> dict[str, float]:
         target of the nearest training point; of classes, with probability 0.9 for its class. Empty
         where a task has a loss of its own or no targets.
     """
-    if task.own_loss is not None or task.loss == "mean_square":
+    known = task.loss in ("cross_entropy", "squared_error", "squared_errors")
+    if not known:
         return {}
     near = torch.cdist(task.query_x.flatten(1), task.train_x.flatten(1)).argmin(dim=1)
     if task.loss == "cross_entropy":
@@ -96,7 +98,7 @@ def _class(task: Task, number: int) -> str:
 def remarks_before(bank: RunBank) -> str:
     """What is known before training: inferred loss, classes that vanish, what trains alone."""
     alone = getattr(bank, "alone", None)
-    told = [*bank.task.notes, lost_classes(bank.task, bank.runs.design)]
+    told = [*own(bank.task).notes, lost_classes(bank.task, bank.runs.design)]
     if alone is not None:
         told.append(f"Runs are trained one at a time, for {alone or 'the recipe'}.")
     if alone and "batch norm" in alone:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from dtda_lib.attribution.damping import damping_by_training_time
 from dtda_lib.attribution.registry import get_estimator
+from dtda_lib.data.own import own
 from dtda_lib.data.task import Task
 from dtda_lib.models.adapted import adapted
 from dtda_lib.models.networks import Model, Network, new_module
@@ -201,7 +202,7 @@ def _estimator(
         start = replace(recipe, schedule="constant")
         damped = estimator in DAMPED
         settings = {"damping": damping_by_training_time(start, task.n_train)} if damped else {}
-    known = task.own_loss is None and task.loss != "squared_errors"
+    known = own(task).own_loss is None
     if not known and estimator in OF_A_KNOWN_LOSS:
         raise ValueError(
             f"estimator {estimator!r} needs the curvature of a known loss, and the task has "
@@ -238,17 +239,17 @@ def _own_estimator(estimator: Measure | MeasureFunction) -> Measure:
     # A key and a refusal call it by its owner's names.
     scored.__module__ = function.__module__
     scored.__qualname__ = f"{getattr(function, '__qualname__', name)}.scored"
-    own = Measure(name, ("estimator", "train", "query"), unit, scored, {"estimator": (name,)})
-    return replace(own, check=_checked_shape(own))
+    asked = Measure(name, ("estimator", "train", "query"), unit, scored, {"estimator": (name,)})
+    return replace(asked, check=_checked_shape(asked))
 
 
-def _checked_shape(own: Measure) -> Callable[[Network, Tensor, Task], None]:
+def _checked_shape(asked: Measure) -> Callable[[Network, Tensor, Task], None]:
     """Look at what an own estimator returns on a few points, before anything trains."""
 
     def check(network: Network, theta: Tensor, task: Task) -> None:
         few = few_points(task)
         with torch.random.fork_rng(devices=[]):
-            take(own, network, theta, few)
+            take(asked, network, theta, few)
 
     return check
 

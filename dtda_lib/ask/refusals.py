@@ -338,7 +338,7 @@ def _refuse_small_batches(kind: str, recipe: Recipe, task: Task) -> None:
 def few_points(task: Task) -> Task:
     """The task of the first points and queries alone."""
     parts = ("train_x", "train_y", "query_x", "query_y", "train_id", "query_id")
-    return replace(task, names=((), ()), **{p: getattr(task, p)[:TRIED] for p in parts})
+    return replace(task, **{p: getattr(task, p)[:TRIED] for p in parts})
 
 
 def _try_alone(model: Model, recipe: Recipe, task: Task) -> None:

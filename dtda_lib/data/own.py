@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from dtda_lib.names import unknown
 
-from .task import LOSSES, Input, Task
+from .task import LOSSES, Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,6 +32,88 @@ LARGEST_WHOLE = 2**24
 """Whole numbers below are exact in float32, in which a task keeps its inputs."""
 LARGE = 100  # inputs beyond, which no usual learning rate fits
 FEW = 5  # examples of a class, of which fewer than this many are hardly a class
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of the arrays that a model takes, where it takes several or whole numbers.
+
+    Args:
+        name: Of the model's argument; "": the first argument, by position.
+        shape: Of one example.
+        whole: Handed to the model as int64, such as token ids or a mask.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, repr=False)
+class OwnTask(Task):
+    """A `Task` with what only data of one's own have; from `as_task`.
+
+    Apart from `Task`, whose code is part of every key.
+
+    Args:
+        own_loss: `(output, target) -> (example,)` in place of one of `LOSSES`; `loss` is its name,
+            and targets may be `(train, output)`.
+        inputs: How a row of `train_x` is laid out, where the model takes several arrays or whole
+            numbers; () if it takes `train_x` as it is.
+        names: Of the points and of the queries, where a table's index has them.
+        notes: What was taken for granted, one sentence each.
+
+    Raises:
+        ValueError: see `Task`; inputs that do not fit the rows.
+    """
+
+    own_loss: Loss | None = None
+    inputs: tuple[Input, ...] = ()
+    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.own_loss is None:
+            super().__post_init__()
+        else:  # the same checks, by a loss with targets of this kind
+            real = self.train_y.is_floating_point()
+            parts = {one: getattr(self, one) for one in ("train_x", "query_x", "columns")}
+            ys = {one: getattr(self, one) for one in ("train_y", "query_y")}
+            ys = {name: y[:, 0] if y.ndim == 2 else y for name, y in ys.items()}
+            kind = "squared_error" if real else "cross_entropy"
+            plain = Task(self.name, loss=kind, n_outputs=self.n_outputs, **parts, **ys)
+            for part in ("train_id", "query_id"):
+                object.__setattr__(self, part, getattr(self, part) or getattr(plain, part))
+        laid_out = sum(math.prod(one.shape) for one in self.inputs)
+        if self.inputs and self.train_x.shape[1:] != (laid_out,):
+            raise ValueError(
+                f"task {self.name!r}: the inputs {', '.join(one.name for one in self.inputs)} have "
+                f"{laid_out} values, but a training point has the shape "
+                f"{tuple(self.train_x.shape[1:])}."
+            )
+
+    @property
+    def per_example_loss(self) -> Loss:
+        """`(output, target) -> (example,)` losses."""
+        return LOSSES[self.loss] if self.own_loss is None else self.own_loss
+
+    def _facts(self) -> dict[str, object]:
+        return super()._facts() | ({"notes": " ".join(self.notes)} if self.notes else {})
+
+
+def own(task: Task) -> OwnTask:
+    """The task as an `OwnTask`, which has what a plain one lacks."""
+    if isinstance(task, OwnTask):
+        return task
+    fields = {name: getattr(task, name) for name in Task.__dataclass_fields__}
+    made = object.__new__(OwnTask)  # unchecked, as the task is checked
+    made.__dict__.update(fields, own_loss=None, inputs=(), names=((), ()), notes=())
+    return made
+
+
+def squared_errors(output: Tensor, target: Tensor) -> Tensor:
+    """Half squared errors of several outputs `(example, output)`, added up: `(example,)`."""
+    return 0.5 * (output - target).square().sum(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -111,8 +193,8 @@ def as_task(
     """
     if isinstance(data, Task):
         return data
-    own = loss if callable(loss) else None
-    if loss is not None and own is None and loss not in LOSSES:
+    given_loss = loss if callable(loss) else None
+    if loss is not None and given_loss is None and loss not in LOSSES:
         raise ValueError(unknown("loss", loss, LOSSES))
     given = _examples(data, target, "data", whole)
     x, y = given.x, given.y
@@ -142,13 +224,15 @@ def as_task(
             train_y, query_y = _standardised(train_y, query_y)
     _warn_of_large(train_x, given.inputs, name)
     number = np.int64 if classes else np.float32
-    return Task(
+    if kind == "squared_errors" and given_loss is None:
+        given_loss = squared_errors
+    return OwnTask(
         name=name,
         train_x=_tensor(train_x, np.float32),
         train_y=_tensor(train_y, number),
         query_x=_tensor(query_x, np.float32),
         query_y=_tensor(query_y, number),
-        loss=kind if own is None else _name_of(own),
+        loss=kind if given_loss is None else _name_of(given_loss),
         n_outputs=len(classes) or (y.shape[1] if y.ndim == 2 else 1),
         train_id=tuple(rows.tolist()),
         query_id=tuple(at.tolist()),
@@ -156,7 +240,7 @@ def as_task(
         source=source,
         classes=classes,
         columns=given.columns,
-        own_loss=own,
+        own_loss=given_loss,
         inputs=given.inputs,
         names=(_picked(given.names, rows), _picked(asked.names, at)),
         notes=notes,

@@ -1,7 +1,6 @@
 """What a learning task is: training points, query points and a loss, validated once."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,10 +20,6 @@ def _squared_error(output: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (output.squeeze(-1) - target).square()  # (example, 1) -> (example,)
 
 
-def _squared_errors(output: Tensor, target: Tensor) -> Tensor:
-    return 0.5 * (output - target).square().sum(dim=-1)  # (example, output) -> (example,)
-
-
 def _mean_square(output: Tensor, target: Tensor) -> Tensor:
     return output.square().mean(dim=-1)  # (example, residual) -> (example,); no target is needed
 
@@ -32,24 +27,8 @@ def _mean_square(output: Tensor, target: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": _cross_entropy,
     "squared_error": _squared_error,
-    "squared_errors": _squared_errors,
     "mean_square": _mean_square,
 }
-
-
-@dataclass(frozen=True)
-class Input:
-    """One of the arrays that a model takes, where it takes several or whole numbers.
-
-    Args:
-        name: Of the model's argument; "": the first argument, by position.
-        shape: Of one example.
-        whole: Handed to the model as int64, such as token ids or a mask.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    whole: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,13 +38,11 @@ class Task(Shown):
     Args:
         name: How notebooks and cache manifests call it.
         train_x: Inputs `(train, ...)`, float32 or float64; images `(train, channel, row, col)`.
-        train_y: Targets `(train,)`: class numbers (int64) or real values; `(train, output)` of
-            "squared_errors".
+        train_y: Targets `(train,)`: class numbers (int64) or real values.
         query_x: Inputs `(query, ...)` that never train.
         query_y: Targets `(query,)`.
         loss: A name in `LOSSES`; per-example loss in nats (cross-entropy, as published), half
-            squared target units (their sum over several outputs), or the mean square of outputs
-            that are residuals themselves. Any name, where `own_loss` is given.
+            squared target units, or the mean square of outputs that are residuals themselves.
         n_outputs: Width of the model's output.
         train_id: Where each training point stands in its source; the same point has the same id in
             nested subsets.
@@ -73,11 +50,6 @@ class Task(Shown):
         licence, source, checksum: Provenance, printed in notebooks.
         classes: Names of the classes by their number; none for a regression.
         columns: Names of the inputs of a table, in their order.
-        own_loss: `(output, target) -> (example,)` in place of one of `LOSSES`.
-        inputs: How a row of `train_x` is laid out, where the model takes several arrays or whole
-            numbers; () if it takes `train_x` as it is.
-        names: Of the points and queries, by id, where a table's index or files name them.
-        notes: What was taken for granted, one sentence each.
 
     Raises:
         ValueError: wrong shape or dtype, non-finite values, labels out of range; one sentence.
@@ -97,13 +69,9 @@ class Task(Shown):
     checksum: str = ""
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    own_loss: Callable[[Tensor, Tensor], Tensor] | None = None
-    inputs: tuple[Input, ...] = ()
-    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.own_loss is None and self.loss not in LOSSES:
+        if self.loss not in LOSSES:
             raise ValueError(unknown("loss", self.loss, LOSSES))
         for part in ("train", "query"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
@@ -117,13 +85,6 @@ class Task(Shown):
             raise ValueError(
                 f"task {self.name!r}: training inputs are {self.train_x.dtype} but query inputs "
                 f"{self.query_x.dtype}; convert one of them."
-            )
-        laid_out = sum(math.prod(one.shape) for one in self.inputs)
-        if self.inputs and self.train_x.shape[1:] != (laid_out,):
-            raise ValueError(
-                f"task {self.name!r}: the inputs {', '.join(one.name for one in self.inputs)} have "
-                f"{laid_out} values, but a training point has the shape "
-                f"{tuple(self.train_x.shape[1:])}."
             )
         if self.columns and self.train_x.shape[1:] != (len(self.columns),):
             raise ValueError(
@@ -148,7 +109,7 @@ class Task(Shown):
     @property
     def per_example_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """`(output, target) -> (example,)` losses."""
-        return LOSSES[self.loss] if self.own_loss is None else self.own_loss
+        return LOSSES[self.loss]
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -203,8 +164,6 @@ class Task(Shown):
             facts["classes"] = listing(self.classes)
         if self.columns:
             facts["columns"] = listing(self.columns)
-        if self.notes:
-            facts["notes"] = " ".join(self.notes)
         return facts | {"source": self.source, "licence": self.licence}
 
     def describe(self) -> str:
@@ -225,14 +184,13 @@ def _validate(where: str, x: Tensor, y: Tensor, task: Task) -> None:
             f"{where}: inputs have shape {tuple(x.shape)}; they need (example, feature...) with at "
             "least one example."
         )
-    several = task.loss == "squared_errors" or task.own_loss is not None
-    if y.shape != x.shape[:1] and not (several and y.ndim == 2 and len(y) == len(x)):
+    if y.shape != x.shape[:1]:
         raise ValueError(
             f"{where}: {len(x)} inputs but targets of shape {tuple(y.shape)}; one target each."
         )
     if not torch.isfinite(x).all():
         raise ValueError(f"{where}: inputs hold NaN or infinity; clean them first.")
-    if task.loss == "cross_entropy" or (task.own_loss is not None and y.dtype == torch.int64):
+    if task.loss == "cross_entropy":
         if y.dtype != torch.int64:
             raise ValueError(f"{where}: class labels are {y.dtype}; convert them to int64.")
         if int(y.min()) < 0 or int(y.max()) >= task.n_outputs:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dtda_lib.data.task import Input, Task
+from dtda_lib.data.own import Input, own
+from dtda_lib.data.task import Task
 
 from .networks import Model, new_module
 
@@ -102,8 +103,9 @@ def adapted(model: Model, task: Task) -> Model:
         for name, buffer in module.named_buffers()
     )
     held = bool(before) and constant and not collecting(module)
-    if task.inputs or held or not isinstance(returned, Tensor | None):
-        return functools.partial(made, model, task.inputs, held)
+    inputs = own(task).inputs
+    if inputs or held or not isinstance(returned, Tensor | None):
+        return functools.partial(made, model, inputs, held)
     return model
 
 
@@ -123,9 +125,10 @@ def _returned(module: nn.Module, task: Task) -> Any:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         try:
-            if not task.inputs:
+            inputs = own(task).inputs
+            if not inputs:
                 return module(x)
-            arrays = unpacked(x, task.inputs)
+            arrays = unpacked(x, inputs)
             return module(arrays[""]) if list(arrays) == [""] else module(**arrays)
         except Exception:  # said in one sentence where the model is checked
             return None

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 import dtda_lib as dt
 from dtda_lib.ask.quality import losses_without_a_model, lost_classes
 from dtda_lib.ask.refusals import why_refused
+from dtda_lib.data.own import Input
 from dtda_lib.data.sources import import_torchvision
-from dtda_lib.data.task import Input
 from dtda_lib.models.adapted import adapted, unpacked
 from dtda_lib.models.networks import Network, initial_theta, new_module
 from dtda_lib.runs.removal import leave_groups_out, leave_one_out
