@@ -110,6 +110,10 @@ def left_out(at):
     return {name: 3 * p.points_per_class for name, p in at.items()}
 
 
+def queries(at):
+    return {f"{name}_queries": 3 * p.queries_per_class for name, p in at.items()}
+
+
 def facts_09(at):
     """Trainings that are scored, on two sets of seeds, and that judge: all points, and removals."""
     found = {}
@@ -163,18 +167,20 @@ def facts_11(at):
 
 FACTS = {
     "00_conventions": facts_00,
-    "01_noise_vs_influence": lambda at: published() | left_out(at),
+    "01_noise_vs_influence": lambda at: published() | left_out(at) | queries(at),
     "02_ground_truth_vs_estimated": lambda at: (
         published() | left_out(at) | {"points": tuple(3 * size for size in at["paper"].sizes)}
     ),
-    "03_sources_of_noise": lambda at: published() | {"colour": n_parameters("cnn2l_rgb")},
+    "03_sources_of_noise": lambda at: (
+        published() | queries(at) | {"colour": n_parameters("cnn2l_rgb")}
+    ),
     "04_variance_changing_examples": lambda at: (
         {f"{name}_digits": 3 * p.digits_per_class for name, p in at.items()}
         | {f"{name}_lines": 1 + p.n_lines for name, p in at.items()}
     ),
-    "05_predicting_retrained_laws": lambda at: {
-        f"{name}_digits": 3 * p.per_class for name, p in at.items()
-    },
+    "05_predicting_retrained_laws": lambda at: (
+        queries(at) | {f"{name}_digits": 3 * p.per_class for name, p in at.items()}
+    ),
     "06_unrolling_becomes_influence": lambda at: {
         "wide": n_parameters("mlp", widths=(8, 64, 1), activation="tanh"),
         "cnn": small_convnet(),
@@ -202,6 +208,7 @@ MADE_AGAIN = {
         "CNN2-L ({fact.cnn2l:,} parameters)",
         "learning rate {fact.lr}, L2 {fact.l2}, batches of {fact.batch}, {fact.epochs} epochs",
         "last {paper.n_checkpoints:word} epochs",
+        "{fact.paper_queries} queries at `paper`, {fact.default_queries} here",
         "{paper.n_sets:word} sets of {paper.n_seeds:word} at `paper`, {default.n_sets:word} here",
         "`smoke` {smoke.sizes} points a class; `default`, this page, {default.sizes} a class, "
         "{fact.default} points left out; `paper` {paper.sizes} a class, {fact.paper} points left",
@@ -214,8 +221,8 @@ MADE_AGAIN = {
     "02_ground_truth_vs_estimated": (
         "training sets of {fact.points} points",
         "CNN2-L ({fact.cnn2l:,} parameters) and recipe (Adam, {fact.epochs} epochs), "
-        "{paper.n_seeds:word} published seeds; means of the last {paper.n_checkpoints:word}",
-        "last checkpoint above {fact.points.least} points",
+        "{paper.n_seeds:word} published seeds",
+        "{paper.n_checkpoints:word} at `paper`, {default.n_checkpoints:word} here",
         "Hessian of {fact.cnn2l:,} parameters",
         "`smoke` {smoke.sizes} points a class; `default`, this page, {default.sizes} a class, "
         "{fact.default} points left out; `paper` {paper.sizes} a class, {fact.paper} points left",
@@ -225,6 +232,7 @@ MADE_AGAIN = {
         "{fact.points.least} to {fact.points.most} training points. With {paper.sizes.least} a",
     ),
     "03_sources_of_noise": (
+        "There are {fact.paper_queries} queries at `paper`, {fact.default_queries} here",
         "learning rate {fact.lr}, L2 {fact.l2}, batches of {fact.batch}, {fact.epochs} epochs",
         "`smoke` {smoke.nested_sizes} points a class; `default`, this page, {default.nested_sizes} "
         "points a class, {default.n_init} × {default.n_order} crossed seeds; `paper` "
@@ -244,11 +252,13 @@ MADE_AGAIN = {
         "{default.n_line_seeds} on {default.n_lines:word} others, {default.n_digit_sets} sets of "
         "{default.n_digit_seeds} on {fact.default_digits} digits; `paper` {paper.n_seeds:,} + "
         "{paper.n_seeds:,}, {paper.n_line_seeds} + {paper.n_line_seeds} on {paper.n_lines} others, "
+        "{paper.n_again} more where these leave W2 open, "
         "{paper.n_digit_sets} sets of {paper.n_digit_seeds} on {fact.paper_digits} digits",
     ),
     "05_predicting_retrained_laws": (
         "{paper.n_train} mixes at `paper` ({paper.fewer} besides",
-        "{fact.paper_digits} images",
+        "{fact.paper_digits} images. Queries at `paper`: {paper.n_query} mixes, "
+        "{fact.paper_queries} digits",
         "two hidden layers of {paper.width:word} GELU units",
         "{paper.epochs} passes at `paper`. The learning rate falls from {paper.rate} to 0, weight "
         "decay is {paper.decay}",
@@ -309,9 +319,8 @@ MADE_AGAIN = {
             for name, extra in (("default", ", each left out"), ("paper", ""))
         ),
     ),
-    "12_scoreboard": (),
 }
-"""Notebook -> templates of what its text says of parameters, code and figures."""
+"""Notebook -> templates of what its text says of parameters, code and figures, if anything."""
 
 
 PAPER = "what a paper or its code says"
@@ -319,7 +328,6 @@ DATA = "what the data are, in the words of their task"
 SCALE = "the end of a scale, or the value of no effect"
 RULE = "a threshold that the text itself sets"
 SETTING = "a setting that is no parameter; a change of it changes the key of what trains"
-PILOT = "seen once, before the runs"
 TESTED = "compared with the plan in tests/experiments/test_your_own_model.py"
 DIGITS = "digits 0, 1 and 2"
 

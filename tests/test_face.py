@@ -248,6 +248,11 @@ def test_a_task_tells_its_sizes_and_a_recipe_what_differs():
     )
     runs = dt.unpaired(dt.leave_one_out(5), dt.seed_pairs(2))
     assert "removals='none, 0, 1, ... (6)', train=5, paired=False" in repr(runs)
+    bank = next(one for one in shown_objects().values() if isinstance(one, dt.RunBank))
+    assert repr(bank) == (
+        "RunBank(title='table-like', task='table-like', runs=93, missing=93, seeds=3, "
+        "removals='none, 0, 1,\n    ... (31)', measures='query_loss', shards=1)"
+    )
     assert repr(Page("<p>" * 1000, 3)).startswith("Page(3,000 characters")
 
 

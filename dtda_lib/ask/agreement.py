@@ -157,13 +157,7 @@ def agreement(
     found["ceiling"] = _both(pooled, by_query["ceiling_of_query"])
     found = found.assign({name: (("kind", "query"), one) for name, one in by_query.items()})
     found = found.assign_coords(query=pair.data["query"].values)
-    told = {
-        "of": chosen.name,
-        "same_seeds": int(pair.same_seeds),
-        pair.axis: pair.data.sizes[pair.axis],
-    }
-    sizes = {dim: pair.data.sizes[dim] for dim in ("seed", "score_seed") if dim in pair.data.dims}
-    return found.drop_attrs().assign_attrs(told | {f"{dim}s": n for dim, n in sizes.items()})
+    return found.drop_attrs().assign_attrs(pair.facts())
 
 
 @dataclass(frozen=True)
@@ -178,6 +172,16 @@ class _Pair:
     axis: str
     change: Distance
     same_seeds: bool
+
+    def facts(self) -> dict[str, str | int]:
+        """What was compared, and how many removals and seeds of each side."""
+        sizes = self.data.sizes
+        told = {
+            "of": self.change.name,
+            "same_seeds": int(self.same_seeds),
+            self.axis: sizes[self.axis],
+        }
+        return told | {f"{dim}s": sizes[dim] for dim in ("seed", "score_seed") if dim in sizes}
 
     def truth(self, data: xr.Dataset) -> np.ndarray:
         """Retrained changes `(removal, query)`."""

@@ -77,13 +77,7 @@ def reliable(
         UserWarning: a hundred values or more that are all positive, as losses are.
     """
     shift = upon_removal(shift)
-    point = axis_of_removals(shift)
-    over = tuple(point if dim == "train" else dim for dim in tested_over(family))
-    if set(shift.dims) != {"seed", point, "query"}:
-        raise ValueError(
-            f"reliable: shifts have the axes seed, train (or removal) and query, not "
-            f"{', '.join(map(str, shift.dims))}; rename them."
-        )
+    over = _corrected_over(shift, family)
     warn_of_losses(shift)
     shift = require_seeds(shift)
     n = shift.sizes["seed"]
@@ -107,6 +101,18 @@ def reliable(
         },
         attrs={"seeds": n, "q": q, "family": family, "test": test} | _law(shift),
     )
+
+
+def _corrected_over(shift: xr.DataArray, family: str) -> tuple[str, ...]:
+    """The axes of these shifts over which tests are corrected; shifts of other axes are refused."""
+    point = axis_of_removals(shift)
+    over = tuple(point if dim == "train" else dim for dim in tested_over(family))
+    if set(shift.dims) != {"seed", point, "query"}:
+        raise ValueError(
+            f"reliable: shifts have the axes seed, train (or removal) and query, not "
+            f"{', '.join(map(str, shift.dims))}; rename them."
+        )
+    return over
 
 
 def _law(shift: xr.DataArray) -> dict[str, str]:

@@ -113,14 +113,7 @@ def as_laws(
     if removed is None:
         raise ValueError("as_laws: give the measurements without each removal as second argument.")
     base, removed = _named(base, removed, dims)
-    said = dict(removed.attrs)
-    attrs = {
-        "unit": _stated("as_laws", "unit", unit, said, _NOT_STATED),
-        "better": _stated("as_laws", "better", better, said, "lower"),
-    }
-    if attrs["better"] not in BETTER:
-        raise ValueError(f"as_laws: better = {short(attrs['better'])} is none of {BETTER}.")
-    _refuse_sign("as_laws", said)
+    attrs = _meaning(removed, unit, better)
     _refuse_numbers("as_laws", base, removed)
     base = _same_labels(base, removed)
     removed, members = _removals(removed, left_out, kept)
@@ -129,12 +122,34 @@ def as_laws(
     laws = xr.Dataset({"base": _bare(base), "removed": _bare(removed)})
     if members is not None:
         laws["left_out"] = members
-    laws = laws.assign_attrs(attrs | {"dropped": dropped})
+    return _asked(laws.assign_attrs(attrs | {"dropped": dropped}), of, unit, better)
+
+
+def _meaning(removed: xr.DataArray, unit: str | None, better: str | None) -> dict[str, str]:
+    """Unit and better values of laws, as stated or as the attributes of the array say."""
+    said = dict(removed.attrs)
+    attrs = {
+        "unit": _stated("as_laws", "unit", unit, said, _NOT_STATED),
+        "better": _stated("as_laws", "better", better, said, "lower"),
+    }
+    if attrs["better"] not in BETTER:
+        raise ValueError(f"as_laws: better = {short(attrs['better'])} is none of {BETTER}.")
+    _refuse_sign("as_laws", said)
+    return attrs
+
+
+def _asked(
+    laws: xr.Dataset,
+    of: str | Functional | OfQueries | Mapping[str, str | Functional | OfQueries] | None,
+    unit: str | None,
+    better: str | None,
+) -> xr.Dataset:
+    """The laws of each number of a run that `of` asks for; None: of each of its queries."""
     if of is not None:
         stated = {"unit": unit, "better": better}
         stated = {name: value for name, value in stated.items() if value is not None}
         return of_all_queries(laws, of).assign_attrs(stated)
-    if "output" in removed.dims:
+    if "output" in laws.dims:
         raise ValueError(
             "as_laws: outputs of a query are several numbers; pass one function of them as `of`, "
             "such as functionals.accuracy(targets), or one output."

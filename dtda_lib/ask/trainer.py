@@ -86,41 +86,62 @@ def trainer_bank(
     Warns:
         UserWarning: one of both seeds changes nothing, or neither changes whole numbers.
     """
-    for name, number, least in (("n_train", n_train, 2), ("n_seeds", n_seeds, 2)):
-        if not isinstance(number, int | np.integer) or number < least:
-            raise ValueError(f"trainer_bank: {name} = {short(number)}; give {least} or more.")
+    _require_counts(n_train=n_train, n_seeds=n_seeds)
     trainer = own_trainer(train, depends_on)
     design = chosen_removals(n_train, points, groups, "trainer_bank")
     settings = {"workers": workers, "executor": executor, "drop_diverged": drop_diverged}
-    tries = _Tries(trainer, settings)
-    pairs = seed_pairs(2, stream)
-    seen, again = tries.of_seeds(n_train, pairs), tries.again(n_train, pairs[0])
-    if own_trainer(train, depends_on).identity != trainer.identity:
-        raise ValueError(
-            f"trainer {trainer.name} changes what it has captured or a file that it reads, so that "
-            "a run depends on those before; make models, lists and generators inside it."
-        )
-    noise = _noise(trainer.name, seen[0], again)
-    tries.banks[-1].settle()  # not before: what was refused is looked at anew
-    random, law = _randomness(trainer.name, seen, noise)
-    if np.isfinite(law).all():  # what the laws refuse is known before they are trained
-        as_laws(law, law[:, np.newaxis], of=of, unit=unit, better=better)
-    tries.refuse_idle_weights(design, pairs[0], seen[0], noise)
-    bank = TrainerBank(
-        trainer,
-        paired(design, seed_pairs(n_seeds, stream)),
-        of=of,
-        unit=unit,
-        better=better,
-        random=random,
-        title=title,
-        **settings,
-    )
+    meaning = {"of": of, "unit": unit, "better": better}
+    tries = _Tries(trainer, depends_on, settings)
+    random = tries.randomness(design, seed_pairs(2, stream), meaning)
+    runs = paired(design, seed_pairs(n_seeds, stream))
+    bank = TrainerBank(trainer, runs, random=random, title=title, **meaning, **settings)
     for one in tries.banks:
         bank.adopt(one)
     return bank
 
 
+<<<<<<< HEAD
+=======
+def _require_counts(**counts: int) -> None:
+    """No law of fewer than two seeds, no removal from fewer than two points."""
+    for name, number in counts.items():
+        if not isinstance(number, int | np.integer) or number < 2:
+            raise ValueError(f"trainer_bank: {name} = {short(number)}; give 2 or more.")
+
+
+def _design(
+    n_train: int,
+    points: Sequence[int] | None,
+    groups: Design | np.ndarray | Sequence[Sequence[int]] | None,
+) -> Design:
+    """Nothing left out, then each point or group, of which there is one at least."""
+    if len(points if groups is None else groups) < 1:
+        raise ValueError("trainer_bank: no removal was given; name points or groups.")
+    if groups is None:
+        return leave_one_out(n_train, points)
+    if points is not None:
+        raise ValueError("trainer_bank: give points, each left out alone, or groups, not both.")
+    if isinstance(groups, Design):
+        if groups.n_train != n_train or groups.labels[0] != "none":
+            raise ValueError(
+                f"trainer_bank: the design is for {groups.n_train} training points and begins with "
+                f"{groups.labels[0]!r}; it has to be for {n_train}, and to begin with 'none'."
+            )
+        return groups
+    if isinstance(groups, np.ndarray) and groups.ndim == 2 and groups.dtype == bool:
+        if groups.shape[1] != n_train:
+            raise ValueError(
+                f"trainer_bank: the mask has the shape {groups.shape}; give (removal, train), here "
+                f"(..., {n_train}), True = left out."
+            )
+        groups = [np.flatnonzero(row) for row in groups]
+    groups = [np.atleast_1d(group).tolist() for group in groups]
+    if empty := [at for at, group in enumerate(groups) if not len(group)]:
+        raise ValueError(f"trainer_bank: group {empty[0]} leaves out nothing; drop it.")
+    return leave_groups_out(n_train, groups)
+
+
+>>>>>>> main
 # ---------------------------------------------------------------- what it does
 
 
@@ -129,12 +150,40 @@ class _Tries:
 
     Args:
         trainer: Whose.
+        depends_on: Files and folders that it reads.
         settings: Of the bank to be.
     """
 
-    def __init__(self, trainer: OwnTrainer, settings: Mapping[str, Any]) -> None:
-        self.trainer, self.settings = trainer, settings
+    def __init__(
+        self, trainer: OwnTrainer, depends_on: Sequence[Path | str], settings: Mapping[str, Any]
+    ) -> None:
+        self.trainer, self.depends_on, self.settings = trainer, depends_on, settings
         self.banks: list[TrainerBank] = []
+
+    def randomness(
+        self, design: Design, pairs: Sequence[SeedPair], meaning: Mapping[str, Any]
+    ) -> str:
+        """What differs between seeds, of a trainer whose laws can be told from noise.
+
+        Args:
+            design: Of the bank to be.
+            pairs: Two of its pairs of seeds.
+            meaning: `of`, `unit` and `better` of its laws, refused before anything long runs.
+        """
+        trainer, n = self.trainer, design.n_train
+        seen, again = self.of_seeds(n, pairs), self.again(n, pairs[0])
+        if own_trainer(trainer.train, self.depends_on).identity != trainer.identity:
+            raise ValueError(
+                f"trainer {trainer.name} changes what it has captured or a file that it reads, so "
+                "that a run depends on those before; make models, lists and generators inside it."
+            )
+        noise = _noise(trainer.name, seen[0], again)
+        self.banks[-1].settle()  # not before: what was refused is looked at anew
+        random, law = _randomness(trainer.name, seen, noise)
+        if np.isfinite(law).all():  # what the laws refuse is known before they are trained
+            as_laws(law, law[:, np.newaxis], **meaning)
+        self.refuse_idle_weights(design, pairs[0], seen[0], noise)
+        return random
 
     def run(self, removals: Design, seeds: Sequence[SeedPair], repeat: str = "") -> np.ndarray:
         """Values `(run, query, ...)` of one removal."""
@@ -217,7 +266,7 @@ def _randomness(name: str, seen: np.ndarray, noise: float) -> tuple[str, np.ndar
         return "init_seed and order_seed", law
     alone, idle = ("init_seed", "order_seed") if matters[0] else ("order_seed", "init_seed")
     warnings.warn(
-        f"trainer {name}: {idle} changes nothing, so the law is over {alone} alone.", stacklevel=3
+        f"trainer {name}: {idle} changes nothing, so the law is over {alone} alone.", stacklevel=4
     )
     return f"{alone} alone", law
 
@@ -234,4 +283,4 @@ def _refuse(values: np.ndarray, why: str) -> None:
     """Refuse; of whole numbers warn, which hide small changes."""
     if not np.array_equal(values, np.round(values)):
         raise ValueError(why)
-    warnings.warn(f"{why} Or are the changes hidden by whole numbers?", stacklevel=4)
+    warnings.warn(f"{why} Or are the changes hidden by whole numbers?", stacklevel=5)

@@ -185,19 +185,45 @@ def influence_lissa(
 
     @estimates(of, ("if_lissa",))
     def influence_lissa(network: Network, theta: Tensor, task: Task) -> Tensor:
-        term = _gradients(network, theta, task, task.train_x, task.train_y)  # (train, parameter)
-        total = term.clone()
-        batches = list(zip(task.train_x.split(batch_size), task.train_y.split(batch_size)))
-        for x, y in reversed(batches):  # the transpose applies the symmetric factors backwards
-            product = hessian_product(mean_loss(network, task, x, y), theta, term)
-            term = (1 - damp) * term - product / scale
-            total += term
-        total /= scale * task.n_train
+        train = _gradients(network, theta, task, task.train_x, task.train_y)  # (train, parameter)
+        solved = lissa_products(
+            network, theta, task, train, damp=damp, scale=scale, batch_size=batch_size
+        )
         targets = target_gradients(network, theta, task, of)
-        scores = torch.cat([total @ target.T for target in targets], dim=1)  # (train, entry)
+        products = torch.cat([solved @ target.T for target in targets], dim=1)
+        scores = products / task.n_train  # (train, entry)
         return shaped(scores.unsqueeze(0), network, theta, task, of)
 
     return influence_lissa
+
+
+def lissa_products(
+    network: Network,
+    theta: Tensor,
+    task: Task,
+    rows: Tensor,
+    *,
+    damp: float = 5e-3,
+    scale: float = 1e4,
+    batch_size: int = 8,
+) -> Tensor:
+    """The transpose of the published recursion, divided by its scale, times each row.
+
+    Args:
+        network, theta, task: Whose training loss curves.
+        rows: `(row, parameter)`, such as gradients of training losses.
+        damp, scale, batch_size: As `influence_lissa`.
+
+    Returns:
+        `(row, parameter)`; its product with a gradient v is that of the row with `s` of v.
+    """
+    term, total = rows, rows.clone()
+    batches = list(zip(task.train_x.split(batch_size), task.train_y.split(batch_size)))
+    for x, y in reversed(batches):  # the transpose applies the symmetric factors backwards
+        product = hessian_product(mean_loss(network, task, x, y), theta, term)
+        term = (1 - damp) * term - product / scale
+        total += term
+    return total / scale
 
 
 def lissa_steps(n_train: int, batch_size: int = 8) -> int:

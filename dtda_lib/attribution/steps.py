@@ -12,6 +12,8 @@ from dtda_lib.runs.recipes import Recipe, new_optimiser
 from .gradients import per_example_gradients
 from .targets import checked_target, estimates
 
+STEPS = ("ats_adam", "ats_sgd")
+
 
 def additional_step(recipe: Recipe, *, of: str | Measure = query_loss) -> Measure:
     """A measurement before minus after one more step on each training point alone.
@@ -28,18 +30,27 @@ def additional_step(recipe: Recipe, *, of: str | Measure = query_loss) -> Measur
         ValueError: see `targets.checked_target`.
     """
     of = checked_target(of)
-    lr, weight_decay = recipe.lr, recipe.weight_decay
 
-    @estimates(of, ("ats_adam", "ats_sgd"), unit=f"{of.unit}, for one step", gradients=False)
+    @estimates(of, STEPS, unit=f"{of.unit}, for one step", gradients=False)
     def additional_step(network: Network, theta: Tensor, task: Task) -> Tensor:
-        steps = (Recipe("adam", lr=lr, weight_decay=weight_decay), Recipe("sgd", lr=lr))
-        before = of(network, theta, task)
         gradients = per_example_gradients(network, theta, task, task.train_x, task.train_y)
-        gradient = torch.cat(list(gradients))  # (train, parameter)
-        after = [_after(network, theta, task, gradient, step, of) for step in steps]
-        return before - torch.stack(after)  # (estimator, train, *of.dims)
+        return step_changes(network, theta, task, torch.cat(list(gradients)), recipe, of)
 
     return additional_step
+
+
+def step_changes(
+    network: Network, theta: Tensor, task: Task, gradient: Tensor, recipe: Recipe, of: Measure
+) -> Tensor:
+    """What one more step along each row of `gradient (row, parameter)` takes off a measurement.
+
+    `(estimator, row, *of.dims)`, the steps of `STEPS`; see `additional_step`.
+    """
+    lr, weight_decay = recipe.lr, recipe.weight_decay
+    steps = (Recipe("adam", lr=lr, weight_decay=weight_decay), Recipe("sgd", lr=lr))
+    before = of(network, theta, task)
+    after = [_after(network, theta, task, gradient, step, of) for step in steps]
+    return before - torch.stack(after)
 
 
 def _after(

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,27 +203,19 @@ def image_folder(
     train, query = _drawn(train_files, query_files, chosen, seed, per_class, queries_per_class)
     train_content, query_content = train_files.read(train), query_files.read(query)
     refuse_twins(train_content, query_content)
-
-    def images(contents: dict[str, bytes]) -> Tensor:
-        decoded = [decode(content, name, size, channels) for name, content in contents.items()]
-        return _scaled(np.stack(decoded), mean, std)
-
     numbers = torch.arange(len(chosen))
-    source = train_files.path.resolve().name
-    if query_path is not None:
-        source += f" (training) and {query_files.path.resolve().name} (queries)"
     return Task(
         name=f"image_folder-{train_files.path.resolve().stem}-{per_class}pc",
-        train_x=images(train_content),
+        train_x=_images(train_content, size, channels, mean, std),
         train_y=numbers.repeat_interleave(per_class),
-        query_x=images(query_content),
+        query_x=_images(query_content, size, channels, mean, std),
         query_y=numbers.repeat_interleave(queries_per_class),
         loss="cross_entropy",
         n_outputs=n_outputs or len(chosen),
         train_id=train_files.places(train),
         query_id=query_files.places(query),
         licence=licence,
-        source=f"images of {source}; ids are places among their sorted names",
+        source=_source(train_files, query_files),
         checksum=checksum(train_content, query_content),
         classes=chosen,
     )
@@ -261,6 +253,22 @@ def _drawn(
         for name in ranked[::-1][:queries_per_class]
     ]
     return train, query
+
+
+def _images(
+    contents: Mapping[str, bytes], size: int, channels: int, mean: float, std: float
+) -> Tensor:
+    """Files of images, by name, as `(image, channels, size, size)`."""
+    decoded = [decode(content, name, size, channels) for name, content in contents.items()]
+    return _scaled(np.stack(decoded), mean, std)
+
+
+def _source(train_files: ImageFiles, query_files: ImageFiles) -> str:
+    """Where the images of a task are from."""
+    named = train_files.path.resolve().name
+    if query_files is not train_files:
+        named += f" (training) and {query_files.path.resolve().name} (queries)"
+    return f"images of {named}; ids are places among their sorted names"
 
 
 def pooled(task: Task, size: int) -> Task:

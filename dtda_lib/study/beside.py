@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown
 
-from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table
+from .claims import INCONCLUSIVE, NOT_TESTED, Claim, claims_table, told_with_condition
 from .evidence import EVIDENCE, PREVIEW, UNTESTED, Evidence, Finding
 from .headlines import Headline, headline
 from .markdown import folded, table
@@ -36,7 +36,7 @@ def beside_page(claims: Iterable[Claim], evidence: Evidence, run: str) -> str:
             "claim": line.words,
             "evidence": _told(evidence.findings.get(claim.id), line),
             f"this run (`{run}`)": f"{measured(claim.estimate, claim.ci, line.unit)}, "
-            f"{claim.status}, {claim.setting}",
+            f"{told_with_condition(claim.status, claim)}, {claim.setting}",
             "agreement": ""
             if run == EVIDENCE
             else compared(claim, evidence.findings.get(claim.id)),
@@ -66,7 +66,9 @@ def verdicts(claims: Iterable[Claim]) -> Markdown:
     variants: dict[str, list[Claim]] = {}
     for claim in map(_as_on_file, claims):
         variants.setdefault(claim.claim, []).append(claim)
-    return bullets(f"{upper(text)}. {_found(alike)}." for text, alike in variants.items())
+    return bullets(
+        f"{upper(displayed(text))}. {_found(alike)}." for text, alike in variants.items()
+    )
 
 
 def verdicts_on_file(
@@ -132,5 +134,6 @@ def compared(claim: Claim, finding: Finding | None) -> str:
 def _told(finding: Finding | None, line: Headline) -> str:
     if finding is None or finding.verdict == NOT_TESTED:
         return UNTESTED
-    told = f"{finding.number(line.unit)}, **{finding.verdict}**, {finding.claim.setting}"
+    verdict = told_with_condition(f"**{finding.verdict}**", finding.claim)
+    told = f"{finding.number(line.unit)}, {verdict}, {finding.claim.setting}"
     return f"{told}. Would decide it: {line.needs}" if finding.verdict == INCONCLUSIVE else told

@@ -6,6 +6,7 @@ A status is never typed in: it comes out of `decide` (stated yes/no rules), `dec
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -15,7 +16,7 @@ from scipy import stats
 
 from .markdown import numbered, table
 from .rounding import rounded
-from .tables import ends
+from .tables import displayed, ends
 
 CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
@@ -280,6 +281,33 @@ def combine(statuses: Iterable[str]) -> str:
     return PARTLY if parts & {CONFIRMED, PARTLY} else INCONCLUSIVE
 
 
+def told_with_condition(status: str, claim: Claim) -> str:
+    """A status as a text has it, and after "partly" on what it depends, in brackets.
+
+    >>> row = {"estimate": 0.1, "low": 0.0, "high": 0.2, "n": 8}
+    >>> words = {"claim": "it is rare", "source": "x", "setting": "toy", "rule": "at every size"}
+    >>> words["statistic"] = "share of pairs (10 per class 0.5; 50 per class 0.1)"
+    >>> claim = Claim.from_row(row, id="X", estimand="law", status="partly", **words)
+    >>> told_with_condition("**partly**", claim)
+    '**partly** (10 per class 0.5; 50 per class 0.1)'
+    """
+    parts = condition(claim)
+    return f"{status} ({parts})" if parts else status
+
+
+def condition(claim: Claim) -> str:
+    """On what a claim that holds partly depends: its parts with their numbers; "" for any other.
+
+    Of its statistic, what a run put into the words: the first brackets that hold a number, else
+    what stands behind the first colon or semicolon.
+    """
+    if claim.status != PARTLY:
+        return ""
+    found = re.search(r"\(([^()]*\d[^()]*)\)", claim.statistic)
+    found = found or re.search(r"[:;] (.+)", claim.statistic)
+    return found[1] if found else ""
+
+
 def rule_numbers(rules: Iterable[str]) -> dict[str, int]:
     """Each rule once, numbered from 1 in the order of first mention."""
     return {rule: n for n, rule in enumerate(dict.fromkeys(rules), start=1)}
@@ -300,9 +328,9 @@ def described(claim: Mapping[str, Any], rules: Mapping[str, int]) -> dict[str, A
     paper = claim["paper_value"]
     return {
         "id": claim["id"],
-        "claim": claim["claim"],
+        "claim": displayed(claim["claim"]),
         "status": f"**{claim['status']}**",
-        "what is measured": claim["statistic"],
+        "what is measured": displayed(claim["statistic"]),
         "estimate": estimate(claim) + ("" if paper is None else f"; the paper: {paper}"),
         "n": claim["n"],
         "setting": claim["setting"],

@@ -109,7 +109,7 @@ def made_again(cell: Cell, kind: str, text: str, notebook: str, evidence: Eviden
             strangers = [row for row in rows if not is_drawn(row, data)]
             wrong = f"{strangers}: of these rows, figure {figure} holds all but {left_out}"
             return text if len(strangers) == left_out else wrong
-    if text.startswith("| setting | value |"):
+    if "| setting | value |" in text:
         settings = resolve(parameters_of(notebook), profile=PREVIEW, device="cpu", workers=1)
         return "\n".join([*settings._repr_markdown_().split("\n")[:-1], text.split("\n")[-1]])
     if text.startswith("<details><summary>What is compared"):

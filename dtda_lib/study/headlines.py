@@ -30,6 +30,7 @@ class Headline:
         expected: What theory, the paper or chance gives for the number, with its kind.
         needs: What would decide the claim (runs, time), where the evidence does not.
         aside: Pattern of ids with that number that are no variants -> what they are instead.
+        beside: Variant without which the number misleads -> what its own estimate is.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Headline:
     expected: str | None = None
     needs: str | None = None
     aside: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def covers(self, claim_id: str) -> bool:
         """Whether a claim of that id is a variant of this one."""
@@ -154,6 +156,7 @@ HEADLINES = (
         key="B9",
         number="change of the mean published p, all checkpoints - one",
         because="the mean of the published p against k is what the published code reports",
+        beside={"B9-sigma": "σ of all checkpoints / σ of one"},
         needs="notebook 01 at the published sizes: four sets of ten seeds at three sizes "
         "(3,720 runs, about 45 minutes on two cores)",
     ),

@@ -16,10 +16,12 @@ from typing import Any
 from dtda_lib.names import Shown, short, unknown
 
 from .artefacts import digest
-from .markdown import plain
+from .markdown import folded, plain
 from .parameters import Number, ProfiledParameters, WholeNumber, read_value
 
 EXPERIMENTS = "dtda_lib.experiments"
+OPEN_ROWS = 12
+"""Settings that a reader sees at once; a longer table is folded."""
 MACHINE_FIELDS = ("profile", "device", "workers")
 """What every notebook takes besides its own parameters."""
 
@@ -88,8 +90,11 @@ class Config(Shown):
             value = plain(_shown(self.parameters[key]))
             cells = (f"`{key}`", value, source, one.meaning, one.allowed)
             rows.append(f"| {' | '.join(map(str, cells))} |")
+        table = "\n".join(rows)
+        if (n := len(self.parameters)) > OPEN_ROWS:
+            table = folded(f"All {n} settings of `{self.name}`: value, meaning, range", table)
         machine = f"device {self.device}, {self.workers} worker{'' if self.workers == 1 else 's'}"
-        return "\n".join([*rows, "", machine])
+        return f"{table}\n\n{machine}"
 
 
 def configure(parameters: type[ProfiledParameters], namespace: Mapping[str, Any]) -> Config:

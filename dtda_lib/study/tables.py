@@ -19,11 +19,17 @@ DISPLAY_NAMES = {
 
 
 def displayed(text: str) -> str:
-    """A text with display names in place of the keys of methods that have an underscore.
+    """A text with display names in place of the keys of methods: the one that it begins with, and
+    all that have an underscore.
 
     >>> displayed("late correlation of unrolling, if_ggn")
     'late correlation of unrolling, Gauss-Newton IF'
+    >>> displayed("trak is drowned")
+    'TRAK is drowned'
     """
+    first, space, rest = text.partition(" ")
+    if first in METHODS:
+        text = f"{METHODS[first].label}{space}{rest}"
     return re.sub(
         r"\b[a-z]+_[a-z_0-9]*[a-z]\b", lambda key: DISPLAY_NAMES.get(key[0], key[0]), text
     )

@@ -693,7 +693,7 @@ REFUSED = {
     "no number": (lambda: dt.as_laws(B, R, of={"all": np.abs}), "'all' returned .*one finite"),
     "no finite number": (lambda: dt.as_laws(B, R, of=lambda v: np.nan), "one finite number"),
     "no group": (lambda: gap([], [1]), "is empty"),
-    "no level": (lambda: quantile_of_queries(90), "lies in 0..1, not 90"),
+    "no level": (lambda: quantile_of_queries(1.01), "lies in 0..1, not 1.01"),
     "no sign": (lambda: dt.as_scores(scored()), "say 'removal' if a positive value"),
     "unknown sign": (lambda: dt.as_scores(scored(), sign="help"), "sign = 'help'; say"),
     "sign contradicts": (lambda: dt.as_scores(S, sign="adding"), "attribute says 'removal'"),

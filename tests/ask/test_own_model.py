@@ -841,6 +841,21 @@ def test_the_page_draws_the_numbers(answered):
     assert {given["stroke"] for given in circles[3:5]} == {own_page.HURTS}
 
 
+def test_a_row_of_a_table_is_drawn_as_bars_cut_at_three_standard_deviations(answered):
+    found, task = answered
+    rows = torch.tensor([[4.5, -1.5], [3.0, 0.3]])
+    text = own_page.page(found, replace(task, query_x=rows)).text
+    half = (own_page.ROW - 4) / 2
+    for told, top, height in (
+        ("a: 4.50", 0, half),
+        ("b: -1.50", half, half / 2),
+        ("a: 3.00", 0, half),
+        ("b: 0.30", 0.9 * half, half / 10),
+    ):
+        places = rf'y="{top:.1f}" width="7" height="{height:.1f}" fill="dimgrey">\s*<title>{told}<'
+        assert re.search(places, text), told
+
+
 WILD = "<script>alert(1)</script> | `code` $x$ **b** \"q\" 'a'\n# head & _it_"
 
 

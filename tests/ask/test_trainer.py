@@ -16,7 +16,7 @@ from torch import nn
 import dtda_lib as dt
 from dtda_lib.ask.refusals import why_refused
 from dtda_lib.runs.removal import down_weighted
-from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank, own_trainer
+from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank, own_trainer, trained
 
 ROOT = Path(__file__).parents[2]
 N, QUERIES, SEEDS, POINTS = 12, 3, 4, (1, 5, 8)
@@ -303,8 +303,9 @@ def test_a_shard_of_another_form_is_trained_again():
 def test_a_law_over_one_seed_says_so(alone, idle, train):
     with pytest.warns(
         UserWarning, match=f"{idle} changes nothing, so the law is over {alone} alone"
-    ):
+    ) as said:
         bank = bank_of(train)
+    assert said[0].filename == __file__  # of who declares the bank
     assert f"{alone} alone" in str(dt.plan(bank))
     found = dt.reliable(dt.shifts(bank), test="t")
     assert f"Seeds differ in {alone} alone." in dt.page(found).text
@@ -338,7 +339,7 @@ def test_a_point_that_does_nothing_is_no_reason_to_refuse():
 def test_whole_numbers_hide_changes_and_are_warned_of():
     with pytest.warns(UserWarning, match="hidden by whole numbers") as said:
         bank = bank_of(lambda a, b, w: np.array([1, 0, 2]))
-    assert len(said) == 2
+    assert [one.filename for one in said] == [__file__] * 2
     assert bank.random == "not stated"
 
 
@@ -468,6 +469,12 @@ def test_values_that_are_not_finite_end_it_or_leave_every_law():
     assert "they leave every law" in dt.plan(bank).diverged
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_run_is_whole_or_not_there(bad):
+    values = trained(lambda a, b, w: np.array([1.0, bad, 3.0]), 1, 2, np.ones(4), "a run")
+    np.testing.assert_array_equal(values, [np.nan] * 3)
+
+
 class LightningModule(nn.Module):
     """As of Lightning, which is not installed."""
 
@@ -488,10 +495,10 @@ def test_a_lightning_module_is_sent_to_this_door():
 
 
 def test_the_bank_says_what_it_is():
-    text = repr(bank_of())
-    assert text.startswith("TrainerBank(title='sgd'")
-    assert "missing=14" in text
-    assert text.count("\n") <= 2
+    assert repr(bank_of()) == (
+        "TrainerBank(title='sgd', trainer='sgd', runs=16, missing=14, seeds=4, "
+        "removals='none, 1, 5, ...\n    (4)', random='init_seed and order_seed')"
+    )
 
 
 @pytest.mark.slow

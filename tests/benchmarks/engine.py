@@ -39,9 +39,9 @@ from dtda_lib.runs import measures
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.executors import available_cores
 from dtda_lib.runs.protocols import paired, seed_pairs
-from dtda_lib.runs.recipes import get_recipe
+from dtda_lib.runs.recipes import get_recipe, new_optimiser
 from dtda_lib.runs.removal import leave_one_out
-from dtda_lib.runs.training import with_channels_last
+from dtda_lib.runs.training import best_chunk, with_channels_last
 from dtda_lib.study.provenance import cpu_model
 
 HERE = Path(__file__).parent
@@ -213,6 +213,40 @@ def eval_chunk(name: str, size: Size) -> None:
     report(name, pieces, at_once, at_once / pieces, goal=1, unit="ms", settings=settings)
 
 
+def optimiser_step(name: str, size: Size, theirs: type[torch.optim.Optimizer]) -> None:
+    """Milliseconds of a step of an update rule on the stacked parameters of CNN2-L, on one thread,
+    against the one of torch.optim (its own default; `fused` stands in the settings)."""
+    recipe = replace(get_recipe("published_adam"), optimiser=theirs.__name__.lower())
+    network = Network.of(get_model("cnn2l"))
+    shape = (best_chunk(network, torch.device("cpu")), network.layout.n_parameters)
+    given = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "betas": recipe.betas}
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    thetas = {who: torch.zeros(shape) for who in ("ours", "default", "fused")}
+    own = new_optimiser(recipe, thetas["ours"])
+    steps: dict[str, Callable[[], object]] = {"ours": lambda: own(thetas["ours"], gradient, 0.0)}
+    for who, more in (("default", {}), ("fused", {"fused": True})):
+        thetas[who].grad = gradient
+        steps[who] = theirs([thetas[who]], eps=recipe.eps, **given, **more).step
+    milliseconds = {who: [] for who in steps}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(size.of(50, 2)):
+            for who, step in steps.items():
+                start = time.perf_counter()
+                step()
+                milliseconds[who].append(1000 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
+    for theta in thetas.values():
+        torch.testing.assert_close(theta, thetas["ours"])
+    ours, default, fused = (statistics.median(milliseconds[who]) for who in steps)
+    settings = machine() | {"runs": shape[0], "parameters": shape[1], "threads": 1}
+    settings |= {"fused": float(f"{fused:.4g}"), "ratio_to_fused": float(f"{fused / ours:.4g}")}
+    settings |= {f"range_{who}": spread(found) for who, found in milliseconds.items()}
+    report(name, ours, default, default / ours, goal=1, unit="ms", settings=settings)
+
+
 def peak_memory(name: str, size: Size) -> None:
     """Of memory.py, a process of its own, so that earlier benchmarks do not count."""
     command = [sys.executable, str(MEMORY), *["--quick"] * size.quick]
@@ -250,6 +284,8 @@ RACES = {"mlp_runs_per_second": mlp, "cnn2l_runs_per_second": cnn2l, "grad_dot":
 BENCHMARKS = {name: partial(run_race, build=build) for name, build in RACES.items()}
 BENCHMARKS |= {
     "eval_chunk": eval_chunk,
+    "adam_step": partial(optimiser_step, theirs=torch.optim.Adam),
+    "adamw_step": partial(optimiser_step, theirs=torch.optim.AdamW),
     "cnn2l_limit": cnn2l_limit,
     "peak_memory_paper_bank": peak_memory,
     "estimate": estimate,

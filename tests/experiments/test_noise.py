@@ -148,8 +148,10 @@ def test_pairing_takes_away_the_noise_that_runs_share():
     assert table.loc[10, "unpaired"] / table.loc[10, "paired"] == pytest.approx(
         table.loc[10, "ratio"]
     )
-    low, high = ends(table.loc[20], "ratio")
-    assert low < table.loc[20, "ratio"] < high
+    for name in ("ratio", "paired", "unpaired"):
+        low, high = ends(table.loc[20], name)
+        assert low < table.loc[20, name] < high
+    assert table.loc[20, "paired"] == pytest.approx(np.sqrt(2), rel=0.1)  # few seeds: less
     assert (table["q10"] < table["q90"]).all()
 
 
@@ -353,8 +355,10 @@ def test_the_hero_figure_shows_every_pair_or_counts_it(table):
     texts = [text.get_text() for text in fig.axes[0].texts]
     beyond_axes = 1 - data["share_of_pairs"].sum()
     assert float(texts[-1].split()[0]) == pytest.approx(100 * beyond_axes, rel=0.06)
-    share = table.set_index(["method", "statistic"])["share"]["loo", "t"]
-    assert float(texts[1].split()[0]) == pytest.approx(100 * share, rel=0.06)
+    shares = table.set_index(["method", "statistic"])["share"]["loo"]
+    for text, statistic in zip(texts, ("code", "t", "t_fdr")):
+        assert float(text.split()[0]) == pytest.approx(100 * shares[statistic], rel=0.06)
+    assert texts[2].endswith("% at FDR 5 %")
 
 
 def test_figures_draw_their_tables(table):

@@ -1,6 +1,7 @@
 """Sources of noise: tables, rules and drawings on data whose answer is known."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -106,6 +107,7 @@ def test_scores_of_banks_are_labelled_by_point():
     assert row["parameters"] == 784 * 3 + 3 + 3 * 10 + 10
     assert (row["points"], row["steps"], row["runs"]) == (15, 8, 9)
     assert row["loss"] == pytest.approx(float(loss[:, 0, -1].mean()))
+    assert row["loss_low"] < row["loss"] < row["loss_high"]
     assert np.isnan(row["fit"]), "this bank has not measured it"
 
 
@@ -373,6 +375,9 @@ def test_claim_on_models_looks_at_noise_relative_to_influence(sigmas, status):
     settings = {name: exact(20.0, s) for name, s in zip(order, sigmas, strict=True)}
     claim = rules.model_claim(tables.step_table(settings), order, "", 6, "toy")
     assert (claim.id, claim.status) == ("B6", status)
+    first, second = (b / a for a, b in pairwise(sigmas))
+    assert f"(steps: width 0.25 to width 1 ×{first:.2g} [" in claim.statistic
+    assert f"; width 1 to width 4 ×{second:.2g} [" in claim.statistic
     scaled = {name: 7**n * exact(2.0, 1.0) for n, name in enumerate(order)}
     alike = rules.model_claim(tables.step_table(scaled), order, "-depth", 6, "toy")
     assert (alike.id, alike.status) == ("B6-depth", "refuted"), "the scale of the loss is no noise"
@@ -604,6 +609,7 @@ def test_every_figure_draws_and_hands_over_its_data():
     settings = {name: exact(2.0, n + 1.0) for n, name in enumerate(names)}
     trained = pd.DataFrame({"setting": names, "parameters": 10, "points": [30, 60, 150]})
     trained = trained.assign(steps=[15, 30, 75], runs=1, fit=0.1, loss=[0.3, 0.2, 0.1])
+    trained = trained.assign(loss_low=trained["loss"] - 0.05, loss_high=trained["loss"] + 0.1)
     arms = [(tables.step_table(settings).assign(arm=a), trained.assign(arm=a)) for a in rules.ARMS]
     changes, every = (pd.concat(part) for part in zip(*arms, strict=True))
     shown = drawn(plots.size_curves(changes, every))

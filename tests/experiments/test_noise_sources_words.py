@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from dtda_lib.experiments.sources_of_noise import words
+from dtda_lib.experiments.sources_of_noise import tables, words
 from dtda_lib.study.claims import Claim
 from dtda_lib.study.evidence import load
 
@@ -28,7 +28,14 @@ CLAIMS = {
 def told(tmp_path):
     """The answer to evidence with these intervals in place of the usual ones."""
 
-    def make(difference=(-0.05, 0.05), fitted=(3.0, 4.0), both=0.4, status=None, **changed):
+    def make(
+        difference=(-0.05, 0.05),
+        fitted=(3.0, 4.0),
+        both=0.4,
+        status=None,
+        parameters=(9, 5, 3),
+        **changed,
+    ):
         folder = tmp_path / "figures" / "paper"
         folder.mkdir(parents=True, exist_ok=True)
         claims = [claim(name, *ends) for name, ends in (CLAIMS | changed).items() if ends]
@@ -45,6 +52,8 @@ def told(tmp_path):
             ("ViT+LoRA, rate ×10", 3.5, *fitted, 0.15),
         ]
         models = pd.DataFrame(rates, columns=["setting", *columns[1:], "loss"])
+        depths = {"setting": ["depth 1", "depth 2", "depth 10"], "parameters": parameters}
+        models = pd.concat([pd.DataFrame(depths), models]).assign(n_seeds=8)
         sizes = pd.DataFrame(
             {"first": "30 points", "second": f"{points} points", "points": points, "arm": arm,
              "quantity": "sigma", "estimate": ratio, "low": ratio - 0.02, "high": ratio + 0.02}
@@ -104,15 +113,15 @@ def test_more_data_are_told_by_the_verdict_and_by_three_arms(told, status, said)
 def test_other_images_are_told_where_they_have_run(told):
     sentences = told(**{"B1-digits-t": (0.0, 0.0), "B1-cifar10-t": (0.0, 0.1)})
     assert sentences[5].endswith(
-        "0 % of 9 pairs on all ten digits and 5 % of 9 pairs on CIFAR-10 (JPEG copies)."
+        "0 % of 9 pairs on all ten digits and 5.0 % [0, 10.0] of 9 pairs on CIFAR-10 (JPEG copies)."
     )
 
 
 @pytest.mark.parametrize(
     ("ci", "said"),
-    [((1.1, 1.3), "Influence falls faster: σ/|μ| grows by 1.2"),
+    [((1.1, 1.3), "Influence falls faster: σ/|μ| grows by a factor of 1.2"),
      ((0.1, 0.3), "Influence falls less: σ/|μ| changes by"),
-     ((0.5, 2.0), "Influence changes as much: σ/|μ| changes by")],
+     ((0.5, 2.0), "Influence is not shown to fall faster or less: σ/|μ| changes by a")],
 )  # fmt: skip
 def test_noise_is_told_beside_influence(told, ci, said):
     assert said in told(**{"B5-snr": ci})[1]
@@ -130,6 +139,20 @@ def test_what_both_seeds_make_together_is_told_first(told):
 )  # fmt: skip
 def test_wider_networks_are_told_by_the_effect_that_matters(told, ci, verdict):
     assert told(B6=ci)[2].startswith(f"Wider networks {verdict}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [((9, 5, 3), "deepest, which has fewest parameters, 0.90"),
+     ((3, 5, 9), "deepest, which has most parameters, 0.90"), ((3, 9, 5), "deepest 0.90")],
+)  # fmt: skip
+def test_the_size_of_the_deepest_network_is_that_of_the_table(told, parameters, said):
+    assert f"of the {said}" in told(parameters=parameters)[2]
+
+
+def test_the_ratio_that_noise_alone_gives_is_told_beside_ratios(told):
+    alone = tables.noise_only(8)
+    assert f"Without any influence σ/|μ| over 8 seeds is {alone:.1f}, so it" in told()[2]
 
 
 def test_fit_is_told_only_where_intervals_are_apart(told):

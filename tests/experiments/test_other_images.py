@@ -30,7 +30,7 @@ from dtda_lib.experiments.sources_of_noise.cifar10 import (
     official_labels,
     why_not_run,
 )
-from dtda_lib.experiments.sources_of_noise.other_images import OtherImages, other_claims
+from dtda_lib.experiments.sources_of_noise.other_images import OtherImages, bounded, other_claims
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.protocols import seed_pairs
 from dtda_lib.runs.recipes import Recipe
@@ -61,6 +61,22 @@ def copies(tmp_path, monkeypatch):
         return tmp_path
 
     return make
+
+
+# --- shares without spread -----------------------------------------------------------------------
+
+
+def test_a_share_that_every_seed_gives_is_bounded_by_its_pairs():
+    shares = pd.DataFrame(
+        {"share": [0.0, 0.25, 1.0], "low": [0.0, 0.1, 1.0], "high": [0.0, 0.4, 1.0], "n_pairs": 40}
+    )
+    got = bounded(shares)
+    bound = 1.96**2 / (40 + 1.96**2)  # Wilson's for no case of 40
+    assert (got.loc[0, "low"], got.loc[2, "high"]) == (0, 1)
+    assert got.loc[0, "high"] == pytest.approx(bound, rel=1e-3)
+    assert got.loc[2, "low"] == pytest.approx(1 - bound, rel=1e-3)
+    pd.testing.assert_series_equal(got.loc[1], shares.loc[1])
+    assert shares.loc[0, "high"] == 0, "the table given has been changed"
 
 
 # --- the images ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Variance-changing examples: influences, replication, predictions and rules on known answers."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import matplotlib as mpl
@@ -21,13 +21,15 @@ from dtda_lib.data.named import get_task
 from dtda_lib.experiments.variance_changing_examples import claims as rules
 from dtda_lib.experiments.variance_changing_examples import digits, plots, predictions, words
 from dtda_lib.experiments.variance_changing_examples import line as changing
-from dtda_lib.experiments.variance_changing_examples.experiment import SpreadSetting
+from dtda_lib.experiments.variance_changing_examples.experiment import Experiment, SpreadSetting
+from dtda_lib.experiments.variance_changing_examples.parameters import Parameters
 from dtda_lib.models.networks import get_model
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.statistics.distances import DISTANCES
 from dtda_lib.statistics.distributions import distance
 from dtda_lib.statistics.over_seeds import jackknife_over_seeds, wilson_interval
 from dtda_lib.study.evidence import load
+from dtda_lib.study.settings import configure
 from dtda_lib.theory.testbeds import line_with_far_point
 
 RECIPE = Recipe("sgd", lr=0.1, weight_decay=0.01, batch_size=4, epochs=2)
@@ -182,6 +184,70 @@ def test_a_line_differs_only_beyond_what_matters(gap, status):
     assert rules.judged(rows)["status"].tolist() == [status.replace("confirmed", "inconclusive")]
     rows["by_delta"] = 1
     assert rules.judged(rows)["status"].tolist() == ["refuted"]
+
+
+def test_a_second_look_decides_what_the_first_left_open_and_nothing_else():
+    both = [gap_rows(DIFFERENT, OPEN, SMALL, SEEMS, delta=delta) for delta in ("w2", "variance")]
+    first = pd.concat([rows.assign(line=range(4)) for rows in both], ignore_index=True)
+    ends = ["delta_gap_low", "delta_gap_high"]
+    first.loc[first["delta"] == "variance", ends] = SMALL  # alike everywhere
+    first = rules.judged(first)
+    assert rules.open_lines(first) == [1, 3]
+
+    again = [gap_rows(SMALL, OPEN, delta=delta) for delta in ("w2", "variance")]
+    again = rules.judged(pd.concat([rows.assign(line=[1, 3]) for rows in again]))
+    found = rules.decided_again(first, again)
+    w2 = found[found["delta"] == "w2"]
+    assert found["line"].tolist() == first["line"].tolist()
+    assert w2["status"].tolist() == ["confirmed", "refuted", "refuted", "inconclusive"]
+    assert w2["look"].tolist() == [1, 2, 1, 2]
+    assert w2["delta_gap_high"].tolist() == [0.4, 0.05, 0.05, 0.15]
+    variance = found[found["delta"] == "variance"].drop(columns="look")
+    pd.testing.assert_frame_equal(variance, first[first["delta"] == "variance"])
+
+    nothing = rules.decided_again(first, rules.judged(pd.DataFrame()))
+    pd.testing.assert_frame_equal(nothing.drop(columns="look"), first)
+
+
+def test_a_second_look_takes_seeds_of_its_own_and_names_points_by_all_earlier_ones():
+    cfg = configure(Parameters, {"profile": "smoke"})
+    experiment = Experiment.of(cfg)
+    for one in experiment.lines:
+        earlier = {pair for seeds in one.seeds for pair in seeds}
+        assert len(one.further) == cfg.n_again == len(set(one.further))
+        assert not earlier & set(one.further)
+
+    first, fresh, further = (drawn(seed, [0.0, 1.0, 0.1], [1.0, 1.0, 2.5]) for seed in (6, 7, 8))
+    judges = {"line 1": [first, fresh], "line 1, again": [further]}
+
+    @dataclass(frozen=True)
+    class Drawn:
+        name: str
+        seeds: list
+        further: list
+
+        @property
+        def laws(self):
+            return judges[self.name]
+
+        @property
+        def first(self):
+            return self.laws[0]
+
+    lines = [Drawn("line", [], []), Drawn("line 1", [], [])]
+    found = replace(experiment, line=lines[0], others=lines[1:], n_boot=50).again([1], rng())
+    known = xr.concat([first, fresh], "seed")
+    expected = changing.picks_table(known, further, 50, rng(), 0.975).assign(line=1)
+    pd.testing.assert_frame_equal(found, expected)
+    assert not len(experiment.again([], rng()))
+
+
+def test_a_look_is_wider_than_one_of_95_per_cent():
+    first, fresh = (drawn(seed, [0.0, 1.0, 0.1], [1.0, 1.0, 2.5]) for seed in (6, 7))
+    one, two = (changing.picks_table(first, fresh, 2_000, rng(), level) for level in (0.95, 0.975))
+    assert pytest.approx(0.975) == changing.LOOK
+    assert (two["delta_gap_low"] < one["delta_gap_low"]).all()
+    assert (two["delta_gap_high"] > one["delta_gap_high"]).all()
 
 
 @pytest.mark.parametrize(

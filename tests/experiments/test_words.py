@@ -12,32 +12,8 @@ from dtda_lib.experiments.predicting_retrained_laws import words as of_laws
 from dtda_lib.experiments.sources_of_noise import words as of_sources
 from dtda_lib.experiments.unrolling_becomes_influence import words as of_limit
 from dtda_lib.experiments.variance_changing_examples import words as of_lines
-from dtda_lib.study import wording
 from dtda_lib.study.claims import Claim
-from dtda_lib.study.evidence import load
-
-# --- parts ---------------------------------------------------------------------------------------
-
-
-def test_parts_of_sentences():
-    assert wording.joined([]) == "none"
-    assert wording.joined(["a", "b", "c"]) == "a, b and c"
-    assert wording.bullets(["a", "b"]).data == "* a\n* b"
-    assert wording.counted(1, "pair") == "1 pair"
-    assert wording.counted(2_000, "pair") == "2,000 pairs"
-    row = {"r": 0.5, "r_low": 0.25, "r_high": 0.756}
-    assert wording.bracketed(row, "r") == "0.50 [0.25, 0.76]"
-    assert wording.bracketed({"estimate": 1, "low": 0, "high": 2}, digits=1) == "1.0 [0.0, 2.0]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 0.2, "up"), (-0.2, -0.1, "down"), (-0.1, 0.1, "?"), (0, 1, "?"), (np.nan, np.nan, "?")],
-)
-def test_words_take_the_side_of_the_whole_interval(low, high, words):
-    row = {"low": low, "high": high}
-    assert wording.side(row, 0, above="up", below="down", unclear="?") == words
-
+from dtda_lib.study.evidence import Evidence, load
 
 # --- findings of README --------------------------------------------------------------------------
 
@@ -79,6 +55,25 @@ def test_a_finding_has_the_numbers_of_the_evidence(words, name):
     assert "123 [120, 130]" in words.finding(with_claim(name, estimate=123.0, ci=(120.0, 130.0)))
 
 
+# --- notebook 01 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("high", "said"),
+    [(0.9, None), (1.2, "so σ is not shown to fall with 10, 20 and 50 points a class.")],
+)
+def test_averaging_checkpoints_says_where_the_noise_does_not_fall(monkeypatch, high, said):
+    found, table = load(), Evidence.table
+
+    def doctored(self, notebook, figure, profile="paper"):
+        data = table(self, notebook, figure, profile)
+        return data.assign(sigma_high=high) if figure == "checkpoints" else data
+
+    monkeypatch.setattr(Evidence, "table", doctored)
+    (sentence,) = [one for one in of_noise.answer(found) if "Averaging late" in one]
+    assert sentence.endswith(said) if said else "not shown" not in sentence
+
+
 # --- notebook 05 ---------------------------------------------------------------------------------
 
 ON_LAWS = {
@@ -89,7 +84,7 @@ ON_LAWS = {
 }
 
 
-def evidence_on_laws(root, statuses=(), without=()):
+def evidence_on_laws(root, statuses=(), without=(), damped=0.7):
     """Evidence of notebook 05 as files hold it: claims and the data of the figure."""
     stem, folder = "05_predicting_retrained_laws", root / "figures" / "paper"
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +99,8 @@ def evidence_on_laws(root, statuses=(), without=()):
         {"task": task, "size": size, "estimator": name, "error": error,
          "error_low": error - 0.05, "error_high": error + 0.05}
         for task, more in (("concrete", 0), ("digits", 0.4))
-        for name, each in (("unrolling", (0.1, 0.2, 0.5)), ("other_group", (0.5, 0.55, 0.6)))
+        for name, each in (("unrolling", (0.1, 0.2, 0.5)), ("if_damped", (0.2, 0.3, damped)),
+                           ("other_group", (0.5, 0.55, 0.6)))
         for size, error in zip(("1 point", "1 %", "50 %"), np.add(each, more), strict=True)
     )  # fmt: skip
     errors.to_csv(folder / f"{stem}-group_size.csv", index=False)
@@ -119,6 +115,10 @@ def test_the_answer_on_laws_follows_the_evidence(tmp_path):
     assert (
         "50 % [45, 55] when 50 % go; its prediction for another group then misses 60 %" in said[2]
     )
+    assert "On digits, when 50 % go, unrolling misses 90 % [85, 95], damped Gaus" in said[2]
+    assert "110 % [105, 115], beside the prediction for another group, 100 % [95, 105]." in said[2]
+    worse = of_laws.answer(evidence_on_laws(tmp_path, damped=0.8))[2]
+    assert "120 % [115, 125], more than the prediction for another group, 100 % [" in worse
     assert "off by -0.04" in said[3]
     assert said[4].endswith("unrolling explains 40 % [30, 50].")
     for status, words in (("partly", "In part: "), ("refuted", "No: "), ("inconclusive", "It is")):

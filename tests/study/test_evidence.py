@@ -13,9 +13,10 @@ import torch
 
 from dtda_lib.data import sources
 from dtda_lib.study import beside, due
-from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, Claim
+from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, PARTLY, Claim, condition
 from dtda_lib.study.evidence import UNTESTED, load
 from dtda_lib.study.headlines import HEADLINES, STUDY, headline, headline_of
+from dtda_lib.study.pages.results import results_table
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = load(ROOT)
@@ -201,6 +202,30 @@ def test_there_is_nothing_to_agree_with_where_the_evidence_has_no_verdict_or_int
     assert beside.compared(claim(ci=None), load(tmp_path)["B9"]) == beside.NO_INTERVAL
 
 
+def test_a_run_says_in_its_row_what_it_claims_and_measures(tmp_path):
+    put(tmp_path, "paper", "01_x", {})
+    head, _, row, *_ = beside.beside_page([claim()], load(tmp_path), "smoke").splitlines()
+    line = next(line for line in HEADLINES if line.id == "B9")
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert [name.strip("| ") for name in cells] == [
+        "claim",
+        "evidence",
+        "this run (`smoke`)",
+        "agreement",
+        "measured",
+    ]
+    told = "-0.060 [-0.100, -0.020]"
+    assert [cell.strip("| ") for cell in cells.values()] == [
+        line.words,
+        f"{told}, **confirmed**, digits",
+        f"{told}, confirmed, digits",
+        beside.AGREE,
+        line.number,
+    ]
+    assert "with their rules" in beside.page_on_file(load(tmp_path), "01_x", "paper")
+    assert beside.page_on_file(load(tmp_path), "01_x", "smoke") is None
+
+
 @pytest.mark.parametrize("status", ["confirmed", "inconclusive"])
 def test_what_would_decide_an_open_claim_is_said_beside_it(tmp_path, status):
     put(tmp_path, "paper", "01_x", {"status": status})
@@ -208,6 +233,42 @@ def test_what_would_decide_an_open_claim_is_said_beside_it(tmp_path, status):
     assert (needs in beside.beside_page([claim()], load(tmp_path), "default")) == (
         status == "inconclusive"
     )
+
+
+@pytest.mark.parametrize(
+    ("statistic", "told"),
+    [
+        ("share (t-test) of pairs (10 a class 0.4; 50 a class 0.1); sd (3)",
+         "10 a class 0.4; 50 a class 0.1"),
+        ("share of queries; by size: 1 % 0.5; 5 % 0.3", "by size: 1 % 0.5; 5 % 0.3"),
+        ("F over F: even 0.1, uneven 0.2", "even 0.1, uneven 0.2"),
+        ("share of pairs", ""),
+    ],
+)  # fmt: skip
+def test_what_holds_partly_says_on_what_it_depends(statistic, told):
+    assert condition(claim(status=PARTLY, statistic=statistic)) == told
+    assert condition(claim(status="refuted", statistic=statistic)) == ""
+
+
+def test_every_partial_verdict_on_record_says_on_what_it_depends():
+    partial = [one.claim for one in EVIDENCE.findings.values() if one.claim.status == PARTLY]
+    assert partial
+    assert [one.id for one in partial if not condition(one)] == []
+
+
+@pytest.mark.parametrize("status", ["partly", "confirmed"])
+def test_tables_say_what_a_partial_verdict_depends_on(tmp_path, status):
+    parts = {"status": status, "statistic": "p (10 a class 0.4; 50 a class 0.1)"}
+    put(tmp_path, "paper", "01_x", parts)
+    told = f"**{status}**" + (" (10 a class 0.4; 50 a class 0.1)" if status == "partly" else "")
+    evidence = load(tmp_path)
+    [row] = [r for r in results_table(evidence, "").splitlines() if r.startswith("| B9 ")]
+    assert f"| {told} |" in row
+    beside_it = beside.beside_page([claim(**parts)], evidence, "default").partition("<details>")[0]
+    assert f"{told}, digits |" in beside_it
+    assert f"{told.replace('*', '')}, digits |" in beside_it
+    put(tmp_path, "default", "01_x", parts | {"rule": "another"})  # no verdict, no condition
+    assert "10 a class" not in results_table(load(tmp_path), "")
 
 
 def test_what_a_run_finds_is_said_without_keys_and_details():
@@ -397,10 +458,6 @@ def test_claims_that_only_default_has_tested_are_due(small):
 
 
 def test_committed_evidence_is_as_new_as_its_code_or_listed_as_due():
-    assert due.problems(ROOT) == []
-
-
-def test_the_committed_evidence_is_newer_than_its_code_or_listed_as_due():
     assert due.problems(ROOT) == []
 
 

@@ -133,6 +133,26 @@ def test_what_other_variants_say_is_told_where_the_headline_variant_has_not_run(
             assert all(f"{tested.count(verdict)} {verdict}" in row for verdict in set(tested))
 
 
+def test_a_number_that_misleads_alone_has_another_beside_it(study):
+    statistic = "σ with 5 checkpoints / σ with one (2 per class 0.5; 3 per class 1.5)"
+    doctor(study, "B9-sigma", status="partly", statistic=statistic)
+    rows = results.results_table(load(study), "").splitlines()
+    (row,) = [line for line in rows if line.startswith("| B9 ")]
+    assert "Beside it, σ of all checkpoints / σ of one: " in row
+    assert row.count(", partly (2 per class 0.5; 3 per class 1.5) |") == 1
+    known = {key for line in HEADLINES for key in line.beside}
+    assert known <= {*EVIDENCE.findings}
+
+
+def test_an_answer_leads_and_lists_what_else_it_says(monkeypatch):
+    monkeypatch.setattr(notebooks, "sentences", lambda *_: ["Yes.", "It is 3.", "So it is."])
+    told = notebooks.answer_part(EVIDENCE, "01_noise_vs_influence")
+    assert told.startswith("**Answer.** Yes.\n\n* It is 3.\n* So it is.\n\n![")
+    monkeypatch.setattr(notebooks, "sentences", lambda *_: ["Yes."])
+    told = notebooks.answer_part(EVIDENCE, "01_noise_vs_influence")
+    assert told.startswith("**Answer.** Yes.\n\n![")
+
+
 def test_every_headline_has_a_row_with_a_verdict_and_a_setting():
     rows = results.results_table(EVIDENCE, "").splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == [line.id for line in HEADLINES]

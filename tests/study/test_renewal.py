@@ -110,6 +110,13 @@ def test_evidence_whose_numbers_have_changed_is_not_kept(root, change, told):
     assert on_file(root) == before
 
 
+def test_at_most_three_changed_numbers_are_told():
+    band = {"value": 1.0, "rtol": 0.0, "atol": 0.0}
+    then = {"values": dict.fromkeys("abc", band), "claims": {"B1": "confirmed"}}
+    told = renewal.changed_numbers(then, {"values": {}, "claims": {}})
+    assert told == ["a: 1.0 -> None", "b: 1.0 -> None", "c: 1.0 -> None"]
+
+
 @pytest.mark.parametrize(
     ("entry", "told"),
     [

@@ -318,6 +318,17 @@ def test_settings_show_values_changes_device_and_workers():
     assert "device cpu, 2 workers" in markdown
 
 
+def test_many_settings_are_folded_and_few_are_not():
+    assert "<details>" not in settings()._repr_markdown_()
+    many = resolve(parameters_of("03_sources_of_noise"), profile="smoke", device="cpu", workers=2)
+    table = many._repr_markdown_()
+    assert table.partition("\n\n")[0].endswith(
+        "<summary>All 20 settings of `smoke`: value, meaning, range</summary>"
+    )
+    assert "\n\n| setting | value |" in table
+    assert table.endswith("</details>\n\ndevice cpu, 2 workers")
+
+
 def test_a_path_of_a_reader_stays_one_plain_cell(tmp_path):
     folder = tmp_path / "a|b <i> $x$ `c`"
     folder.mkdir()

@@ -24,6 +24,7 @@ def test_a_number_stands_before_the_ends_of_its_interval():
     assert wording.with_interval(ROW, digits=3) == "0.895 (0.865 to 0.945)"
     assert wording.bracketed(ROW) == "0.90 [0.87, 0.94]"
     assert wording.bracketed(ROW, "gain", digits=0) == "2 [-1, 3]"
+    assert wording.bracketed(ROW, "gain", digits=1) == "2.0 [-1.0, 3.0]"
     assert wording.told(ROW, "gain", "seeds") == "2.0 seeds [-1.0, 3.0]"
     assert wording.told(ROW, unit="%") == "90 % [87, 94]"
 
@@ -36,14 +37,33 @@ def test_a_number_has_its_decimals_and_no_negative_zero(value, digits, text):
     assert wording.number(value, digits) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.1, 0.2, "up"),
+        (-0.2, -0.1, "down"),
+        (-0.1, 0.1, "?"),
+        (0, 1, "?"),
+        (-1, 0, "?"),
+        (math.nan, math.nan, "?"),
+    ],
+)
+def test_words_take_the_side_of_the_whole_interval(low, high, words):
+    row = {"low": low, "high": high}
+    assert wording.side(row, 0, above="up", below="down", unclear="?") == words
+
+
 def test_shares_counts_and_lists_in_words():
     assert wording.percent(0.8249) == "82 %"
     assert wording.percent(0.8249, 1) == "82.5 %"
     assert wording.percent(-0.001) == "0 %"
     told = [wording.counted(n, "run") for n in (0, 1, 2, 1_000)]
     assert told == ["0 runs", "1 run", "2 runs", "1,000 runs"]
+    assert wording.bullets(["a", "b"]).data == "* a\n* b"
+    assert wording.joined([]) == "none"
     assert wording.joined(["a"]) == "a"
     assert wording.joined(["a", "b"]) == "a and b"
+    assert wording.joined(["a", "b", "c"]) == "a, b and c"
     assert wording.joined((), none="nothing") == "nothing"
     assert wording.upper("gAUSS-Newton") == "GAUSS-Newton"
     assert wording.upper("") == ""
@@ -64,6 +84,7 @@ def test_shares_counts_and_lists_in_words():
         ((1.234e-6,), "1.2e-06"),
         ((1.2345, (1.2340, 1.2351)), "1.234 [1.234, 1.235]"),
         ((0.5, (0.4, 0.4)), "0.50 [0.40, 0.40]"),
+        ((0.5, (0.0, 1.0)), "0.50 [0, 1.00]"),
         ((0.5, (0.4, None)), "0.50"),
         ((0.5, (0.4, math.inf)), "0.50"),
         ((-0.06, (-0.1, -0.02), "%"), "-6.0 % [-10.0, -2.0]"),

@@ -90,7 +90,7 @@ def manifolds(rivals: pd.DataFrame, tilted: pd.DataFrame) -> Drawn:
         left.plot(here["limit"], at, "|", color="k", ms=7, zorder=2)
         rows.append(here.reset_index().assign(case=case))
     named_rows(left, list(_FIELDS.values()))
-    left.set(xscale="log", xlabel="F beyond influence's, of no change")
+    left.set(xscale="log", xlabel="excess F / F of no change")
     left.set_title("the point's loss is alike at all minima", fontsize=8)
     legend_above(fig, left, ncols=3)
     for name, label, shade in (

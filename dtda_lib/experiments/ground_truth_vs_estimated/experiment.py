@@ -22,13 +22,12 @@ from dtda_lib.runs.shifts import print_costs_by_kind, shift_per_fraction, shift_
 from dtda_lib.study.banks import Trained
 from dtda_lib.study.settings import Config
 
+from .at_points import additional_step_at, lissa_at
 from .first_order import lissa_first_order
-from .tables import ScoresByMethod, aligned, estimator_scores, stacked
+from .tables import ScoresByMethod, aligned, by_position, estimator_scores, stacked
 
-QUICK = ("gradient_similarity",)
-COSTLY = ("additional_step", "influence_lissa", "influence_ggn", "influence_ekfac", "trak")
-LOCAL = ("gradient_similarity", "influence_lissa", "influence_ggn")
-"""Estimators that are held against fractions of a removal."""
+OF_ALL_POINTS = ("gradient_similarity", "influence_ggn", "influence_ekfac", "trak")
+"""Estimators that cost little more for all training points than for some."""
 BAYESIAN = {"chains": 2, "thin": 2, "burn_in": 50}
 """A tenth of the default chains: a model of 150 points would take a quarter of an hour."""
 PUBLISHED, CONVERGED = "as published", "converged"
@@ -108,9 +107,8 @@ class Experiment:
             )
             for size in sizes
         }
-        late = {size: cfg.costly_checkpoints if size == sizes[0] else 1 for size in sizes}
         estimators = {
-            size: _estimator_banks(partial(trained, size), size, points[size], late[size], cfg)
+            size: _estimator_banks(partial(trained, size), size, points[size], cfg)
             for size in sizes
         }
         last = trained(sizes[0], 1).recipe
@@ -142,7 +140,8 @@ class Experiment:
             size = sizes[len(sizes) // 2]
             design = down_weighted(tasks[size].n_train, weighed[size], [*fractions, 1.0])
             about = f"{size} per class, {cfg.longer} times as long"
-            down.append(_converged(trained(size, 1, cfg.longer), size, design, seeds, about))
+            one = trained(size, 1, cfg.longer)
+            down.append(_converged(one, size, weighed[size], design, seeds, about))
         return cls(tasks, points, removals, estimators, protocols, down, weighed, fractions)
 
     @property
@@ -212,12 +211,10 @@ class Experiment:
 
     def first_order(self) -> dict[int, xr.DataArray]:
         """Size -> LiSSA to first order `(seed, checkpoint, train, query)`; trains."""
-        found = {}
-        for size, banks in self.estimators.items():
-            array = banks[1].dataset()["lissa_first_order"].sel(removal="none")
-            array = array.drop_vars(["removal", "point"]).rename(chosen="train")
-            found[size] = array.assign_coords(train=list(self.points[size]))
-        return found
+        return {
+            size: by_position(banks[0].dataset()["lissa_first_order"])
+            for size, banks in self.estimators.items()
+        }
 
     def protocol_scores(
         self, estimates: Mapping[int, ScoresByMethod]
@@ -290,21 +287,18 @@ def _estimated(
 
 
 def _estimator_banks(
-    trained: Callable[[int], Trained], size: int, points: Sequence[int], late: int, cfg: Config
+    trained: Callable[[int], Trained], size: int, points: Sequence[int], cfg: Config
 ) -> list[RunBank]:
-    """Full-data models of one size by what their estimators cost: the quick ones at every
-    checkpoint, the others at the last `late`, Bayesian influence at the last one.
+    """Full-data models of one size: every estimator at the checkpoints that leave-one-out is
+    measured at, but Bayesian influence, which explores the neighbourhood of the last one.
 
     `trained`: what trains, from the number of checkpoints that it keeps.
     """
     seeds = seed_pairs(cfg.n_seeds)
-    costly = [*_named(COSTLY), lissa_first_order(points)]
-    banks = [
-        _estimated(
-            trained(cfg.n_checkpoints), seeds, _named(QUICK), f"gradients, {size} per class"
-        ),
-        _estimated(trained(late), seeds, costly, f"estimators, {size} per class"),
-    ]
+    published = [lissa_at(points), lissa_first_order(points), additional_step_at(points, _recipe())]
+    measures = [*published, *_named(OF_ALL_POINTS)]
+    one = trained(cfg.n_checkpoints)
+    banks = [_estimated(one, seeds, measures, f"estimators, {size} per class")]
     if cfg.bayesian_draws:
         settings = BAYESIAN | {"draws": cfg.bayesian_draws}
         bif = [get_estimator("posterior_covariance", _recipe(), **settings)]
@@ -313,11 +307,18 @@ def _estimator_banks(
 
 
 def _converged(
-    one: Trained, size: int, design: Design, seeds: Sequence[SeedPair], about: str
+    one: Trained,
+    size: int,
+    points: Sequence[int],
+    design: Design,
+    seeds: Sequence[SeedPair],
+    about: str,
 ) -> Down:
-    """Fractions and the removal itself in a longer training, with estimators of its own."""
+    """Fractions and the removal itself in a longer training, with estimators of its own: those that
+    are held against fractions of a removal."""
     weights = one.bank(paired(design, seeds), ["query_loss"], f"down-weighting, {about}")
-    local = _estimated(one, seeds, _named(LOCAL), f"estimators, {about}")
+    measures = [lissa_at(points), *_named(("gradient_similarity", "influence_ggn"))]
+    local = _estimated(one, seeds, measures, f"estimators, {about}")
     return Down(size, CONVERGED, weights, None, [local])
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dtda_lib.attribution.curvature import hessian_product
-from dtda_lib.attribution.gradients import per_example_gradients
 from dtda_lib.attribution.influence import lissa_steps
-from dtda_lib.attribution.targets import target_gradients
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
 from dtda_lib.runs.measures import Measure, measure, query_loss
+
+from .at_points import CHOSEN, chosen_gradients, labels, products_with_queries
 
 
 def lissa_first_order(
@@ -31,9 +31,8 @@ def lissa_first_order(
         points: Training positions along the axis "chosen".
         damp, scale, batch_size: The published settings, as there.
     """
-    chosen = tuple(points)
 
-    @measure(dims=("chosen", "query"), unit=query_loss.unit)
+    @measure(dims=(CHOSEN, "query"), unit=query_loss.unit, labels=labels(points))
     def lissa_first_order(network: Network, theta: Tensor, task: Task) -> Tensor:
         steps = lissa_steps(task.n_train, batch_size)
         sums = (1 - (1 - damp) ** torch.arange(1, steps + 2, dtype=torch.float64)) / damp
@@ -46,12 +45,9 @@ def lissa_first_order(
             losses = task.per_example_loss(network(theta, task.train_x), task.train_y)
             return weights @ losses
 
-        at = list(chosen)
-        pieces = per_example_gradients(network, theta, task, task.train_x[at], task.train_y[at])
-        train = torch.cat(list(pieces))  # (chosen, parameter)
+        train = chosen_gradients(network, theta, task, points)
         curved = hessian_product(weighted, theta, train)
         term = (float(sums[-1]) * train - curved / scale) / (scale * task.n_train)
-        targets = target_gradients(network, theta, task, query_loss)
-        return torch.cat([term @ target.T for target in targets], dim=1)
+        return products_with_queries(network, theta, task, term)
 
     return lissa_first_order

@@ -25,12 +25,7 @@ class Parameters(ProfiledParameters, notebook="02_ground_truth_vs_estimated"):
         "query images per class", at=(5, 50, 100), between=(1, 300)
     )
     n_checkpoints: int = whole_number(
-        "late checkpoints that are averaged", at=(2, 5, 5), between=(1, 15)
-    )
-    costly_checkpoints: int = whole_number(
-        "late checkpoints of costly estimators at the smallest size; else 1",
-        at=(1, 1, 5),
-        between=(1, 15),
+        "late checkpoints that truth and estimates are averaged over", at=(2, 2, 5), between=(1, 15)
     )
     bayesian_draws: int = whole_number(
         "draws of each chain of Bayesian IF; 0: left out",

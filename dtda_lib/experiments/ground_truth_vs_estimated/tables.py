@@ -27,6 +27,7 @@ from dtda_lib.statistics.agreement_on_halves import (
 from dtda_lib.statistics.over_sets import over_sets
 from dtda_lib.study.tables import numbers
 
+from .at_points import CHOSEN
 from .common_shift import SHIFT_PARTS, common_shift
 
 ScoresByMethod = Mapping[str, xr.DataArray]
@@ -56,14 +57,23 @@ SELECTIONS = {"all": "all pairs", "top_mu": "tenth by |μ|", "top_snr": "tenth b
 
 def estimator_scores(bank: RunBank) -> dict[str, xr.DataArray]:
     """Scores `(seed, checkpoint, train, query)` of every estimator that a bank of full-data models
-    measures, by the estimator's label; trains what is missing."""
+    measures, by the estimator's label; trains what is missing. Of chosen points where it scores
+    only those; training points are labelled by position."""
     data, found = bank.dataset(), {}
     for measured in bank.measures:
         for label in measured.labels.get("estimator", ()):
-            scores = data[measured.name].sel(removal="none", estimator=label)
-            scores = scores.drop_vars(["removal", "estimator", "point"])
-            found[label] = scores.transpose("seed", "checkpoint", *PAIR)
+            found[label] = by_position(data[measured.name].sel(estimator=label))
     return found
+
+
+def by_position(scores: xr.DataArray) -> xr.DataArray:
+    """`(seed, checkpoint, train, query)` of full-data models, labelled by training position."""
+    scores = scores.sel(removal="none")
+    if CHOSEN in scores.dims:
+        positions = scores[CHOSEN].values.astype(int)
+        scores = scores.rename({CHOSEN: "train"}).assign_coords(train=positions)
+    scores = scores.drop_vars(["removal", "estimator", "point"], errors="ignore")
+    return scores.transpose("seed", "checkpoint", *PAIR)
 
 
 def aligned(scores: ScoresByMethod, points: Sequence[int]) -> dict[str, xr.DataArray]:

@@ -8,7 +8,7 @@ import pandas as pd
 from dtda_lib.study.claims import CONFIRMED, PARTLY, REFUTED
 from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.methods import METHODS
-from dtda_lib.study.wording import measured, told, upper
+from dtda_lib.study.wording import measured, upper
 
 FIGURE = "agreement"
 """The figure that shows the answer at a glance."""
@@ -31,7 +31,7 @@ def answer(evidence: Evidence) -> list[str]:
         largest[largest["kind"] == kind].set_index("method") for kind in ("pearson", "spearman")
     )
     return [
-        f"{_apart(agreement, evidence)} {_at_the_end(evidence)}",
+        _apart(agreement, evidence),
         _nearest(values, ranks),
         _published(evidence),
         f"{_block(evidence)} {_low_noise(evidence)}",
@@ -51,16 +51,7 @@ def _apart(agreement: pd.DataFrame, evidence: Evidence) -> str:
     return (
         f"The influence function of the published code, {METHODS[_LISSA].words}, {said}: with "
         f"{first['size']} points a class its correlation falls short of that by {_short(first)}, "
-        f"with {last['size']} by {_short(last)}."
-    )
-
-
-def _at_the_end(evidence: Evidence) -> str:
-    """What the published estimator reaches where both are taken at the last checkpoint."""
-    row = _of_protocols(evidence, f"r {_LISSA}").loc["paired_scratch"]
-    return (
-        "It is taken at the last checkpoint there, leave-one-out as the mean of five; with both at "
-        f"the last, and the same seeds, the correlation is {told(row, 'value')}."
+        f"with {last['size']} by {_short(last)}. Both are means of the same late checkpoints."
     )
 
 
@@ -138,10 +129,3 @@ def _protocols(evidence: Evidence) -> str:
         f"retraining, the correlation with {METHODS[_LISSA].words} changes by {change.number()} at "
         "the largest size."
     )
-
-
-def _of_protocols(evidence: Evidence, quantity: str) -> pd.DataFrame:
-    """Rows of one quantity at the largest size, by protocol."""
-    table = evidence.table(_NOTEBOOK, "protocols")
-    table = table[table["quantity"] == quantity]
-    return table[table["size"] == table["size"].max()].set_index("protocol")

@@ -17,7 +17,7 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, s
 from dtda_lib.study.methods import CONTROL, METHODS, TESTS, Style, Table, palette
 from dtda_lib.study.wording import measured
 
-from .tables import ALPHA, MATTERS, late_mean
+from .tables import ALPHA, MATTERS, Q, late_mean
 
 _NULL = {"color": METHODS["null"].colour, "ls": ":", "lw": 1}
 
@@ -29,7 +29,8 @@ def influence_against_noise(
 
     Both axes are logarithmic and alike; they hold all but the least half per cent of |mu|, which
     are counted on the panel. Lines: where the published statistic and the t-test reach p = .05,
-    with the share of pairs above.
+    with the share of pairs above; below them, the share that the t-test finds at a false discovery
+    rate, for which there is no line.
 
     Args:
         scores: Size -> leave-one-out shifts `(set, seed, checkpoint, train, query)`; a pair counts
@@ -61,14 +62,16 @@ def influence_against_noise(
         }
         above = shares[(shares["size"] == size) & (shares["method"] == "loo")]
         above = above.set_index("statistic")["share"]
-        for height, (name, ratio) in zip((0.97, 0.89), ratios.items(), strict=True):
-            colour = TESTS[name].colour
-            axis.plot(line, ratio * line, color=colour, ls=TESTS[name].linestyle, lw=1.2)
+        for name, ratio in ratios.items():
+            style = TESTS[name]
+            axis.plot(line, ratio * line, color=style.colour, ls=style.linestyle, lw=1.2)
+        told = {"code": "above", "t": "above", "t_fdr": f"at FDR {measured(Q, unit='%')}"}
+        for height, (name, words) in zip((0.97, 0.89, 0.81), told.items(), strict=True):
             axis.text(
                 0.04,
                 height,
-                f"{measured(above[name], unit='%')} above",
-                color=colour,
+                f"{measured(above[name], unit='%')} {words}",
+                color=TESTS[name].colour,
                 fontsize=7,
                 va="top",
                 transform=axis.transAxes,
@@ -175,14 +178,14 @@ def replicated_shares(table: pd.DataFrame) -> Drawn:
 
 
 def pairing_points(table: pd.DataFrame) -> Drawn:
-    """Noise of a shift with and without shared seeds, and their ratio, by size."""
+    """Noise of a shift with and without shared seeds, and their ratio, by size; with intervals."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.3))
     looks = palette({"unpaired": "seeds not shared", "paired": "seeds shared"}, control="unpaired")
     at = np.arange(len(table))
     for name, style in looks.items():
-        left.plot(at, table[name], **style.line)
-    ends = table["paired"].min() / 3, table["unpaired"].max() * 3
-    left.set(yscale="log", ylabel="σ over seeds (nats)", ylim=ends)
+        line = {"ls": style.linestyle, "label": style.label}
+        intervals(left, table, at, style, value=name, **line)
+    left.set(yscale="log", ylabel="σ over seeds (nats)")
     left.legend(loc="lower left")
     right.vlines(at, table["q10"], table["q90"], color=CONTROL, lw=5, alpha=0.3)
     intervals(right, table, at, looks["paired"], value="ratio")

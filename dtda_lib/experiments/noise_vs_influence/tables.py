@@ -247,13 +247,19 @@ def _mean(cells: xr.DataArray) -> xr.DataArray:
     return cells.mean(("set", "train", "query"), skipna=False)
 
 
+def _pairs(removed: xr.DataArray) -> xr.DataArray:
+    """The same with the axis `train` in place of `removal`."""
+    return removed.drop_vars(["removal", "point"], errors="ignore").rename(removal="train")
+
+
 def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
     """How many times larger the noise of a shift is when its two runs do not share their seeds.
 
     The variance of the difference of two *independent* runs is the sum of their variances, which
     the paired runs themselves give: no other runs are needed. Columns: size, n_pairs; `paired` and
-    `unpaired`, sigma in nats, geometric means over sets and pairs; `ratio` = unpaired / paired of
-    a pair, geometric mean with its interval; `q10`, `q90`, quantiles over pairs of the ratio.
+    `unpaired`, sigma in nats, geometric means over sets and pairs, and `ratio` = unpaired / paired
+    of a pair, its geometric mean, each with its interval; `q10`, `q90`, quantiles over pairs of the
+    ratio.
 
     Args:
         losses: Size -> query loss `(set, seed, removal, query)`, "none" the full data.
@@ -263,15 +269,15 @@ def pairing_table(losses: Mapping[int, xr.DataArray]) -> pd.DataFrame:
         base, removed = loss.sel(removal="none", drop=True), loss.isel(removal=slice(1, None))
         alone = np.log(removed.var("seed", ddof=1) + base.var("seed", ddof=1)) / 2
         together = np.log((removed - base).var("seed", ddof=1)) / 2
-        log = (alone - together).drop_vars(["removal", "point"], errors="ignore")
-        log = log.rename(removal="train")
+        alone, together = map(_pairs, (alone, together))
+        log = alone - together
         spread = np.exp(log.mean("set").quantile((0.1, 0.9))).values
         rows.append(
             {
                 "size": size,
                 "n_pairs": log[0].size,
-                "paired": float(np.exp(together.mean())),
-                "unpaired": float(np.exp(alone.mean())),
+                **numbers(np.exp(over_sets(together, _mean)), "paired"),
+                **numbers(np.exp(over_sets(alone, _mean)), "unpaired"),
                 **numbers(np.exp(over_sets(log, _mean)), "ratio"),
                 **dict(zip(("q10", "q90"), map(float, spread), strict=True)),
             }

@@ -65,13 +65,13 @@ def _by_size(
 def _count_beyond(
     axis: Axes, values: pd.Series, at: np.ndarray, ends: tuple[float, float], colour: str
 ) -> None:
-    """Name the values beyond the axis at its edge."""
-    text = {"fontsize": 6, "ha": "center", "rotation": 90, "color": colour}
+    """Name the values beyond the axis at its edge, beside their bars."""
+    text = {"fontsize": 6, "rotation": 90, "color": colour, "textcoords": "offset points"}
     for x, value in zip(at, values, strict=True):
         if value < ends[0]:
-            axis.annotate(f"{value:.1f}", (x, ends[0]), va="bottom", **text)
+            axis.annotate(f"{value:.2f}", (x, ends[0]), xytext=(3, 2), va="bottom", **text)
         if value > ends[1]:
-            axis.annotate(f"{value:.1f}", (x, ends[1]), va="top", **text)
+            axis.annotate(f"{value:.2f}", (x, ends[1]), xytext=(3, -2), va="top", **text)
 
 
 def error_by_size(skills: pd.DataFrame, names: Sequence[str]) -> Drawn:

@@ -7,12 +7,13 @@ from dtda_lib.study.evidence import EVIDENCE, Evidence, Finding
 from dtda_lib.study.wording import measured, told
 
 from .methods import OTHER, looks
-from .tables import CONCRETE
+from .tables import CONCRETE, DIGITS
 
 FIGURE = "group_size"
 """The figure that shows the answer at a glance."""
 
 _NOTEBOOK = "05_predicting_retrained_laws"
+_DAMPED = "if_damped"
 _VERDICTS = {
     CONFIRMED: "Yes: predicted laws are nearer to those of retrained models than no change is, and "
     "than what is predicted for another group",
@@ -40,8 +41,8 @@ def answer(evidence: Evidence) -> list[str]:
         return [_EARLIER] if of else []
     law, influence, spread, point = (of[name] for name in needed)
     errors = evidence.table(_NOTEBOOK, FIGURE, profile)
-    errors = errors[(errors["task"] == CONCRETE) & errors["size"].str.contains("%")]
-    own, other = (errors[errors["estimator"] == name] for name in ("unrolling", OTHER))
+    groups = errors[errors["size"].str.contains("%")].set_index(["task", "estimator"])
+    own, other = (groups.loc[[(CONCRETE, name)]] for name in ("unrolling", OTHER))
     few, many = (own.iloc[place] for place in (0, -1))
     return [
         f"{_VERDICTS.get(law.claim.status, _OPEN)}.",
@@ -49,14 +50,14 @@ def answer(evidence: Evidence) -> list[str]:
         f"{looks('if_damped').label} at {influence.number('%')} (chance: 50 %).",
         f"Unrolling misses {_error(few)} of the change of means when {few['size']} of the points "
         f"go, and {_error(many)} when {many['size']} go; its prediction for another group then "
-        f"misses {measured(other['error'].iloc[-1], unit='%')}.",
+        f"misses {measured(other['error'].iloc[-1], unit='%')}. {_on_digits(groups)}",
         f"Of a single point's shift a first order predicts about 1 − leverage ({_off(point)}).",
         f"Of the squared change of the spread, unrolling explains {spread.number('%')}.",
     ]
 
 
 def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    """Unrolling predicts whole laws, and their spread; None unless C1 and R8 are confirmed."""
     names = ("C1-unrolling-w2", "R8")
     if {evidence.verdict_of(name) for name in names} != {CONFIRMED}:
         return None
@@ -66,6 +67,19 @@ def finding(evidence: Evidence) -> str | None:
         "UCI Concrete, the law that unrolling predicts is nearer to the true one than no change "
         f"is, and than the prediction for another group, at {law.number('%')} of queries. It "
         f"explains {spread.number('%')} of the squared change of the spread."
+    )
+
+
+def _on_digits(groups: pd.DataFrame) -> str:
+    """What the largest removal does to predictions on digits, beside the prediction for another."""
+    most = {name: groups.loc[[(DIGITS, name)]].iloc[-1] for name in ("unrolling", _DAMPED, OTHER)}
+    size = most[OTHER]["size"]
+    beaten = most[_DAMPED]["error_low"] > most[OTHER]["error_high"]
+    return (
+        f"On digits, when {size} go, unrolling misses {_error(most['unrolling'])}, "
+        f"{looks(_DAMPED).label} {_error(most[_DAMPED])}, "
+        f"{'more than' if beaten else 'beside'} the prediction for another group, "
+        f"{_error(most[OTHER])}."
     )
 
 

@@ -172,6 +172,11 @@ def model_claim(
     rows = steps.set_index(["quantity", "first", "second"])
     whole, sigma = (rows.loc[(q, order[0], order[-1])] for q in ("relative", "sigma"))
     between_two = [rows.loc[("relative", *pair)] for pair in pairwise(order)]
+    steps_told = "; ".join(
+        f"{first} to {second} ×{row['estimate']:.2g} [{row['low']:.2g}, {row['high']:.2g}]"
+        for (first, second), row in zip(pairwise(order), between_two, strict=True)
+    )
+    told = f" (steps: {steps_told})" if len(order) > 2 else ""
     grows = bool(whole["low"] > NOISE_MATTERS)
     reversed_once = any(row["high"] < 1 / NOISE_MATTERS for row in between_two)
     return Claim.from_row(
@@ -185,7 +190,7 @@ def model_claim(
             refuted=bool(whole["high"] < NOISE_MATTERS),
             partly=grows,
         ),
-        statistic=f"σ/|μ| of {order[-1]} / of {order[0]}, geometric means over pairs; of σ "
+        statistic=f"σ/|μ| of {order[-1]} / of {order[0]}, geometric means over pairs{told}; of σ "
         f"{sigma['estimate']:.2g} [{sigma['low']:.2g}, {sigma['high']:.2g}]",
         setting=where,
         estimand=_LAW,

@@ -13,6 +13,7 @@ from dtda_lib.models.networks import Model
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.protocols import SeedPair
 from dtda_lib.runs.recipes import Recipe
+from dtda_lib.statistics.over_seeds import wilson_interval
 from dtda_lib.study.claims import Claim
 
 from .banks import common_points, gradient_bank, gradient_scores, removal_bank, removal_scores
@@ -103,11 +104,24 @@ class OtherImages:
         return found
 
 
+def bounded(shares_of: pd.DataFrame) -> pd.DataFrame:
+    """`noise.share_table`, with Wilson's interval where all seeds give one share.
+
+    A share of 0 in every seed has no spread from which a jackknife could tell how far from 0 it may
+    be; as many independent pairs bound it.
+    """
+    table = shares_of.copy()
+    for row in table[table["low"] == table["high"]].itertuples():
+        ends = wilson_interval(round(row.share * row.n_pairs), row.n_pairs)
+        table.loc[row.Index, ["low", "high"]] = ends
+    return table
+
+
 def other_claims(shares_of: pd.DataFrame, tail: str, where: str, images: str) -> list[Claim]:
     """B1 and B10 by the rules of `noise_claims`, with ids of their own: B1-cifar10-code, ...
 
     Args:
-        shares_of: `noise.share_table` of `OtherImages.scores`.
+        shares_of: `bounded`, the `noise.share_table` of `OtherImages.scores`.
         tail: What the ids get, such as "cifar10".
         where: Model and images in words.
         images: What the images are called.

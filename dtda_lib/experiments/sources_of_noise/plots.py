@@ -83,7 +83,8 @@ def component_bars(table: pd.DataFrame, control: int) -> Drawn:
 
 
 def size_curves(changes: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
-    """Noise relative to the smallest set, absolute and relative to influence, and loss, by arm.
+    """Noise relative to the smallest set, absolute and relative to influence, and loss, by arm;
+    all with their intervals.
 
     Args:
         changes: `tables.step_table` of each arm, with a column `arm`.
@@ -105,7 +106,7 @@ def size_curves(changes: pd.DataFrame, trained: pd.DataFrame) -> Drawn:
     for arm, shift in zip(ARMS, side_by_side(len(ARMS), 0.17), strict=True):
         rows, look = trained[trained["arm"] == arm], _ARM_LOOKS[arm]
         at = np.arange(len(rows)) + shift
-        axes[0, 2].plot(at, rows["loss"], color=look.colour, marker=look.marker, lw=0.8)
+        intervals(axes[0, 2], rows, at, look, value="loss", ls="-", lw=0.8)
     axes[0, 2].set(yscale="log", title="loss of queries (nats)")
     for axis in axes[0]:
         axis.set_xticks(range(len(settings)), [name.removesuffix(" points") for name in settings])
@@ -135,7 +136,7 @@ def model_points(
 ) -> Drawn:
     """Noise relative to influence, and loss, of each model: one place a model, group by group.
 
-    Dotted: sigma / |mu| without any influence, if noise is Gaussian.
+    Dotted: sigma / |mu| without any influence, if noise is Gaussian, near which it saturates.
 
     Args:
         levels: `tables.noise_level_table`.
@@ -145,20 +146,30 @@ def model_points(
     fig, axes = panels(2, 1, 3.3, sharex=True, height_ratios=(1.6, 1))
     upper, lower = axes[:, 0]
     noise = levels[levels["quantity"] == "relative"].set_index("setting")
-    losses = trained.set_index("setting")["loss"]
+    losses = trained.set_index("setting")
     looks = palette(groups)
     start, places, labels = 0.0, [], []
     for group, names in groups.items():
         at = start + np.arange(len(names))
         intervals(upper, noise.loc[list(names)], at, looks[group])
-        lower.plot(at, losses[list(names)], color=looks[group].colour, marker=looks[group].marker)
+        intervals(lower, losses.loc[list(names)], at, looks[group], value="loss", ls="-")
         above = upper.get_xaxis_transform()
         told = group.replace(", ", "\n")
         upper.text(at.mean(), 1.02, told, transform=above, ha="center", fontsize=7)
         places += at.tolist()
         labels += [name.rpartition(" ")[2].replace("CNN", "CNN\n") for name in names]
         start = at[-1] + 1.7
-    upper.axhline(noise_only(int(noise["n_seeds"].iloc[0])), color=_GREY, ls=":")
+    most = noise_only(int(noise["n_seeds"].iloc[0]))
+    upper.axhline(most, color=_GREY, ls=":")
+    upper.annotate(
+        f"no influence: {measured(most)}",
+        (0.01, most),
+        xycoords=upper.get_yaxis_transform(),
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize=6.5,
+        color=_GREY,
+    )
     upper.set(yscale="log", ylabel="σ/|μ|")
     lower.set(yscale="log", ylabel="loss (nats)")
     lower.set_xticks(places, labels)

@@ -25,6 +25,8 @@ LEVELS = {"sigma": "noise σ", "abs_mu": "influence |μ|", "relative": "σ/|μ|"
 WEIGHTINGS = {"equal": "all pairs alike", "pooled": "summed over pairs"}
 OVER = {"seed": 1_000, "train": 10, "query": 10}
 """Axis -> at most how many groups `over_sets` leaves out of it, one by one."""
+LOSS_OVER = {"seed": 1_000, "query": 10}
+"""The same for losses of the full-data models."""
 CROSSED_OVER = {"init": 1_000, "order": 1_000, "query": 10}
 """The same in the crossed design, whose few points are fixed."""
 
@@ -126,6 +128,10 @@ def _log_change(both: xr.Dataset) -> xr.DataArray:
     return log_levels(both["second"]) - log_levels(both["first"])
 
 
+def _mean(losses: xr.DataArray) -> xr.DataArray:
+    return losses.mean()
+
+
 def noise_only(n_seeds: int) -> float:
     """Geometric mean of sigma / |mu| over Gaussian pairs without any influence.
 
@@ -144,12 +150,15 @@ def training_table(banks: Mapping[str, RunBank]) -> pd.DataFrame:
 
     Columns: setting, `parameters` (trained), `points`, `steps` (of the optimiser), `runs`; `fit`,
     the training loss, and `loss`, that of the queries (nats, mean over seeds of the full-data runs
-    after the last epoch; `fit` is NaN where the bank has not measured it).
+    after the last epoch; `fit` is NaN where the bank has not measured it), with `loss_low` and
+    `loss_high`, its interval over seeds and queries.
     """
     rows = []
     for setting, bank in banks.items():
         data = bank.dataset().sel(removal="none").isel(checkpoint=-1)
         fit = data["training_loss"].mean() if "training_loss" in data else np.nan
+        losses = data["query_loss"].astype(np.float64).transpose("seed", "query")
+        ends = numbers(over_sets(losses.reset_coords(drop=True), _mean, groups=LOSS_OVER), "loss")
         rows.append(
             {
                 "setting": setting,
@@ -158,6 +167,7 @@ def training_table(banks: Mapping[str, RunBank]) -> pd.DataFrame:
                 "steps": bank.recipe.steps(bank.task.n_train),
                 "runs": len(bank.runs),
                 "fit": float(fit),
+                **ends,
                 "loss": float(data["query_loss"].astype(np.float64).mean()),
             }
         )

@@ -9,7 +9,7 @@ from dtda_lib.study.evidence import EVIDENCE, Evidence
 from dtda_lib.study.wording import joined, measured, side, told
 
 from .claims import NOISE_MATTERS, SHARE_MATTERS
-from .tables import COMPONENT_WORDS, LEVELS
+from .tables import COMPONENT_WORDS, LEVELS, noise_only
 
 NAMES = COMPONENT_WORDS | LEVELS
 """Quantity -> display name."""
@@ -36,7 +36,7 @@ def answer(evidence: Evidence) -> list[str]:
     return [
         *_of_seeds(claims, components),
         *_of_data(claims, sizes),
-        *_of_models(claims),
+        *_of_models(claims, models),
         *_of_fit(models),
         "Random crops of test digits, as in the published code for transformers, multiply the "
         "variance of one shift at the largest rate by "
@@ -47,7 +47,8 @@ def answer(evidence: Evidence) -> list[str]:
 
 
 def finding(evidence: Evidence) -> str | None:
-    """What a stranger should know of this notebook; None where the evidence does not say it."""
+    """Noise is of both seeds together; None unless B4 is refuted and their interaction is nearly
+    all."""
     if evidence.verdict_of("B4-loo") != REFUTED:
         return None
     table = evidence.table(_NOTEBOOK, "components")
@@ -110,17 +111,17 @@ def _of_data(claims: Mapping[str, Claim], sizes: pd.DataFrame) -> list[str]:
         1,
         above="Influence falls faster: σ/|μ| grows",
         below="Influence falls less: σ/|μ| changes",
-        unclear="Influence changes as much: σ/|μ| changes",
+        unclear="Influence is not shown to fall faster or less: σ/|μ| changes",
     )
     return [
         f"{lead}. Relative to {sizes['first'].dropna().iloc[0]}, σ is "
         f"{_relative(sizes, 'epochs')}. At equal training loss it is {_relative(sizes, 'loss')}, "
         f"at equal steps {_relative(sizes, 'steps')}. {falls} by "
-        f"{measured(relative.estimate, relative.ci)} at equal epochs."
+        f"a factor of {measured(relative.estimate, relative.ci)} at equal epochs."
     ]
 
 
-def _of_models(claims: Mapping[str, Claim]) -> list[str]:
+def _of_models(claims: Mapping[str, Claim], models: pd.DataFrame) -> list[str]:
     if not {"B6", "B6-depth", "B6-published"} <= claims.keys():
         return []
     width, depth, published = (claims[name] for name in ("B6", "B6-depth", "B6-published"))
@@ -133,12 +134,31 @@ def _of_models(claims: Mapping[str, Claim]) -> list[str]:
     )
     return [
         f"{lead}: at equal training loss, σ/|μ| of the widest is "
-        f"{measured(width.estimate, width.ci)} times that of the narrowest, and of the deepest, "
-        f"which has fewest parameters, {measured(depth.estimate, depth.ci)} times that of the "
-        "shallowest. At equal epochs, "
+        f"{measured(width.estimate, width.ci)} times that of the narrowest, and of the deepest"
+        f"{_size_of_deepest(models)} {measured(depth.estimate, depth.ci)} times that of the "
+        f"shallowest. {_most(models)}At equal epochs, "
         f"the published CNN3-L has {measured(published.estimate, published.ci)} times the σ/|μ| "
         "of CNN2-L."
     ]
+
+
+def _size_of_deepest(models: pd.DataFrame) -> str:
+    """Whether the network with most stages has fewest or most parameters of these, if either."""
+    rows = models[models["setting"].str.startswith("depth")]
+    sizes = rows.assign(stages=rows["setting"].str.split().str[-1].astype(int))
+    sizes = sizes.sort_values("stages")["parameters"].to_list()
+    if len(sizes) < 2 or sizes[-1] not in (min(sizes), max(sizes)):
+        return ""
+    return f", which has {'fewest' if sizes[-1] == min(sizes) else 'most'} parameters,"
+
+
+def _most(models: pd.DataFrame) -> str:
+    """What sigma / |mu| comes to without any influence: it says nothing of noise beyond that."""
+    n = int(models["n_seeds"].iloc[0])
+    return (
+        f"Without any influence σ/|μ| over {n} seeds is {measured(noise_only(n))}, so it saturates "
+        "near that. "
+    )
 
 
 def _of_fit(models: pd.DataFrame) -> list[str]:
@@ -161,12 +181,18 @@ def _of_other_images(claims: Mapping[str, Claim]) -> list[str]:
     """How often leave-one-out stands out on ten digits and on CIFAR-10, where they have run."""
     named = {"B1-digits-t": "all ten digits", "B1-cifar10-t": "CIFAR-10 (JPEG copies)"}
     parts = [
-        f"{measured(claims[name].estimate, unit='%')} of {claims[name].n:,} pairs on {images}"
+        f"{_bounded(claims[name])} of {claims[name].n:,} pairs on {images}"
         for name, images in named.items()
         if name in claims
     ]
     lead = "Elsewhere the mean of a few retrainings stands out from noise for"
     return [f"{lead} {joined(parts)}."] if parts else []
+
+
+def _bounded(claim: Claim) -> str:
+    """A share with its interval, or without one where that has no width."""
+    low, high = claim.ci
+    return measured(claim.estimate, claim.ci if low < high else None, "%")
 
 
 def _ends(claim: Claim) -> dict[str, float]:

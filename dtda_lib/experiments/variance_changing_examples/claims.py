@@ -14,7 +14,7 @@ from dtda_lib.statistics.over_seeds import wilson_interval
 from dtda_lib.study.claims import PARTLY, REFUTED, Claim, above, below, decide
 from dtda_lib.study.methods import METHODS
 
-from .line import RELEVANT, delta_words
+from .line import LEVEL, LOOK, RELEVANT, delta_words
 
 MISSED = 0.1
 """Share of lines on which the mean may miss another influence's point and still stand for it."""
@@ -47,6 +47,30 @@ def rival_status(row: pd.Series) -> str:
 def judged(rivals: pd.DataFrame) -> pd.DataFrame:
     """`line.picks_table` of several lines with the `status` of each row."""
     return rivals.assign(status=[rival_status(row) for _, row in rivals.iterrows()])
+
+
+def open_lines(judged_rivals: pd.DataFrame) -> list[int]:
+    """Lines on which the headline, W2 averaged over queries, is open: those to look at again."""
+    headline = (judged_rivals["pooling"] == "average") & (judged_rivals["delta"] == "w2")
+    undecided = judged_rivals["status"] == "inconclusive"
+    return judged_rivals.loc[headline & undecided, "line"].tolist()
+
+
+def decided_again(judged_rivals: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """The same with the rows that the first look left open as a second one sees them.
+
+    Args:
+        judged_rivals: `judged`, the first look.
+        again: `judged` of the second look at some of the lines; what the first decided stays.
+    """
+    place = ["line", "pooling", "delta"]
+    if not len(again):
+        return judged_rivals.assign(look=1)
+    first, second = (table.set_index(place) for table in (judged_rivals, again))
+    undecided = first.index[first["status"] == "inconclusive"].intersection(second.index)
+    kept = first.drop(undecided).assign(look=1)
+    both = pd.concat([kept, second.loc[undecided].assign(look=2)])
+    return both.loc[first.index].reset_index()[[*judged_rivals.columns, "look"]]
 
 
 def over_lines(judged_rivals: pd.DataFrame) -> pd.DataFrame:
@@ -106,8 +130,8 @@ def line_claims(lines: pd.DataFrame, setting: str) -> list[Claim]:
                 f"differ, {row['alike']} alike, {row['open']} open; {gap})",
                 setting=setting,
                 estimand=_LAW,
-                rule=f"{_DIFFER}; {_BECAUSE}; a mean that names another point on more than "
-                f"{MISSED:.0%} of lines cannot stand for the other influence",
+                rule=f"{_differ(LOOK)}; {_AGAIN}; {_BECAUSE}; a mean that names another "
+                f"point on more than {MISSED:.0%} of lines cannot stand for the other influence",
             )
         )
     return claims
@@ -140,17 +164,25 @@ def one_line_claims(rivals: pd.DataFrame, n_seeds: int, setting: str, tail: str)
                 f"mean's (mean {row['by_mean']}, {words} {row['by_delta']})",
                 setting=setting,
                 estimand=_LAW,
-                rule=f"{_DIFFER}; {_BECAUSE}",
+                rule=f"{_differ(LEVEL)}; {_BECAUSE}",
             )
         )
     return claims
 
 
-_DIFFER = (
-    "picks from the first seeds, judged on fresh ones; a line differs if the 95 % bootstrap "
-    f"interval shows that the other influence of its own point is {RELEVANT:.0%} above that of the "
-    "mean's point (in the unit of the prediction), and the mean's point wins by the mean; it is "
-    "alike if one point is named or the excess lies below that"
+def _differ(level: float) -> str:
+    return (
+        f"picks from the first seeds, judged on fresh ones; a line differs if the {100 * level:g} "
+        "% bootstrap interval shows that the other influence of its own point is "
+        f"{RELEVANT:.0%} above that of the mean's point (in the unit of the prediction), and the "
+        "mean's point wins by the mean; it is alike if one point is named or the excess lies below "
+        "that"
+    )
+
+
+_AGAIN = (
+    "a line on which W2 is open is looked at once more: both sets of seeds name the points, a new "
+    f"one judges them (two looks of {100 * LOOK:g} % miss as often as one of {100 * LEVEL:g} %)"
 )
 
 

@@ -26,7 +26,7 @@ from dtda_lib.study.methods import METHODS
 from dtda_lib.study.settings import Config
 
 from .digits import choose_groups, random_groups
-from .line import asked_at, last_epoch, picks_table, with_lone_point
+from .line import LOOK, asked_at, last_epoch, picks_table, with_lone_point
 from .predictions import predicted_laws, unrolled_runs
 
 LONE = 3.0
@@ -40,6 +40,7 @@ class SpreadSetting(Trained):
     Args:
         measurement: "query_prediction" (target units) or "query_margin" (logits).
         seeds: Disjoint sets of seed pairs. The first chooses and predicts, the others judge.
+        further: Seeds for a second look, none of the above.
         n_unrolled: How many of the first seeds are differentiated along the way.
         damping: Of the damped influence function, times the sum of step sizes.
         groups: What is removed together; None: each point by itself.
@@ -48,6 +49,7 @@ class SpreadSetting(Trained):
     measurement: str
     seeds: Sequence[Sequence[SeedPair]]
     n_unrolled: int
+    further: Sequence[SeedPair] = ()
     damping: float = 1.0
     groups: Sequence[Sequence[int]] | None = None
 
@@ -142,7 +144,8 @@ class DigitGroups:
 class Experiment:
     """Lines and digits, left out point by point, for disjoint sets of seeds.
 
-    Two banks follow from results: those of the `lone` point and of `groups_of_digits`.
+    Some banks follow from results: those of the `lone` point, of `groups_of_digits` and of the
+    lines that are looked at `again`.
 
     Args:
         line: Predictions on the line that figures show.
@@ -180,7 +183,7 @@ class Experiment:
             model=_network(1, cfg.line_width, cfg.line_width, 1),
             recipe=replace(descent, lr=cfg.line_rate, epochs=cfg.line_epochs),
             measurement="query_prediction",
-            seeds=_sets(2, cfg.n_seeds),
+            **_two_looks(cfg.n_seeds, cfg.n_again, "first"),
             **common,
         )
         others = [
@@ -188,7 +191,7 @@ class Experiment:
                 line,
                 name=f"line {number}",
                 task=get_task("regression1d", n_query=51, seed=number),
-                seeds=_sets(2, cfg.n_line_seeds, f"line {number}"),
+                **_two_looks(cfg.n_line_seeds, cfg.n_again, f"line {number}"),
             )
             for number in range(1, 1 + cfg.n_lines)
         ]
@@ -258,13 +261,31 @@ class Experiment:
         task = with_lone_point(self.line.task, LONE, target, np.linspace(-2.5, LONE, 56))
         return replace(self.line, name="lone point", task=task)
 
+    @property
+    def lines(self) -> list[SpreadSetting]:
+        """The line as drawn, then the further ones."""
+        return [self.line, *self.others]
+
     def rivals(self, generator: np.random.Generator) -> pd.DataFrame:
-        """`line.picks_table` of every line, with its `line`: 0 as drawn, then the others."""
+        """`line.picks_table` of every line, at the level of one `LOOK`, with its `line`: 0 as
+        drawn, then the others."""
         tables = [
-            picks_table(setting.first, setting.fresh, self.n_boot, generator).assign(line=number)
-            for number, setting in enumerate([self.line, *self.others])
+            picks_table(one.first, one.fresh, self.n_boot, generator, LOOK).assign(line=number)
+            for number, one in enumerate(self.lines)
         ]
         return pd.concat(tables, ignore_index=True)
+
+    def again(self, lines: Sequence[int], generator: np.random.Generator) -> pd.DataFrame:
+        """`rivals` of some lines looked at once more: all seeds of the first look name the points,
+        `further` ones judge them. Trains what is missing."""
+        tables = []
+        for number in lines:
+            one = self.lines[number]
+            known = xr.concat(one.laws, "seed")
+            new = replace(one, name=f"{one.name}, again", seeds=[one.further])
+            table = picks_table(known, new.first, self.n_boot, generator, LOOK)
+            tables.append(table.assign(line=number))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def digit_laws(self, groups: DigitGroups) -> dict[str, list[xr.DataArray]]:
         """Setting -> law of each set of seeds: single digits, controls, random groups."""
@@ -298,6 +319,13 @@ def _sets(n_sets: int, n_seeds: int, stream: str = "first") -> list[list[SeedPai
     return [seeds[n_seeds * number :][:n_seeds] for number in range(n_sets)]
 
 
+def _two_looks(n_seeds: int, n_again: int, stream: str) -> dict[str, Any]:
+    """Of a line: two sets of seeds for the first look, further ones for a second."""
+    known = 2 * n_seeds
+    further = seed_pairs(known + n_again, stream)[known:]
+    return {"seeds": _sets(2, n_seeds, stream), "further": further}
+
+
 def specification(cfg: Config) -> dict[str, Any]:
     """What decides the numbers, as plain data: what trains, and the settings of the analysis."""
     experiment = Experiment.of(cfg)
@@ -305,4 +333,5 @@ def specification(cfg: Config) -> dict[str, Any]:
     return {
         "banks": [bank.key for bank in experiment.banks],
         "analysis": {name: getattr(experiment, name) for name in analysis},
+        "again": len(experiment.line.further),
     }

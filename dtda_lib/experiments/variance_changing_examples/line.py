@@ -30,6 +30,8 @@ DELTA_LABELS = ("mean", "variance", "w2")
 POOLINGS = ("average", "largest")
 """Over queries: root mean square, or the largest. Ours; the first is the main one."""
 LEVEL = 0.95
+LOOK = (1 + LEVEL) / 2
+"""Level of each of two looks at a line: together they miss as often as one of `LEVEL` would."""
 RELEVANT = 0.1
 """The least relative change that matters: of an influence, or in standard deviations (ours)."""
 
@@ -170,7 +172,11 @@ def picks_of(law: xr.DataArray, counts: np.ndarray, pooling: str) -> np.ndarray:
 
 
 def picks_table(
-    first: xr.DataArray, fresh: xr.DataArray, n_boot: int, generator: np.random.Generator
+    first: xr.DataArray,
+    fresh: xr.DataArray,
+    n_boot: int,
+    generator: np.random.Generator,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """Which point the mean names and which another Delta, and by how much each beats the other.
 
@@ -178,8 +184,8 @@ def picks_table(
     ones, so that choosing them biases nothing. One row for each pooling and other Delta: `by_mean`,
     `by_delta` (A and B); `mean_gap`, log of the mean influence of A over that of B, and
     `delta_gap`, log of the other influence of B over that of A, per power of the unit (half of it
-    for a variance), both with 95 % percentile intervals over resampled fresh seeds, NaN without
-    resamples. `ValueError`: as `influences_by_delta`.
+    for a variance), both with percentile intervals of that level over resampled fresh seeds, NaN
+    without resamples. `ValueError`: as `influences_by_delta`.
     """
     counts = resampled(fresh.sizes["seed"], n_boot, generator)
     rows = []
@@ -193,17 +199,17 @@ def picks_table(
                 / distances.DISTANCES[delta_key(name)].power
                 for name, winner, loser in (("mean", a, b), (delta, b, a))
             ]
-            told = [number for gap in gaps for number in _with_percentiles(gap.values)]
+            told = [number for gap in gaps for number in _with_percentiles(gap.values, level)]
             rows.append((pooling, delta, a, b, *told))
     columns = ["pooling", "delta", "by_mean", "by_delta"]
     columns += [f"{gap}_gap{end}" for gap in ("mean", "delta") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _with_percentiles(draws: np.ndarray) -> tuple[float, float, float]:
+def _with_percentiles(draws: np.ndarray, level: float) -> tuple[float, float, float]:
     if len(draws) < 2:
         return float(draws[0]), np.nan, np.nan
-    low, high = np.quantile(draws[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(draws[1:], [(1 - level) / 2, (1 + level) / 2])
     return float(draws[0]), float(low), float(high)
 
 

@@ -18,11 +18,17 @@ class Parameters(ProfiledParameters, notebook="04_variance_changing_examples"):
         because=_ERROR,
     )
     n_lines: int = whole_number(
-        "further lines, with other points", at=(2, 5, 39), between=(1, 1_000)
+        "further lines, with other points", at=(2, 5, 159), between=(1, 1_000)
     )
     n_line_seeds: int = whole_number(
         "runs per law on each of them, in each of two sets",
         at=(6, 16, 64),
+        between=(3, 100_000),
+        because=_ERROR,
+    )
+    n_again: int = whole_number(
+        "fresh runs per law on a line that these leave open",
+        at=(8, 64, 256),
         between=(3, 100_000),
         because=_ERROR,
     )

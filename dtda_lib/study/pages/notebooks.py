@@ -47,9 +47,12 @@ def answer_part(evidence: Evidence, notebook: str) -> str:
 
     The words are those of `answer(evidence)` in the experiment's module `words`, the figure is the
     `FIGURE` named there; an experiment without words is answered by the standing of its headline
-    claims, or by what it found.
+    claims, or by what it found. The first sentence answers, the others stand below it as a list.
     """
-    parts = [f"**Answer.** {' '.join(sentences(evidence, notebook))}"]
+    first, *others = sentences(evidence, notebook)
+    parts = [f"**Answer.** {first}"]
+    if others:
+        parts.append("\n".join(f"* {sentence}" for sentence in others))
     if name := figure_name(notebook):
         parts += _figure(evidence, notebook, name)
     return "\n\n".join(parts)

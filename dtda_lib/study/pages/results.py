@@ -5,7 +5,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dtda_lib.study.claims import INCONCLUSIVE, NOT_TESTED, STATUSES, described, rule_numbers
+from dtda_lib.study.claims import (
+    INCONCLUSIVE,
+    NOT_TESTED,
+    STATUSES,
+    described,
+    rule_numbers,
+    told_with_condition,
+)
 from dtda_lib.study.command_line import notebook_title
 from dtda_lib.study.evidence import DUE, EVIDENCE, PREVIEW, UNTESTED, Evidence, Standing
 from dtda_lib.study.markdown import numbered, table
@@ -103,12 +110,20 @@ def _result(standing: Standing, base: str) -> dict[str, str]:
     others = Counter(one.verdict for one in standing.variants if one.verdict != NOT_TESTED)
     if standing.verdict == NOT_TESTED and others:
         number += f". Other variants: {counted_verdicts(others)}"
+    for variant in standing.variants:
+        words = line.beside.get(variant.claim.id)
+        if words and variant.verdict != NOT_TESTED:
+            told = told_with_condition(variant.verdict, variant.claim)
+            number += f". Beside it, {words}: {variant.number()}, {told}"
     if line.needs and standing.verdict in (INCONCLUSIVE, NOT_TESTED):
         number += f". Would decide it: {line.needs}"
+    verdict = f"**{standing.told}**"
+    if standing.finding and standing.verdict != NOT_TESTED:
+        verdict = told_with_condition(verdict, standing.finding.claim)
     return {
         "": line.id,
         "claim": line.words,
-        "verdict": f"**{standing.told}**",
+        "verdict": verdict,
         "evidence": number.removeprefix("-. "),
         "data and model": standing.setting,
         "notebook": ", ".join(link(name, base) for name in standing.notebooks[:1]) or "-",
