@@ -204,25 +204,12 @@ def as_task(
         at, order = _kept_from_training(order, n_query)
         asked = given
     else:
-<<<<<<< HEAD
         asked = _examples(query, target, "query", whole)
         at = _given_queries(asked, given, n_query)
     query_x, query_y = asked.x[at], asked.y[at]
-    n_train = len(order) if n_train is None else n_train
-    _require_share("n_train", n_train, len(order))
-    rows = np.sort(order[:n_train])
-    train_x, train_y = x[rows], y[rows]
-    classes: tuple[str, ...] = ()
-    if kind == "cross_entropy":
-        train_y, query_y, classes = _numbered(y, train_y, query_y, name)
-    elif y.dtype.kind not in "fiub":
-        raise ValueError(f"task {name!r}: squared error needs numbers as targets, not words.")
-=======
-        at, query_x, query_y = _given_queries(query, target, columns, n_query)
     rows = _training_rows(order, n_train)
     train_x = x[rows]
-    train_y, query_y, classes = _as_loss_needs(loss, y, y[rows], query_y, name)
->>>>>>> main
+    train_y, query_y, classes = _as_loss_needs(kind, y, y[rows], query_y, name)
     _warn_of_twins(train_x, query_x, name)
     flat = train_x.ndim == 2 and not any(one.whole for one in given.inputs)
     if flat if standardise is None else standardise:
@@ -339,11 +326,6 @@ def _kept_from_training(order: np.ndarray, n_query: int | None) -> tuple[np.ndar
     return np.sort(order[:n_query]), order[n_query:]
 
 
-<<<<<<< HEAD
-def _given_queries(asked: Examples, given: Examples, n_query: int | None) -> np.ndarray:
-    """Rows of the first `n_query` examples that never train; None: of all."""
-    if (asked.columns, asked.inputs) != (given.columns, given.inputs):
-=======
 def _training_rows(order: np.ndarray, n_train: int | None) -> np.ndarray:
     """Rows of the first `n_train` that are no queries, ascending; None: of all."""
     n_train = len(order) if n_train is None else n_train
@@ -351,13 +333,9 @@ def _training_rows(order: np.ndarray, n_train: int | None) -> np.ndarray:
     return np.sort(order[:n_train])
 
 
-def _given_queries(
-    query: Any, target: str | None, columns: tuple[str, ...], n_query: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, inputs and targets of the first `n_query` examples that never train; None: of all."""
-    x, y, query_columns = _examples(query, target, "query")
-    if query_columns != columns:
->>>>>>> main
+def _given_queries(asked: Examples, given: Examples, n_query: int | None) -> np.ndarray:
+    """Rows of the first `n_query` examples that never train; None: of all."""
+    if (asked.columns, asked.inputs) != (given.columns, given.inputs):
         raise ValueError("query: its columns differ from those of data; give the same ones.")
     n_query = len(asked.x) if n_query is None else n_query
     _require_share("n_query", n_query, len(asked.x))
