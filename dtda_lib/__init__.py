@@ -20,7 +20,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
     "Data": {
         "data.task": ("Task",),
         "data.named": ("get_task",),
-        "data.own": ("as_task",),
+        "data.own": ("as_task", "weighted_cross_entropy"),
         "data.images": ("cifar10", "image_folder"),
     },
     "Models": {
@@ -31,6 +31,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Runs": {
         "runs.recipes": ("Recipe", "get_recipe"),
+        "runs.loop": ("LoopRecipe",),
         "runs.removal": ("nothing", "leave_one_out", "leave_groups_out", "half_subsets"),
         "runs.protocols": ("seed_pairs", "crossed_pairs", "paired", "unpaired"),
         "runs.measures": ("Measure", "get_measure", "measure"),
@@ -52,7 +53,13 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
         "statistics.lds": ("lds",),
     },
     "Your own question": {
-        "ask.question": ("retraining_bank", "estimator_bank", "shifts", "scores"),
+        "ask.question": (
+            "retraining_bank",
+            "estimator_bank",
+            "shifts",
+            "scores",
+            "scores_of",
+        ),
         "ask.trainer": ("trainer_bank",),
         "ask.plan": ("plan",),
         "ask.answer": ("reliable", "points_of", "screen", "hits"),
@@ -91,6 +98,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .ask.question import estimator_bank as estimator_bank
     from .ask.question import retraining_bank as retraining_bank
     from .ask.question import scores as scores
+    from .ask.question import scores_of as scores_of
     from .ask.question import shifts as shifts
     from .ask.refusals import check_model as check_model
     from .ask.refusals import why_refused as why_refused
@@ -101,12 +109,14 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .data.images import image_folder as image_folder
     from .data.named import get_task as get_task
     from .data.own import as_task as as_task
+    from .data.own import weighted_cross_entropy as weighted_cross_entropy
     from .data.task import Task as Task
     from .models.lora import add_lora as add_lora
     from .models.networks import Network as Network
     from .models.networks import get_model as get_model
     from .models.vision_transformer import published_vit_lora as published_vit_lora
     from .runs.bank import RunBank as RunBank
+    from .runs.loop import LoopRecipe as LoopRecipe
     from .runs.measures import Measure as Measure
     from .runs.measures import get_measure as get_measure
     from .runs.measures import measure as measure

@@ -2,8 +2,10 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -45,7 +47,9 @@ def requirements(lines):
 def test_the_conda_route_installs_the_same():
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    pip = requirements(project["dependencies"] + extras["test"] + extras["site"])
+    others = [line for line in extras["test"] if line != "dtda-study[study]"]
+    assert len(others) == len(extras["test"]) - 1, "tests need what notebooks need"
+    pip = requirements(project["dependencies"] + extras["study"] + others + extras["site"])
     listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     conda = requirements(line for line in listed if isinstance(line, str))
     assert conda.pop("python") == {project["requires-python"]}
@@ -53,6 +57,44 @@ def test_the_conda_route_installs_the_same():
     (*by_pip, study) = next(line for line in listed if not isinstance(line, str))["pip"]
     assert conda | requirements(by_pip) == pip  # what conda-forge lacks comes by pip
     assert study == "-e ."  # pip refuses options other than these in such a list
+
+
+ASKED = """
+import sys
+
+
+class Absent:  # as where only the core dependencies are installed
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"no module named {name}", name=name)
+
+
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from torch import nn
+import dtda_lib as dt
+
+x = np.random.default_rng(0).normal(size=(20, 3))
+task = dt.as_task((x, x[:, 0]), n_query=2)
+recipe = dt.Recipe("sgd", lr=0.1, batch_size=4, epochs=2)
+bank = dt.retraining_bank(task, lambda: nn.Linear(3, 1), recipe, 6, points=[0, 1], workers=1)
+print(dt.plan(bank, timed=False))
+dt.page(dt.reliable(dt.shifts(bank)), task).save("answer.html")
+print([dt.__getattr__(name).__name__ for name in dt.__all__ if name != "get_task"][:1])
+"""
+
+
+def test_an_answer_needs_the_core_dependencies_alone(tmp_path):
+    """Notebooks' tools are an extra: nothing that a user's own question reaches imports them."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    absent = {"IPython", "jupyter", *requirements(extras["study"]), *requirements(extras["hf"])}
+    code = ASKED.replace("ABSENT", repr(absent))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DTDA_CACHE": str(tmp_path / "cache")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert (tmp_path / "answer.html").stat().st_size > 2000
 
 
 def test_the_citation_is_valid_and_current():

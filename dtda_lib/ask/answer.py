@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dtda_lib.names import Shown, listing
+from dtda_lib.names import Shown, listing, short
 from dtda_lib.statistics.over_seeds import mean_and_sd, require_seeds, wilson_interval
 from dtda_lib.statistics.significance import (
     DEFAULT_TEST,
@@ -67,7 +67,7 @@ def reliable(
         (Benjamini and Yekutieli 2005). Of any other pair they are its own interval, at level
         1 - q. Intervals are those of the test; with "sign_flip" Student's, which may hold 0. What
         the attributes of the shifts
-        say (`unit`, `better`, `dropped`, `random`) they say here.
+        say (`unit`, `better`, `dropped`, `random`, `remarks`) they say here.
 
     Raises:
         ValueError: too few seeds for any p <= q, values that are not finite, axes without names
@@ -117,7 +117,7 @@ def _corrected_over(shift: xr.DataArray, family: str) -> tuple[str, ...]:
 
 def _law(shift: xr.DataArray) -> dict[str, str]:
     """What is said of values and seeds, where shifts come from `shifts` or `as_scores`."""
-    said = ("unit", "better", "dropped", "random")
+    said = ("unit", "better", "dropped", "random", "remarks")
     return {name: shift.attrs[name] for name in said if name in shift.attrs}
 
 
@@ -126,7 +126,15 @@ def points_of(found: xr.Dataset, query: int | str, n: int | None = None) -> pd.D
 
     Columns: `point` (position in the training set, or its label; of groups, that of the removal),
     `mean`, `low`, `high`, `q_value`, `reliable`.
+
+    Raises:
+        ValueError: there is no such query.
     """
+    if query not in found["query"].values:
+        raise ValueError(
+            f"points_of: there is no query {short(query)}; they are "
+            f"{listing(found['query'].values.tolist(), 8)}."
+        )
     at = found.sel(query=query)
     names = ["mean", "low", "high", "q_value", "reliable"]
     points = at[axis_of_removals(found)].values

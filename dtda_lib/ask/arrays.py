@@ -31,6 +31,7 @@ from dtda_lib.runs.trainer_bank import RETURNED, TrainerBank
 from dtda_lib.statistics.over_seeds import average_checkpoints
 
 from .functionals import Functional, OfQueries, of_all_queries
+from .quality import remarks_after
 from .refusals import randomness
 
 SIGNS = {"removal": 1, "adding": -1}
@@ -212,6 +213,7 @@ def _of_bank(bank: RunBank) -> xr.Dataset:
         better=better(measure),
         dropped=data.attrs.get("dropped", ""),
         random=randomness(bank.model),
+        remarks=remarks_after(bank, data[measure.name]),
     )
 
 

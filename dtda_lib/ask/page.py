@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from IPython.display import Markdown
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from dtda_lib.data.own import own
 from dtda_lib.data.task import Task
 from dtda_lib.runs.store import write_atomic
 from dtda_lib.study.methods import HELPS, HURTS
@@ -76,25 +76,39 @@ def page(
 ) -> Page:
     """A page with a list of queries; of the chosen one, its `n` first points as `points_of`.
 
+    The page opens on the query with the most reliable points. Queries and points show their target.
+
     Args:
         found: `(train, query)`, from `reliable`; or `(removal, query)`.
         task: Its training points and queries are pictured; a table's column names are shown when
             the pointer rests on their bar. None: labels alone, as of arrays of your own.
         n: Points shown of each query.
         title: Heading.
-        labels, query_labels: What to call points and queries beside their number.
+        labels, query_labels: What to call points and queries beside their number; (): the names
+            that the task has of them, or else the rows of the data in which they stand.
         picture: HTML of one input; None: an image, or bars of a table's inputs.
-    """
-    train_x, query_x = (None, None) if task is None else (task.train_x, task.query_x)
-    if picture is None and task is not None:
-        picture = image_tag if task.train_x.ndim == 4 else _bars(task.input_names)
 
-    def drawn(inputs: Tensor | None, at: int) -> Markup:
+    Raises:
+        ValueError: the task has fewer points or queries than the answer is about.
+    """
+    grouped = "removal" in found.dims
+    _refuse_another_task(found, task)
+    train_x, query_x = (None, None) if task is None else (task.train_x, task.query_x)
+    train_x = None if grouped else train_x
+    if picture is None and task is not None:
+        picture = _picture_of(task)
+    if task is not None:
+        labels = labels or ([] if grouped else _labels(task, "train"))
+        query_labels = query_labels or _labels(task, "query")
+
+    def drawn(inputs: Tensor | None, at: Any) -> Markup:
         return Markup("" if inputs is None else picture(inputs[int(at)]))
 
     better = found.attrs.get("better", "lower")
     queries = []
-    for query in found["query"].values.tolist():
+    counts = found["reliable"].sum(axis_of_removals(found))
+    order = np.argsort(-counts.values, kind="stable")
+    for query in found["query"].values[order].tolist():
         table = points_of(found, query, n)
         asked = {
             "number": query,
@@ -107,8 +121,56 @@ def page(
         queries.append(asked | _placed(table, pictures, names, better))
     given = {"title": title, "queries": queries, "law": _law(found), "row": ROW, "plot": PLOT}
     given |= {"better": better, "unit": found.attrs.get("unit", "")}
+    given |= {"seeds": found.attrs.get("seeds", ""), "remarks": found.attrs.get("remarks", "")}
     text = _TEMPLATES.get_template("page.html").render(given)
     return Page(text, 210 + ROW * (min(n, found.sizes[axis_of_removals(found)]) + 2))
+
+
+def _refuse_another_task(found: xr.Dataset, task: Task | None) -> None:
+    """Refuse a task that cannot be the one of the answer."""
+    if task is None:
+        return
+    for dim, n in (("train", task.n_train), ("query", task.n_query)):
+        labels = found[dim].values if dim in found.dims else np.array([])
+        if labels.dtype.kind in "iu" and len(labels) and labels.max() >= n:
+            raise ValueError(
+                f"page: the answer is about {dim} {labels.max()}, but task {task.name!r} has {n}; "
+                "give the task of the answer."
+            )
+
+
+def _labels(task: Task, part: str) -> list[str]:
+    """Of points or queries: name or row of the data, and target."""
+    ids = task.train_id if part == "train" else task.query_id
+    names = own(task).names[0 if part == "train" else 1]
+    targets = task.train_y if part == "train" else task.query_y
+    told = names or [f"row {one}" for one in ids]
+    return [f"{name}, target {_target(task, y)}" for name, y in zip(told, targets.tolist())]
+
+
+def _target(task: Task, y: Any) -> str:
+    if task.classes:
+        return task.classes[int(y)]
+    several = y if isinstance(y, list) else [y]
+    return ", ".join(f"{one:.3g}" for one in several)
+
+
+def _picture_of(task: Task) -> Picture:
+    """Images as images, whole numbers as text, and anything else as bars."""
+    if any(one.whole for one in own(task).inputs):
+        return _written
+    if task.train_x.ndim == 4:
+        low = float(min(task.train_x.min(), task.query_x.min()))
+        high = float(max(task.train_x.max(), task.query_x.max()))
+        return lambda image: image_tag(image, within=(low, high))
+    return _bars(task.input_names)
+
+
+def _written(row: Tensor) -> str:
+    """The first inputs as numbers, as of token ids."""
+    values = [f"{value:g}" for value in row.flatten().tolist()[:12]]
+    more = " ..." if row.numel() > 12 else ""
+    return html.escape(" ".join(values) + more)
 
 
 def _law(found: xr.Dataset) -> str:
@@ -124,9 +186,11 @@ def _law(found: xr.Dataset) -> str:
     return "".join(said)
 
 
-def show(one: Page) -> Page | Markdown:
-    """The page where somebody can use it; in batch runs a sentence in its place."""
+def show(one: Page) -> Any:
+    """The page where somebody can use it; in batch runs a sentence in its place, as Markdown."""
     if os.environ.get("DTDA_BATCH") == "1":
+        from IPython.display import Markdown  # a notebook has it; an answer needs none
+
         return Markdown(
             "*Run in JupyterLab, this cell shows the same answer for every query, to be picked "
             "from a list.*"
@@ -134,13 +198,15 @@ def show(one: Page) -> Page | Markdown:
     return one
 
 
-def image_tag(image: Tensor) -> str:
-    """An image `(channel, row, column)`, values 0 to 1 (or -1 to 1 in colour), as a data URI."""
-    values = image.numpy()
-    if len(values) == 3 and values.min() < 0:
-        values = (values + 1) / 2
+def image_tag(image: Tensor, *, within: tuple[float, float] = (0.0, 1.0)) -> str:
+    """An image `(channel, row, column)` as a data URI: black at the lowest value of `within`, white
+    at the highest, never inverted. Of 0 to 1, which images mostly hold, both stay as they are.
+    """
+    low, high = within
+    low, high = (0.0, 1.0) if low >= 0 and 0.5 < high <= 1 else (low, high)
+    values = (image.numpy() - low) / ((high - low) or 1.0)
     pixels = (values.clip(0, 1) * 255).round().astype(np.uint8)
-    picture = Image.fromarray(255 - pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))
     buffer = io.BytesIO()
     picture.save(buffer, "png")
     tag = '<img width="{0}" height="{0}" style="image-rendering:pixelated" alt="input" src="{1}">'

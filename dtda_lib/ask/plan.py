@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from dtda_lib.models.networks import initial_theta
 from dtda_lib.names import Shown
 from dtda_lib.runs.bank import Bank, RunBank
 from dtda_lib.runs.progress import readable_seconds
@@ -23,6 +22,7 @@ from dtda_lib.study.methods import TESTS
 
 from .answer import FAMILIES, tested_over
 from .arrays import axis_of_removals, upon_removal
+from .quality import remarks_before, to_beat
 from .refusals import randomness
 
 HEADER_BYTES = 200  # of a shard: names, shapes, checksum
@@ -48,6 +48,8 @@ class Plan(Shown):
         sigma: Median sigma over the pairs of a pilot, or None; `unit` is its unit.
         random: What differs between two seeds; see `randomness`.
         diverged: Seeds that are known to have diverged, and what becomes of them; "" if none.
+        to_beat: Mean query loss of a constant predictor and of the nearest input; "" if unknown.
+        remarks: What a reader of the answer has to know; "" if nothing.
     """
 
     points: int
@@ -71,6 +73,8 @@ class Plan(Shown):
     unit: str
     random: str
     diverged: str
+    to_beat: str
+    remarks: str
 
     @property
     def pairs(self) -> int:
@@ -89,6 +93,10 @@ class Plan(Shown):
             ("design", f"{self.points} points x {self.queries} queries, {self.seeds} seeds"),
             ("seeds differ in", self.random),
             *self._costs(),
+        ]
+        if not self.points:
+            return pd.DataFrame([*rows, *self._notes()], columns=["what", "value"])
+        rows += [
             (
                 "tests",
                 f"{self.pairs} pairs, {TESTS[self.test].label}, {self.q:.0%} false discoveries",
@@ -101,7 +109,11 @@ class Plan(Shown):
         ]
         if self.diverged:
             rows.insert(2, ("diverged", self.diverged))
-        return pd.DataFrame(rows, columns=["what", "value"])
+        return pd.DataFrame([*rows, *self._notes()], columns=["what", "value"])
+
+    def _notes(self) -> list[tuple[str, str]]:
+        rows = [("query loss to beat", self.to_beat), ("note", self.remarks)]
+        return [(what, value) for what, value in rows if value]
 
     def _costs(self) -> list[tuple[str, str]]:
         if not self.shards:
@@ -132,6 +144,8 @@ class Plan(Shown):
         return dict(self.table().itertuples(index=False))
 
     def __repr__(self) -> str:
+        if not self.points:
+            return f"Plan({self.seeds} seeds, nothing left out: {self.missing} runs missing)"
         return (
             f"Plan({self.points} points x {self.queries} queries, {self.seeds} seeds: {self.runs} "
             f"runs, {self.missing} missing,\n    shows {self._shift(self.snr_many)})"
@@ -163,7 +177,8 @@ def plan(
 
     Args:
         bank: From `retraining_bank` or `trainer_bank`; or shifts `(seed, train, query)`, from
-            `shifts` or `as_scores`, which are their own pilot.
+            `shifts` or `as_scores`, which are their own pilot. Of an `estimator_bank` the costs
+            alone: nothing is left out, so nothing is tested.
         family: As for `reliable`: which pairs are tested at once.
         q: Share of false discoveries.
         target: Wanted probability of finding a pair.
@@ -185,7 +200,8 @@ def plan(
         pilot = upon_removal(bank)
         facts, left = _of_shifts(pilot)
     every_query = tested_over(family) == FAMILIES["all"]
-    tested = facts["points"] * (facts["queries"] if every_query else 1)
+    # Of a bank that leaves nothing out no row speaks of tests.
+    tested = max(1, facts["points"] * (facts["queries"] if every_query else 1))
     n_real = max(1, round(real * tested))
     one = discovery_level(tested, 1, q, target)
     many = discovery_level(tested, n_real, q, target)
@@ -216,12 +232,16 @@ def _of_bank(bank: RunBank | TrainerBank, timed: bool) -> tuple[dict[str, Any], 
             "queries": bank.task.n_query,
             "unit": bank.measures[0].unit,
             "random": randomness(bank.model),
+            "to_beat": to_beat(bank.task) if bank.measures[0].name == "query_loss" else "",
+            "remarks": remarks_before(bank),
         }
     else:
         own = {
             "queries": bank.n_query,
             "unit": bank.unit or "not stated",
             "random": bank.random,
+            "to_beat": "",
+            "remarks": "",
         }
     facts = own | {
         "points": len(bank.runs.design) - 1,
@@ -250,7 +270,8 @@ def _of_shifts(shift: xr.DataArray) -> tuple[dict[str, Any], int]:
     facts = {"points": points, "queries": queries, "seeds": seeds}
     facts |= {"runs": seeds * (1 + points), "missing": 0, "shards": 0, "disk_bytes": 0}
     facts |= {"seconds": 0.0, "workers": 0, "unit": shift.attrs.get("unit", "not stated")}
-    facts |= {"random": shift.attrs.get("random", "not stated")}
+    facts |= {"random": shift.attrs.get("random", "not stated"), "to_beat": ""}
+    facts |= {"remarks": shift.attrs.get("remarks", "")}
     return facts | {"diverged": f"{dropped}: they left every law" if dropped else ""}, seeds
 
 
@@ -263,7 +284,7 @@ def disk_bytes(bank: RunBank | TrainerBank) -> int:
 
 def _bytes_measured(bank: RunBank) -> int:
     """Bytes of what one run measures."""
-    theta = initial_theta(bank.model, 0, bank.task.train_x.dtype)
+    theta = bank.initial(0)
     with torch.no_grad():
         kept = [m(bank.network, theta, bank.task) for m in bank.measures]
     each = sum(value.numel() * value.element_size() for value in kept)

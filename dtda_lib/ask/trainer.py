@@ -15,7 +15,7 @@ import numpy as np
 
 from dtda_lib.names import short
 from dtda_lib.runs.protocols import SeedPair, paired, seed_pairs
-from dtda_lib.runs.removal import Design, leave_groups_out, leave_one_out, nothing
+from dtda_lib.runs.removal import Design, chosen_removals, leave_groups_out, nothing
 from dtda_lib.runs.trainer_bank import RETURNED, OwnTrainer, Trainer, TrainerBank, own_trainer
 
 from .arrays import as_laws
@@ -88,8 +88,7 @@ def trainer_bank(
     """
     _require_counts(n_train=n_train, n_seeds=n_seeds)
     trainer = own_trainer(train, depends_on)
-    points = range(n_train) if points is None and groups is None else points
-    design = _design(n_train, points, groups)
+    design = chosen_removals(n_train, points, groups, "trainer_bank")
     settings = {"workers": workers, "executor": executor, "drop_diverged": drop_diverged}
     meaning = {"of": of, "unit": unit, "better": better}
     tries = _Tries(trainer, depends_on, settings)
@@ -106,38 +105,6 @@ def _require_counts(**counts: int) -> None:
     for name, number in counts.items():
         if not isinstance(number, int | np.integer) or number < 2:
             raise ValueError(f"trainer_bank: {name} = {short(number)}; give 2 or more.")
-
-
-def _design(
-    n_train: int,
-    points: Sequence[int] | None,
-    groups: Design | np.ndarray | Sequence[Sequence[int]] | None,
-) -> Design:
-    """Nothing left out, then each point or group, of which there is one at least."""
-    if len(points if groups is None else groups) < 1:
-        raise ValueError("trainer_bank: no removal was given; name points or groups.")
-    if groups is None:
-        return leave_one_out(n_train, points)
-    if points is not None:
-        raise ValueError("trainer_bank: give points, each left out alone, or groups, not both.")
-    if isinstance(groups, Design):
-        if groups.n_train != n_train or groups.labels[0] != "none":
-            raise ValueError(
-                f"trainer_bank: the design is for {groups.n_train} training points and begins with "
-                f"{groups.labels[0]!r}; it has to be for {n_train}, and to begin with 'none'."
-            )
-        return groups
-    if isinstance(groups, np.ndarray) and groups.ndim == 2 and groups.dtype == bool:
-        if groups.shape[1] != n_train:
-            raise ValueError(
-                f"trainer_bank: the mask has the shape {groups.shape}; give (removal, train), here "
-                f"(..., {n_train}), True = left out."
-            )
-        groups = [np.flatnonzero(row) for row in groups]
-    groups = [np.atleast_1d(group).tolist() for group in groups]
-    if empty := [at for at, group in enumerate(groups) if not len(group)]:
-        raise ValueError(f"trainer_bank: group {empty[0]} leaves out nothing; drop it.")
-    return leave_groups_out(n_train, groups)
 
 
 # ---------------------------------------------------------------- what it does

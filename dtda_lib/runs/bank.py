@@ -367,10 +367,10 @@ class RunBank(Bank):
                 "dataclasses.replace(measure, name=...)."
             )
         self.device, self.chunk = str(device), chunk
-        self.network = Network.of(model)
+        self.network = self._network()
         for m in self.measures:
             if m.check:
-                m.check(self.network, initial_theta(model, 0, task.train_x.dtype), task)
+                m.check(self.network, self.initial(0), task)
         on_cpu = torch.device(device).type == "cpu"
         cores = available_cores() if workers is None else workers
         super().__init__(
@@ -380,6 +380,27 @@ class RunBank(Bank):
             executor=executor,
             drop_diverged=drop_diverged,
         )
+
+    def _network(self) -> Network:
+        """The model as a function of theta.
+
+        Raises:
+            ValueError: it, or the recipe, needs runs that are trained one at a time.
+        """
+        if type(self.recipe).__name__ == "LoopRecipe":
+            raise ValueError(
+                "recipe: clip, warm_up and nesterov are for runs one at a time; use "
+                "retraining_bank, or runs.loop.LoopBank."
+            )
+        return Network.of(self.model)
+
+    def initial(self, seed: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Parameters `(parameter,)` from which the run with this initial seed starts."""
+        return initial_theta(self.model, seed, dtype or self.task.train_x.dtype)
+
+    def _seen(self, dtype: torch.dtype) -> tuple[Network, torch.Tensor] | None:
+        """What a key looks at, for models that are no function of theta while they train."""
+        return None
 
     def _declare(self) -> list[Shard]:
         """Cut the runs, seed-major, into shards. Neither workers nor machine layout matter, and a
@@ -396,10 +417,10 @@ class RunBank(Bank):
             "format": 3,
             "task": self.task.digest,
             "dtype": str(self.task.train_x.dtype),
-            "model": model_identity(self.model),
+            "model": model_identity(self.model, self.network, self.initial(1, torch.float32)),
             "recipe": asdict(self.recipe),
             "measures": [measure_identity(m) for m in self.measures],
-            "does": behaviour(self.model, self.task, self.measures),
+            "does": behaviour(self.model, self.task, self.measures, self._seen),
             "code": source_digest(*entries, opaque=(MEASURES, user_code)),
             "torch": torch.__version__,
             "device": torch.device(self.device).type,
@@ -484,7 +505,7 @@ class RunBank(Bank):
     @cached_property
     def _own_types(self) -> dict[str, np.dtype]:
         """Type of the values of each measure of one's own that is not along "train"."""
-        theta = initial_theta(self.model, 1, self.task.train_x.dtype)
+        theta = self.initial(1)
         own = [m for m in self.measures if m.is_own and "train" not in self._axes(m)]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             return {m.name: take(m, self.network, theta, self.task).numpy().dtype for m in own}

@@ -8,7 +8,7 @@ version (`origin`).
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -124,17 +124,26 @@ class _Graph:
 # --- identities -----------------------------------------------------------------------------------
 
 
-def model_identity(model: Model) -> dict[str, object]:
+def model_identity(
+    model: Model, network: Network | None = None, start: Tensor | None = None
+) -> dict[str, object]:
     """Shapes, code and starting points of a model factory; see `source_digest`.
 
     What the factory makes counts as well, drawn under two fixed seeds: weights and settings that it
     reads from a file or the environment are seen where they make a difference.
+
+    Args:
+        model: The factory.
+        network, start: It as a function of theta, and theta `(parameter,)` under seed 1, in
+            float32; None: as `Network.of` and `initial_theta` say.
     """
     module = new_module(model)
+    layout = Layout.of(module) if network is None else network.layout
+    start = initial_theta(model, 1) if start is None else start
     return {
-        "shapes": [list(shape) for shape in Layout.of(module).shapes],
+        "shapes": [list(shape) for shape in layout.shapes],
         "factory": source_digest(model),
-        "made": source_digest(module, initial_theta(model, 1)),
+        "made": source_digest(module, start),
     }
 
 
@@ -147,13 +156,22 @@ def measure_identity(measure: Measure) -> dict[str, object]:
     }
 
 
-def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str, object]:
+def behaviour(
+    model: Model,
+    task: Task,
+    measures: Sequence[Measure],
+    seen_as: Callable[[torch.dtype], tuple[Network, Tensor] | None] = lambda dtype: None,
+) -> dict[str, object]:
     """What a network and measures of one's own do at the initial parameters of seed 1.
 
     So a key sees what no code shows, such as a file or a variable of the environment that `forward`
     reads: outputs, losses and gradients on a few points, and the measures. Those along "train",
     which may take long, are taken on the task of these few points alone. In float64, and to six
     digits of the largest entry: rounding differs from machine to machine, and no key should.
+
+    Args:
+        model, task, measures: Of a bank.
+        seen_as: The network and theta of seed 1 in a precision; None: as `Network.of` says.
 
     Returns:
         Plain data; "unknown" where a network or a measure cannot be run in float64, or a measure
@@ -164,8 +182,10 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
             one along "train" says so when it is first taken.
     """
     double = torch.float64
-    network = Network.of(lambda: new_module(model, 1).to(double))
-    theta = initial_theta(model, 1, double)
+    network, theta = seen_as(double) or (
+        Network.of(lambda: new_module(model, 1).to(double)),
+        initial_theta(model, 1, double),
+    )
     few = _few_points(task).to(dtype=double)
     x, y = torch.cat([few.train_x, few.query_x]), torch.cat([few.train_y, few.query_y])
     seen: dict[str, object] = {"network": "unknown"}
@@ -184,7 +204,9 @@ def behaviour(model: Model, task: Task, measures: Sequence[Measure]) -> dict[str
                 value = take(m, network, theta, task.to(dtype=double))
                 seen[m.name] = _digits(_kept(m, value))
             except RuntimeError:  # only of this precision, perhaps
-                _kept(m, take(m, Network.of(model), theta.to(task.train_x.dtype), task))
+                single = task.train_x.dtype
+                own, start = seen_as(single) or (Network.of(model), theta.to(single))
+                _kept(m, take(m, own, start, task))
                 seen[m.name] = "unknown"
     return seen
 

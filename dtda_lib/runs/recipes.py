@@ -1,14 +1,16 @@
 """How one model is trained: the recipe, and the update rules it names."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dtda_lib.names import Shown, unknown
+from dtda_lib.names import Shown, refuse_unknown_settings, unknown
 
 _COMMON = ("adam", "sgd")  # optimisers that one update rule makes
 SCHEDULES: dict[str, Callable[[float], float]] = {  # fraction of training done -> factor on lr
@@ -203,6 +205,41 @@ RECIPES: dict[str, Recipe] = {
     ),
     "sgd": Recipe("sgd", lr=1e-2, batch_size=32, epochs=100),
 }
+
+
+def refusing_unknown(kind: type[Recipe]) -> type[Recipe]:
+    """The class, refusing settings that it does not know in one sentence.
+
+    Around `__init__`, because what is written there by `dataclass` is no part of a key.
+    """
+    make = kind.__init__
+
+    @functools.wraps(make)
+    def made(self: Recipe, *values: Any, **settings: Any) -> None:
+        if settings.keys() & LOOP_SETTINGS and kind is Recipe:
+            name = min(settings.keys() & LOOP_SETTINGS)
+            raise ValueError(
+                f"recipe: {name} is a setting of LoopRecipe, whose runs are trained one at a time."
+            )
+        if settings.keys() & OF_THE_TASK:
+            name = min(settings.keys() & OF_THE_TASK)
+            raise ValueError(
+                f"recipe: {name} belongs to the loss; give the task one, "
+                "as_task(..., loss=weighted_cross_entropy(...)) or a function of your own."
+            )
+        refuse_unknown_settings("Recipe", make, settings)
+        for name in ("batch_size", "epochs", "keep_last", "warm_epochs"):
+            if not isinstance(settings.get(name, 0), int | np.integer):
+                raise ValueError(f"recipe: {name} = {settings[name]!r} is no whole number.")
+        make(self, *values, **settings)
+
+    kind.__init__ = made
+    return kind
+
+
+LOOP_SETTINGS = {"clip", "warm_up", "nesterov"}
+OF_THE_TASK = {"loss", "class_weights", "label_smoothing"}
+refusing_unknown(Recipe)
 
 
 def get_recipe(name: str) -> Recipe:

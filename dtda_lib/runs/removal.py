@@ -6,14 +6,14 @@ of steps stay what they were. Row 0 of every design leaves nothing out: the law 
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dtda_lib.names import Shown, listing
+from dtda_lib.names import Shown, listing, short
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,6 +132,54 @@ def leave_groups_out(n_train: int, groups: Sequence[Sequence[int]]) -> Design:
     for group in groups:
         _check_positions(group, n_train)
     return _design(n_train, [tuple(sorted(map(int, group))) for group in groups])
+
+
+def chosen_removals(
+    n_train: int,
+    points: Sequence[int] | None,
+    groups: "Design | np.ndarray | Sequence[Sequence[int]] | None",
+    who: str,
+) -> Design:
+    """Nothing left out, then each point or each group, of which there is one at least.
+
+    Args:
+        n_train: Number of training points N.
+        points: Each left out alone; None: all, unless groups are given.
+        groups: A boolean mask `(removal, train)`, True = left out, lists of positions, or a design.
+        who: How an error begins.
+
+    Raises:
+        ValueError: points and groups, none of both, or what does not fit N.
+    """
+    if points is not None and groups is not None:
+        raise ValueError(f"{who}: give points, each left out alone, or groups, not both.")
+    points = range(n_train) if points is None and groups is None else points
+    given = points if groups is None else groups
+    if not isinstance(given, Design | np.ndarray | Sequence | range | Iterable):
+        raise ValueError(f"{who}: points and groups are lists, not {short(given)}.")
+    given = given if isinstance(given, Design | np.ndarray) else list(given)
+    if len(given) < 1:
+        raise ValueError(f"{who}: no removal was given; name points or groups.")
+    if groups is None:
+        return leave_one_out(n_train, given)
+    if isinstance(groups, Design):
+        if groups.n_train != n_train or groups.labels[0] != "none":
+            raise ValueError(
+                f"{who}: the design is for {groups.n_train} training points and begins with "
+                f"{groups.labels[0]!r}; it has to be for {n_train}, and to begin with 'none'."
+            )
+        return groups
+    if isinstance(groups, np.ndarray) and groups.ndim == 2 and groups.dtype == bool:
+        if groups.shape[1] != n_train:
+            raise ValueError(
+                f"{who}: the mask has the shape {groups.shape}; give (removal, train), here "
+                f"(..., {n_train}), True = left out."
+            )
+        given = [np.flatnonzero(row) for row in groups]
+    listed = [np.atleast_1d(group).tolist() for group in given]
+    if empty := [at for at, group in enumerate(listed) if not len(group)]:
+        raise ValueError(f"{who}: group {empty[0]} leaves out nothing; drop it.")
+    return leave_groups_out(n_train, listed)
 
 
 def leave_k_out(n_train: int, k: int, n_groups: int, generator: np.random.Generator) -> Design:

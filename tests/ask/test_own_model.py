@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import mistune
@@ -162,6 +163,31 @@ class Blind(nn.Module):
         return self.out(self.norm(self.layer(x)))
 
 
+class Positioned(nn.Linear):
+    """Adds a constant that it keeps as a buffer."""
+
+    def __init__(self):
+        super().__init__(8, 1)
+        self.register_buffer("position", torch.arange(8.0) / 8)
+
+    def forward(self, x):
+        return super().forward(x + self.position)
+
+
+class Answering(nn.Linear):
+    """Returns its outputs as others do."""
+
+    def __init__(self, how):
+        super().__init__(8, 1)
+        self.how = how
+
+    def forward(self, x):
+        y = super().forward(x)
+        return {"dict": {"logits": y}, "tuple": (y, x), "object": SimpleNamespace(logits=y)}[
+            self.how
+        ]
+
+
 def zero_head():
     """Constant at the start, and no longer after a step."""
     net = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
@@ -197,27 +223,26 @@ ACCEPTED = {
     "fixed frozen layer": lambda: Frozen(fixed=True),
     "half precision": lambda: nn.Linear(8, 1).half(),
     "attention": lambda: Attention(dropout=0.0),
+    "batch norm": around(nn.BatchNorm1d(8)),
+    "frozen batch norm": lambda: around(nn.BatchNorm1d(8))().eval(),
+    "dropout": around(nn.Dropout(0.1)),
+    "dropout within": Attention,
+    "buffers that change": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 1)),
+    "a constant buffer": Positioned,
+    "outputs in a dict": lambda: Answering("dict"),
+    "outputs as .logits": lambda: Answering("object"),
+    "outputs in a tuple": lambda: Answering("tuple"),
 }
 
 REFUSED = {
-    "batch norm": (
-        around(nn.BatchNorm1d(8)),
-        "BatchNorm1d .* use nn.LayerNorm, or nn.GroupNorm",
-    ),
     "batch norm without statistics": (
         around(nn.BatchNorm1d(8, track_running_stats=False)),
-        "BatchNorm1d .* other examples of a batch",
+        "cannot take one example alone .* norm",
     ),
-    "dropout": (around(nn.Dropout(0.1)), r"layer '1'\): Dropout draws a random mask"),
-    "dropout within": (Attention, r"layer 'layer\.\w+'\): Dropout draws"),
     "functional dropout": (lambda: Functional("dropout"), "two passes .* random numbers"),
     "batch mean": (lambda: Functional("batch"), "depends on the others in the batch"),
     "state": (Counting, "two passes .* keeps a state"),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(1)), "LazyLinear has no shape"),
-    "buffer": (
-        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 1)),
-        "keeps the buffer",
-    ),
     "drawn frozen layer": (Frozen, "frozen parameter 'features.weight' is drawn anew"),
     "instance": (nn.Linear(8, 1), "one network; give the class"),
     "no module": (lambda: 3, "returned int"),
