@@ -576,7 +576,7 @@ def bands(sd_after, shift):
 
 def test_the_lone_point_is_told_at_its_own_place():
     said = words.lone_words(bands(0.8, 0.1)).data
-    assert "at x = 3 from 0.25 to 0.80 and its mean from 0.50 to 0.40" in said
+    assert "at x = 3 from 0.25 to 0.80 and its mean from 0.50 to 0.40, 0.40 of the" in said
     assert (
         "from 0.25 to 0.30 and its mean from 0.50 to 0.10" in words.lone_words(bands(0.3, 0.4)).data
     )

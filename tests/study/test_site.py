@@ -88,11 +88,12 @@ def test_the_views_hold_the_data_of_their_figures():
     line, digits = map(
         json.loads, re.findall(r'<script type="application/json">(.*?)</script>', page)
     )
-    bands = evidence.table("04_variance_changing_examples", "line_bands")
-    points = {choice["name"].split(" at ")[0] for choice in line["choices"]}
-    assert {f"point {point}" for point in bands["point"]} <= points
-    for choice in line["choices"]:
-        assert len(choice["before"]) == len(choice["after"]) > 50
+    bands = evidence.table("04_variance_changing_examples", "lone_bands")
+    by_point = {int(re.search(r"number (\d+)", c["name"])[1]): c for c in line["choices"]}
+    assert set(by_point) == set(bands["point"])
+    assert by_point[bands["point"].max()]["x"] == bands["x"].max()
+    for (point, law), rows in bands.groupby(["point", "law"]):
+        assert by_point[point][law] == rows[["x", "mean", "sd"]].to_numpy().tolist()
     laws = evidence.table("02_ground_truth_vs_estimated", "laws")
     assert sum(len(m["values"]) for c in digits["choices"] for m in c["methods"]) == len(laws)
     assert all(c["train"]["image"].startswith("data:image/png") for c in digits["choices"])

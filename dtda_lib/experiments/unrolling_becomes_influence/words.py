@@ -41,7 +41,11 @@ def answer(evidence: Evidence) -> list[str]:
     becomes = {"confirmed": "is influence", "refuted": "is not influence yet"}
     stops = {"confirmed": "is as near", "refuted": "stops far before that"}
     matters = {"confirmed": "raise", "refuted": "do not raise"}
-    apart = {"confirmed": "do not set", "refuted": "set"}
+    apart = {
+        "confirmed": "carry the same share of both predicted shifts: the shares differ",
+        "refuted": "set the two apart: their share of the predicted shift differs",
+    }
+    open_yet = "may set the two apart: their share of the predicted shift differs"
     return [
         "Late, with decaying steps and near a minimum, unrolling "
         f"{becomes.get(limit.verdict, 'may not be influence yet')}: they correlate at "
@@ -52,8 +56,8 @@ def answer(evidence: Evidence) -> list[str]:
         "steps.",
         "After the same sum of steps, smaller steps "
         f"{matters.get(step.verdict, 'may raise')} the latter correlation (by {step.number()}).",
-        f"Directions in which the data hardly curve {apart.get(null.verdict, 'may set')} the two "
-        f"apart: their share of the predicted shift differs by {null.number()}.",
+        f"Directions in which the data hardly curve {apart.get(null.verdict, open_yet)} by "
+        f"{null.number()}.",
         f"In logistic regression unrolling ends {linear.number('%')} off the influence function, "
         f"and falls as a power {rate.number()} of the steps (theory: −1/2). Where single losses "
         "slope along a flat direction it grows like the sum of steps "

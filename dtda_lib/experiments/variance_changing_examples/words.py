@@ -77,10 +77,12 @@ def _lone(bands: pd.DataFrame) -> str:
     last = bands[(bands["point"] == bands["point"].max()) & (bands["x"] == bands["x"].max())]
     rows = last.set_index("law")
     before, after = rows.loc["before"], rows.loc["after"]
+    moved = abs(after["mean"] - before["mean"]) / before["sd"]
     return (
         "Removing one point that lies on the trend of the others takes the spread of the "
         f"prediction at x = {before['x']:g} from {number(before['sd'])} to {number(after['sd'])} "
-        f"and its mean from {number(before['mean'])} to {number(after['mean'])} (built to show it)"
+        f"and its mean from {number(before['mean'])} to {number(after['mean'])}, "
+        f"{number(moved)} of the first spread (built to show it)"
     )
 
 

@@ -37,7 +37,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "F03a": ("03_sources_of_noise", "components"),
     "F03b": ("03_sources_of_noise", "sizes"),
     "F04a": ("04_variance_changing_examples", "lone_bands"),
-    "F04b": ("04_variance_changing_examples", "line_bands"),
+    "F04b": ("04_variance_changing_examples", "lines"),
     "F04c": ("04_variance_changing_examples", "base_rates"),
     "F05a": ("05_predicting_retrained_laws", "queries"),
     "F05b": ("05_predicting_retrained_laws", "spread"),
@@ -199,8 +199,10 @@ def _landing(evidence: Evidence, figures: list[Figure]) -> str:
                 "Use",
                 [
                     "site/guide",
+                    "docs/your_model",
                     "docs/your_trainer",
                     "docs/your_arrays",
+                    "docs/sequential",
                     "docs/api",
                     "docs/architecture",
                 ],
@@ -308,7 +310,7 @@ def _explore(evidence: Evidence) -> str:
             "## One point of a line: the band with and without it",
             "Predictions of networks that differ in their seeds alone: mean and two standard "
             "deviations to each side. Pick the point that is left out.",
-            _view("explore-line", line, ["F04b", "F04a"]),
+            _view("explore-line", line, ["F04a"]),
             "## One pair of digits: what retraining and estimators say",
             "One dot a seed, bars are means. Positive: the training digit helps the query. Pick a "
             "pair.",
@@ -331,18 +333,18 @@ def _view(name: str, data: Mapping[str, Any], static: list[str]) -> str:
 
 
 def _view_of_line(evidence: Evidence) -> dict[str, Any]:
-    notebook = "04_variance_changing_examples"
-    places = evidence.table(notebook, "line_influences").groupby("point")["x"].first()
+    """Bands with and without each of the points that figure 04 `lone_bands` shows; the lone point
+    is the last of its line."""
+    table = evidence.table("04_variance_changing_examples", "lone_bands")
+    lone = table["point"].max()
     choices = []
-    for figure in ("line_bands", "lone_bands"):
-        for point, rows in evidence.table(notebook, figure).groupby("point"):
-            x = float(places[point]) if figure == "line_bands" else None
-            at = f" at x = {x:.2g}" if x is not None else " of the line with a lone point"
-            bands = {
-                law: part[["x", "mean", "sd"]].to_numpy().tolist()
-                for law, part in rows.groupby("law")
-            }
-            choices.append({"name": f"point {point}{at}", "x": x, **bands})
+    for point, rows in table.groupby("point", sort=False):
+        bands = {
+            law: part[["x", "mean", "sd"]].to_numpy().tolist() for law, part in rows.groupby("law")
+        }
+        what = "the lone point" if point == lone else "the point that moves means most"
+        x = float(rows["x"].max()) if point == lone else None
+        choices.append({"name": f"{what} (number {point})", "x": x, **bands})
     return {"label": "Point that is left out", "choices": choices}
 
 
