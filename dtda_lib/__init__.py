@@ -58,7 +58,7 @@ FACE: dict[str, dict[str, tuple[str, ...]]] = {
             "estimator_bank",
             "shifts",
             "scores",
-            "scores_of",
+            "trained_scores",
         ),
         "ask.trainer": ("trainer_bank",),
         "ask.plan": ("plan",),
@@ -98,8 +98,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which run nothing
     from .ask.question import estimator_bank as estimator_bank
     from .ask.question import retraining_bank as retraining_bank
     from .ask.question import scores as scores
-    from .ask.question import scores_of as scores_of
     from .ask.question import shifts as shifts
+    from .ask.question import trained_scores as trained_scores
     from .ask.refusals import check_model as check_model
     from .ask.refusals import why_refused as why_refused
     from .ask.trainer import trainer_bank as trainer_bank

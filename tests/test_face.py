@@ -59,7 +59,7 @@ def test_names_are_loaded_when_they_are_used():
 
 def test_the_face_shows_its_names_and_nothing_else():
     assert sorted(dir(dt)) == sorted([*dt.__all__, "__version__"])
-    assert 30 <= len(dir(dt)) <= 61
+    assert 30 <= len(dir(dt)) <= 64
     assert max(Counter(dt.__all__).values()) == 1
     for modules in dt.FACE.values():
         for module, names in modules.items():
@@ -240,8 +240,9 @@ def test_an_object_says_what_it_is_in_three_lines(name):
 def test_a_task_tells_its_sizes_and_a_recipe_what_differs():
     task = dt.as_task((np.ones((9, 3)) * np.arange(9)[:, None], np.arange(9) % 2), n_query=2)
     assert repr(task) == (
-        "Task(name='mine', train=7, query=2, shape=(3,), loss='cross_entropy', outputs=2, "
-        "classes='0, 1',\n    source='user', licence='not stated')"
+        "OwnTask(name='mine', train=7, query=2, shape=(3,), loss='cross_entropy', outputs=2, "
+        "classes='0, 1',\n    source='user', licence='not stated', notes='Targets are taken as 2 "
+        "classes (cross-entropy).')"
     )
     assert repr(dt.Recipe("sgd", momentum=0.5)) == (
         "Recipe(optimiser='sgd', lr=0.001, momentum=0.5, batch_size=32, epochs=15)"

@@ -21,6 +21,7 @@ html_css_files = ["site.css"]
 html_js_files = ["claims.js", "explore.js"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_last_updated_fmt = None
 html_math_renderer = "mathml"
 templates_path: list[str] = []

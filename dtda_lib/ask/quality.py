@@ -16,7 +16,7 @@ from dtda_lib.names import listing
 from dtda_lib.runs.bank import RunBank
 from dtda_lib.runs.removal import Design
 
-NEAR = 0.02  # a constant that is beaten by less than this share is hardly beaten
+HARDLY = 0.02  # a constant that is beaten by less than this share is hardly beaten
 
 
 def losses_without_a_model(task: Task) -> dict[str, float]:
@@ -73,7 +73,7 @@ def remarks_on_quality(task: Task, losses: xr.DataArray) -> str:
         f"Mean query loss {own:.3g}; of a constant predictor {constant:.3g}, of the nearest input "
         f"{nearest:.3g}"
     )
-    if own > constant * (1 - NEAR):
+    if own > constant * (1 - HARDLY):
         return f"{told}: the model has learnt nothing that helps these queries."
     return f"{told}."
 

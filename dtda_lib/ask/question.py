@@ -55,7 +55,7 @@ OF_A_KNOWN_LOSS = {
     "posterior_covariance",
     "trak",
 }
-MANY = 10_000  # points: the weights of as many removals take .4 GB
+LARGE_TASK = 10_000  # points: the weights of as many removals take .4 GB
 
 
 def retraining_bank(
@@ -254,7 +254,7 @@ def _checked_shape(asked: Measure) -> Callable[[Network, Tensor, Task], None]:
     return check
 
 
-def scores_of(
+def trained_scores(
     modules: Sequence[nn.Module],
     task: Task,
     recipe: Recipe,
@@ -278,7 +278,7 @@ def scores_of(
     """
     modules = list(modules)
     if not modules or not all(isinstance(one, nn.Module) for one in modules):
-        raise ValueError("scores_of: give a list of trained nn.Modules, one a seed.")
+        raise ValueError("trained_scores: give a list of trained nn.Modules, one a seed.")
     asked = _estimator(estimator, task, recipe, measure, settings)
     found = []
     for module in modules:
@@ -316,7 +316,7 @@ def _check_settings(who: str, n_seeds: int, workers: int | None, device: str) ->
 
 def _refuse_large(n_train: int, points: Sequence[int] | None, groups: Any) -> None:
     """Refuse a removal of each of very many points, whose weights alone would not fit."""
-    if points is None and groups is None and n_train > MANY:
+    if points is None and groups is None and n_train > LARGE_TASK:
         raise ValueError(
             f"retraining_bank: each of {n_train:,} points would be left out in turn; name points, "
             "such as those that screen(scores(estimator_bank(...))) picks."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from dtda_lib.data.task import Task
-from dtda_lib.models.adapted import Adapted, adapted
+from dtda_lib.models.adapted import TRIED, Adapted, adapted
 from dtda_lib.models.networks import Model, Network, initial_theta, new_module
 from dtda_lib.names import short
 from dtda_lib.runs.loop import LoopRecipe, evaluated, train_alone, why_alone
@@ -23,7 +23,6 @@ from dtda_lib.runs.measures import query_loss
 from dtda_lib.runs.recipes import Recipe
 from dtda_lib.runs.training import train
 
-TRIED = 4  # points of each kind that a model is tried on
 _CLOSE = 1e-4  # relative; rounding of float32 stays far below
 
 

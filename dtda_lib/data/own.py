@@ -26,7 +26,7 @@ from .task import LOSSES, Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-TARGETS = ("labels", "label", "target", "targets", "y")
+TARGET_NAMES = ("labels", "label", "target", "targets", "y")
 """Under which of these names an item of a data set holds its target, if it is a dict."""
 LARGEST_WHOLE = 2**24
 """Whole numbers below are exact in float32, in which a task keeps its inputs."""
@@ -526,11 +526,11 @@ def _item(item: Any, what: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Inputs by name ("" for the only one) and target of an item."""
     if isinstance(item, Mapping):
         held = {name: one for name, one in item.items() if name != "index"}
-        target = next((name for name in TARGETS if name in held), None)
+        target = next((name for name in TARGET_NAMES if name in held), None)
         if target is None or len(held) < 2:
             raise ValueError(
                 f"{what}: an item has the entries {', '.join(map(str, item))}; one of them has to "
-                f"be its target, as {TARGETS[0]!r}."
+                f"be its target, as {TARGET_NAMES[0]!r}."
             )
         y = held.pop(target)
         return {str(name): _array(one) for name, one in held.items()}, _array(y)

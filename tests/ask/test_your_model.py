@@ -435,13 +435,13 @@ def test_networks_that_are_trained_already_get_the_scores_of_a_bank():
         module.load_state_dict(given)
         modules.append(module)
     before = [p.clone() for p in modules[0].parameters()]
-    ours = dt.scores_of(modules, task, SGD)
+    ours = dt.trained_scores(modules, task, SGD)
     np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-3, atol=1e-6)
     assert ours.attrs["sign"] == "removal"
     assert modules[0].training
     assert all(map(torch.equal, before, modules[0].parameters()))
     with pytest.raises(ValueError, match="a list of trained"):
-        dt.scores_of([net], task, SGD)
+        dt.trained_scores([net], task, SGD)
 
 
 RAW = {

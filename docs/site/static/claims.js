@@ -6,7 +6,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const heads = [...table.querySelectorAll("thead th")].map((one) => one.textContent.trim());
   const rows = [...table.querySelectorAll("tbody tr")];
   const column = heads.indexOf("verdict");
-  const verdictOf = (row) => row.cells[column].textContent.trim();
+  // Without the condition that stands behind a "partly".
+  const verdictOf = (row) =>
+    (row.cells[column].querySelector("strong") || row.cells[column]).textContent.trim();
   const verdicts = [...new Set(rows.map(verdictOf))];
   const label = (words, control) => {
     const box = document.createElement("label");

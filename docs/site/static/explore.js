@@ -77,7 +77,8 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     if (one.x !== null) {
       make(svg, "line", { x1: sx(one.x), x2: sx(one.x), y1: TOP, y2: H - BOTTOM, stroke: GREY, "stroke-dasharray": "2 4" });
-      make(svg, "text", { x: sx(one.x) + 5, y: H - BOTTOM - 6 }, "the point");
+      const right = sx(one.x) > W / 2;
+      make(svg, "text", { x: sx(one.x) + (right ? -5 : 5), y: H - BOTTOM - 6, "text-anchor": right ? "end" : "start" }, "the point");
     }
     let best = 0;
     one.before.forEach(([, , sd], i) => {

@@ -17,7 +17,7 @@ from dtda_lib.study.figures import TEXT_WIDTH, Drawn, intervals, legend_above, s
 from dtda_lib.study.methods import CONTROL, METHODS, TESTS, Style, Table, palette
 from dtda_lib.study.wording import measured
 
-from .tables import ALPHA, MATTERS, Q, late_mean
+from .tables import ALPHA, MATTERS, late_mean
 
 _NULL = {"color": METHODS["null"].colour, "ls": ":", "lw": 1}
 
@@ -65,7 +65,7 @@ def influence_against_noise(
         for name, ratio in ratios.items():
             style = TESTS[name]
             axis.plot(line, ratio * line, color=style.colour, ls=style.linestyle, lw=1.2)
-        told = {"code": "above", "t": "above", "t_fdr": f"at FDR {measured(Q, unit='%')}"}
+        told = {"code": "above", "t": "above", "t_fdr": "FDR"}
         for height, (name, words) in zip((0.97, 0.89, 0.81), told.items(), strict=True):
             axis.text(
                 0.04,
