@@ -5,13 +5,12 @@ All are of the *mean* training loss `(1/N) sum_i loss_i`, without any L2 term: e
 """
 
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import grad, jvp, linearize, vmap
+from torch.func import grad, jvp, vmap
 
 from dtda_lib.data.task import Task
 from dtda_lib.models.networks import Network
@@ -51,17 +50,6 @@ def hessian_product(loss: Callable[[Tensor], Tensor], theta: Tensor, vectors: Te
     """
     gradient = grad(loss)
     return torch.stack([jvp(gradient, (theta,), (vector,))[1] for vector in vectors])
-
-
-def hessian_map(loss: Callable[[Tensor], Tensor], theta: Tensor) -> Callable[[Tensor], Tensor]:
-    """v `(parameter,)` -> `H v`, as `hessian_product`, for many products at one theta.
-
-    What does not depend on v is computed once, which takes about a second and halves each product.
-    """
-    with warnings.catch_warnings():
-        # torch's own folding of constants warns of its own nodes.
-        warnings.filterwarnings("ignore", message="Attempted to insert a get_attr Node")
-        return linearize(grad(loss), theta)[1]
 
 
 def dense_hessian(network: Network, theta: Tensor, task: Task) -> Tensor:

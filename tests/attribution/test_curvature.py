@@ -53,8 +53,6 @@ def test_dense_curvature_of_a_linear_network_is_the_hessian_of_the_mean_loss(los
     vectors = torch.eye(len(theta), dtype=torch.float64)[:3]
     products = curvature.hessian_product(mean, theta, vectors)
     torch.testing.assert_close(products, vectors @ expected)
-    one_by_one = curvature.hessian_map(mean, theta)
-    torch.testing.assert_close(torch.stack([one_by_one(v) for v in vectors]), vectors @ expected)
 
 
 def test_another_loss_is_refused_by_name():

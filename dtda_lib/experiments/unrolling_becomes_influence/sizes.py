@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from dtda_lib.attribution.curvature import hessian_map, mean_loss
+from dtda_lib.attribution.curvature import hessian_product, mean_loss
 from dtda_lib.attribution.damping import training_time
 from dtda_lib.attribution.eigenvalues import reciprocals
 from dtda_lib.attribution.registry import get_estimator
@@ -164,10 +164,10 @@ def _of_run(bank: UnrolledBank, task: Any, theta: Tensor, response: Tensor) -> d
     network, l2, points = bank.network, bank.recipe.weight_decay, list(bank.points)
     train = gradients(network, theta, task, task.train_x, task.train_y)
     query = gradients(network, theta, task, task.query_x, task.query_y)
-    curved = hessian_map(mean_loss(network, task, task.train_x, task.train_y), theta)
+    loss = mean_loss(network, task, task.train_x, task.train_y)
 
     def product(vector: Tensor) -> Tensor:
-        return curved(vector) + l2 * vector
+        return hessian_product(loss, theta, vector[None])[0] + l2 * vector
 
     solved, smallest, residual = pseudo_inverse_product(product, train[points])
     gauss_newton = get_estimator("influence_ggn", bank.recipe)(network, theta, task)[0, points]
