@@ -48,7 +48,7 @@ def finding(evidence: Evidence) -> str | None:
     if evidence.verdict_of("C6-variance-lone") != CONFIRMED or "C7-points" not in evidence:
         return None
     return (
-        "**A training point can change how sure a model is, and leave what it says as it was.** "
+        "**A training point can change how sure a model is far more than what it says.** "
         f"{_lone(evidence.table(_NOTEBOOK, FIGURE))}. Single digits seldom do this: of the pairs "
         f"whose mean stays, {evidence['C7-points'].number('%')} change their spread by more than "
         f"{percent(RELEVANT)}."
