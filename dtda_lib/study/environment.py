@@ -30,14 +30,15 @@ def suitable(root: Path, needs: str) -> bool:
 
     Args:
         root: The checkout.
-        needs: "run"; "site" asks for the extra `site` as well, "test" for both extras.
+        needs: "run" asks for the extra `study`; "site" for `site` as well, "test" for `test`, too.
     """
     try:
         from packaging.requirements import Requirement
 
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         wanted = list(project["dependencies"])
-        for extra in {"test": ["test", "site"], "site": ["site"]}.get(needs, []):
+        extras = {"run": [], "site": ["site"], "test": ["site", "test"]}[needs]
+        for extra in ["study", *extras]:
             wanted += project["optional-dependencies"][extra]
         for requirement in map(Requirement, wanted):
             version = importlib.metadata.version(requirement.name)

@@ -413,7 +413,6 @@ HEADLINES = (
             "C12-convex": _BUILT,
             "C12-*-masked": "the other side's best case: the batches stay",
             "C12-*-practised": "another question: many models against one",
-            "C12-*-unrolling": "nobody claims it of unrolling",
             "C12-*-metagradient": "the other side's claim",
         },
     ),

@@ -69,7 +69,6 @@ def test_every_claim_of_the_papers_has_one_headline():
         ("C12-concrete-if_ggn", "C12"),
         ("C12-concrete-metagradient", None),  # speaks against it
         ("C12-convex", None),  # a testbed that was built to show it
-        ("C12-concrete-unrolling", None),  # nobody claims it
         ("C2-limit", "C2"),
         ("C2-step", None),
         ("C10-same-clean", "C10"),

@@ -219,7 +219,7 @@ def bare(tmp_path):
     ("arguments", "variables", "words"),
     [
         (["--nonsense"], {}, ["--nonsense"]),
-        (["--profile", "smoke", "--lsit"], {}, ["'--lsit'", "'--list'"]),
+        (["--profile", "smoke", "--lits"], {}, ["'--lits'", "'--list'"]),
         (["--list", "-x"], {}, ["-x"]),
         (["--profile"], {}, ["--profile", "--help"]),
         (["--list", "--profile", "smok"], {}, ["'smok'", "'smoke'"]),
@@ -366,24 +366,28 @@ ABSENT = "no-such-package-of-anybody"
 
 
 @pytest.mark.parametrize(
-    ("dependencies", "extra", "run", "test"),
+    ("dependencies", "absent", "suits"),
     [
-        (["numpy>=1", "pytest"], ["ruff"], True, True),
-        (["numpy", ABSENT], [], False, False),
-        (["numpy<1"], [], False, False),
-        (["numpy"], [ABSENT], True, False),
+        (["numpy>=1", "pytest"], "", {"run", "site", "test"}),
+        (["numpy", ABSENT], "", set()),
+        (["numpy<1"], "", set()),
+        (["numpy"], "study", set()),
+        (["numpy"], "site", {"run"}),
+        (["numpy"], "test", {"run", "site"}),
     ],
 )
 def test_an_environment_is_suitable_if_nothing_is_missing(
-    tmp_path, monkeypatch, dependencies, extra, run, test
+    tmp_path, monkeypatch, dependencies, absent, suits
 ):
-    project = f"[project]\ndependencies = {dependencies}\n"
-    project += f"[project.optional-dependencies]\ntest = {extra}\n"
+    project = f"[project]\ndependencies = {dependencies}\n[project.optional-dependencies]\n"
+    for extra in ("study", "site", "test"):
+        project += f"{extra} = {[ABSENT if extra == absent else 'ruff']}\n"
     (tmp_path / "pyproject.toml").write_text(project)
     spec = SimpleNamespace(origin=str(tmp_path / "dtda_lib" / "__init__.py"))
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: spec)
-    assert environment.suitable(tmp_path, "run") == run
-    assert environment.suitable(tmp_path, "test") == test
+    assert {
+        need for need in ("run", "site", "test") if environment.suitable(tmp_path, need)
+    } == suits
     for other in (str(tmp_path / "elsewhere" / "dtda_lib" / "__init__.py"), None):
         spec.origin = other
         assert not environment.suitable(tmp_path, "run")
