@@ -358,7 +358,7 @@ def test_the_hero_figure_shows_every_pair_or_counts_it(table):
     shares = table.set_index(["method", "statistic"])["share"]["loo"]
     for text, statistic in zip(texts, ("code", "t", "t_fdr")):
         assert float(text.split()[0]) == pytest.approx(100 * shares[statistic], rel=0.06)
-    assert texts[2].endswith("% at FDR 5 %")
+    assert texts[2].endswith("% FDR")
 
 
 def test_figures_draw_their_tables(table):
